@@ -1,0 +1,1 @@
+"""Bayesian hierarchical scaling laws of optimizer hyperparameters."""
