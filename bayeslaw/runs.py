@@ -1,0 +1,220 @@
+"""Run tables on disk: CSV, Parquet or JSON lines, by suffix."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bayeslaw.errors import BadInput
+from bayeslaw.schema import COLUMNS, REQUIRED, validate
+
+log = logging.getLogger(__name__)
+
+PathLike = str | os.PathLike[str]
+TEXT = {column.name: "str" for column in COLUMNS if column.kind == "text"}
+COUNTS = [column.name for column in COLUMNS if column.kind == "count"]
+
+
+def read_runs(*paths: PathLike) -> pd.DataFrame:
+    """Read run tables and join them into one, each run once.
+
+    A run that appears in several files, or in identical rows of one, is kept once: the row with the most
+    filled columns. How many were dropped is logged as a warning (which Python prints on stderr).
+
+    Args:
+        paths: one or more .csv, .parquet or .jsonl files.
+
+    Returns:
+        A valid run table (`bayeslaw.schema.validate`), rows in the order of the files.
+
+    Raises:
+        BadInput: for a missing, unreadable or invalid file, or one run_id with two different results.
+    """
+    if not paths:
+        raise BadInput("no run table given; expected at least one .csv, .parquet or .jsonl file")
+    tables = [validate(_drop_copies(read_table(path), path), str(path)) for path in paths]
+    joined = pd.concat(tables, ignore_index=True)
+    sources = [str(path) for path, table in zip(paths, tables) for _ in range(len(table))]
+    _refuse_conflicts(joined, sources)
+    kept = _fullest(joined)
+    if len(kept) < len(joined):
+        log.warning("%d runs appear in more than one file; each is kept once", len(joined) - len(kept))
+    return kept
+
+
+def write_runs(table: pd.DataFrame, path: PathLike) -> None:
+    """Write a run table, whole or not at all: to a temporary file beside it, then renamed.
+
+    Args:
+        table: a run table; it is validated first.
+        path: ends in .csv, .parquet or .jsonl.
+
+    Raises:
+        BadInput: for an invalid table, an unknown suffix, or a folder that cannot be written.
+    """
+    path = Path(path)
+    writer = _by_suffix(path, WRITERS)
+    table = _whole_counts(validate(table, str(path)))
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        os.close(handle)
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be written ({error.strerror}); choose a folder that exists") from None
+    try:
+        writer(table, Path(name))
+        os.chmod(name, 0o666 & ~_umask())
+        os.replace(name, path)
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be written ({error.strerror}); choose another place") from None
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def read_table(path: PathLike) -> pd.DataFrame:
+    """Read any table by suffix, unchecked: .csv, .parquet, .jsonl.
+
+    Raises:
+        BadInput: when the file is missing, of another kind, or damaged.
+    """
+    path = Path(path)
+    reader = _by_suffix(path, READERS)
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise BadInput(f"{path}: {what}; expected a run table; check the path (now in {Path.cwd()})")
+    try:
+        return reader(path)
+    except BadInput:
+        raise
+    except PermissionError:
+        raise BadInput(f"{path}: not readable; expected a file you may read; check its permissions") from None
+    except Exception as error:  # whatever pandas and pyarrow raise for a damaged file
+        reason = " ".join(str(error).split())[:200]
+        raise BadInput(
+            f"{path}: not a readable {path.suffix} file ({reason}); "
+            "expected a complete table; was it cut short? write or download it again"
+        ) from None
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    return pd.read_csv(path, dtype=TEXT, float_precision="round_trip", low_memory=False)
+
+
+def _read_jsonl(path: Path) -> pd.DataFrame:
+    """One JSON object a line; empty lines are skipped."""
+    records = []
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            try:
+                record = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise BadInput(
+                    f"{path}: line {number} is not JSON ({error.msg}); expected one object a line; "
+                    "was the file cut short?"
+                ) from None
+            if not isinstance(record, dict):
+                kind = type(record).__name__
+                raise BadInput(f"{path}: line {number} is a {kind}; expected one JSON object a line")
+            records.append(record)
+    return pd.DataFrame.from_records(records)
+
+
+def _write_csv(table: pd.DataFrame, path: Path) -> None:
+    table.to_csv(path, index=False)
+
+
+def _write_parquet(table: pd.DataFrame, path: Path) -> None:
+    table.to_parquet(path, index=False)
+
+
+def _write_jsonl(table: pd.DataFrame, path: Path) -> None:
+    """Missing values are left out of the object of their run."""
+    with path.open("w", encoding="utf-8") as lines:
+        for record in table.to_dict("records"):
+            filled = {str(name): _json_value(value) for name, value in record.items() if _is_filled(value)}
+            lines.write(json.dumps(filled, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+Reader = Callable[[Path], pd.DataFrame]
+Writer = Callable[[pd.DataFrame, Path], None]
+READERS: dict[str, Reader] = {".csv": _read_csv, ".parquet": pd.read_parquet, ".jsonl": _read_jsonl}
+WRITERS: dict[str, Writer] = {".csv": _write_csv, ".parquet": _write_parquet, ".jsonl": _write_jsonl}
+
+
+def _by_suffix(path: Path, choices: dict[str, Any]) -> Any:
+    if path.suffix.lower() not in choices:
+        raise BadInput(
+            f"{path}: unknown suffix {path.suffix!r}; expected one of {', '.join(choices)}; rename or convert it"
+        )
+    return choices[path.suffix.lower()]
+
+
+def _drop_copies(table: pd.DataFrame, path: PathLike) -> pd.DataFrame:
+    """Identical rows of one file once."""
+    copies = table.astype(str).duplicated()
+    if copies.any():
+        log.warning("%s: %d rows are exact copies of earlier ones; each is kept once", path, copies.sum())
+    return table[~copies]
+
+
+def _refuse_conflicts(table: pd.DataFrame, sources: list[str]) -> None:
+    """One run_id must mean one run: the required columns and the loss agree wherever it appears."""
+    keys = [name for name in (*REQUIRED, "loss") if name != "run_id" and name in table]
+    shared = table[table["run_id"].duplicated(keep=False)]
+    for run_id, rows in shared.groupby("run_id", sort=False):
+        for name in keys:
+            if not _agree(rows[name]):
+                files = " and ".join(dict.fromkeys(sources[row] for row in rows.index))
+                values = " and ".join(str(value) for value in rows[name].unique())
+                raise BadInput(
+                    f"run {run_id} in {files}: {name} = {values}; expected one result a run; "
+                    "rename one run_id or leave one file out"
+                )
+
+
+def _agree(values: pd.Series) -> bool:
+    known = values.dropna()
+    if pd.api.types.is_float_dtype(known.dtype):
+        return bool(np.allclose(known, known.iloc[0], rtol=1e-9, atol=0)) if len(known) else True
+    return known.nunique() <= 1
+
+
+def _fullest(table: pd.DataFrame) -> pd.DataFrame:
+    """Each run_id once, where it first appears, as its row with the most filled columns."""
+    filled = table.notna().sum(axis=1)
+    best = filled.groupby(table["run_id"], sort=False).idxmax()
+    return table.loc[best].reset_index(drop=True)
+
+
+def _whole_counts(table: pd.DataFrame) -> pd.DataFrame:
+    """Counts as integers wherever all of them are whole, so that a file reads 214663680 and not 214663680.0."""
+    counts = [name for name in COUNTS if name in table]
+    whole = [name for name in counts if (table[name].dropna() % 1 == 0).all()]
+    small = [name for name in whole if (table[name].dropna().abs() < 2**53).all()]
+    return table.astype(dict.fromkeys(small, "Int64"))
+
+
+def _is_filled(value: Any) -> bool:
+    return not (value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)))
+
+
+def _json_value(value: Any) -> Any:
+    if hasattr(value, "tolist"):  # numpy scalars and arrays
+        return value.tolist()
+    return value if isinstance(value, (str, int, float, bool, list, dict)) else str(value)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
