@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -58,14 +58,19 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[object]], title: 
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in header:
         table.add_column(name, overflow="fold")
     for row in rows:
-        table.add_row(*(str(value) for value in row))
+        table.add_row(*(Text(str(value)) for value in row))
     console = Console()
-    console.print(table, markup=False)
+    if not console.is_terminal:
+        console.width = 200  # a file or pipe has no width to fit
+    if title:
+        typer.echo(title)
+    console.print(table)
 
 
 def _plain(value: Any) -> Any:
@@ -159,22 +164,47 @@ def _print_import(table: Any, output: Path) -> None:
     """One row an optimizer: what a person checks after an import."""
     rows = []
     for (study, optimizer), runs in table.groupby(["study", "optimizer"]):
-        spans = [
-            _span(runs[name]) for name in ("params_nonembedding", "tokens", "batch_tokens", "learning_rate")
-        ]
-        losses = _span(runs.loc[runs["status"] == "finished", "loss"])
-        bad = int((runs["status"] != "finished").sum())
-        rows.append([study, optimizer, len(runs), bad, *spans, losses])
-    header = ["study", "optimizer", "runs", "not finished", "N", "tokens", "batch tokens", "peak lr", "loss"]
+        finished = runs[runs["status"] == "finished"]
+        spans = [_span(runs[name], short) for name in ("params_nonembedding", "tokens", "batch_tokens")]
+        rates, losses = _span(runs["learning_rate"], _three_digits), _span(finished["loss"], _three_digits)
+        rows.append([study, optimizer, len(runs), len(finished), *spans, rates, losses])
+    header = [
+        "study",
+        "optimizer",
+        "runs",
+        "finished",
+        "N",
+        "tokens",
+        "batch, tokens",
+        "peak lr",
+        "loss, nats",
+    ]
     print_table(header, rows, title=f"{len(table)} runs written to {output}")
 
 
-def _span(values: Any) -> str:
-    """``low - high`` of a column, three digits."""
+def _span(values: Any, show: Callable[[float], str]) -> str:
+    """Smallest to largest value of a column."""
     if values.notna().sum() == 0:
         return "-"
-    low, high = f"{values.min():.3g}", f"{values.max():.3g}"
-    return low if low == high else f"{low} - {high}"
+    low, high = show(values.min()), show(values.max())
+    return low if low == high else f"{low} to {high}"
+
+
+def _three_digits(value: float) -> str:
+    return f"{value:.3g}"
+
+
+def short(value: float) -> str:
+    """A count for a person, three digits.
+
+    >>> short(214_663_680), short(1e11), short(512)
+    ('215M', '100B', '512')
+    """
+    for size, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if value >= 0.9995 * size:
+            scaled = value / size
+            return f"{scaled:.0f}{letter}" if scaled >= 99.95 else f"{scaled:.3g}{letter}"
+    return f"{value:.3g}"
 
 
 if __name__ == "__main__":

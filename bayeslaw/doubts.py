@@ -31,6 +31,7 @@ def notes(table: pd.DataFrame) -> list[str]:
         _batch_in_sequences,
         _tokens_per_parameter,
         _learning_rates,
+        _warmup,
         _losses,
         _embeddings_in_params,
     )
@@ -110,6 +111,15 @@ def _learning_rates(table: pd.DataFrame) -> Iterable[str]:
     if high.any():
         cause = "are they -log10 of it?" if _integers(table.loc[high, "learning_rate"]) else "is it the peak?"
         yield f"{high.sum()} learning rates above 1 ({_first_ids(table, high)}): {cause}"
+
+
+def _warmup(table: pd.DataFrame) -> Iterable[str]:
+    unfinished = _known(table, "warmup_tokens") >= table["tokens"]
+    if unfinished.any():
+        yield (
+            f"{unfinished.sum()} runs end before their warm-up does ({_first_ids(table, unfinished)}): "
+            "they never reach the peak learning rate"
+        )
 
 
 def _losses(table: pd.DataFrame) -> Iterable[str]:

@@ -6,7 +6,6 @@ import json
 import logging
 import math
 import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -41,7 +40,7 @@ def read_runs(*paths: PathLike) -> pd.DataFrame:
     """
     if not paths:
         raise BadInput("no run table given; expected at least one .csv, .parquet or .jsonl file")
-    tables = [validate(_drop_copies(read_table(path), path), str(path)) for path in paths]
+    tables = [_read_valid(path) for path in paths]
     joined = pd.concat(tables, ignore_index=True)
     sources = [str(path) for path, table in zip(paths, tables) for _ in range(len(table))]
     _refuse_conflicts(joined, sources)
@@ -64,19 +63,14 @@ def write_runs(table: pd.DataFrame, path: PathLike) -> None:
     path = Path(path)
     writer = _by_suffix(path, WRITERS)
     table = _whole_counts(validate(table, str(path)))
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        os.close(handle)
+        writer(table, temporary)
+        os.replace(temporary, path)
     except OSError as error:
         raise BadInput(f"{path}: cannot be written ({error.strerror}); choose a folder that exists") from None
-    try:
-        writer(table, Path(name))
-        os.chmod(name, 0o666 & ~_umask())
-        os.replace(name, path)
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be written ({error.strerror}); choose another place") from None
     finally:
-        Path(name).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def read_table(path: PathLike) -> pd.DataFrame:
@@ -102,6 +96,16 @@ def read_table(path: PathLike) -> pd.DataFrame:
             f"{path}: not a readable {path.suffix} file ({reason}); "
             "expected a complete table; was it cut short? write or download it again"
         ) from None
+
+
+def narrow(table: pd.DataFrame) -> pd.DataFrame:
+    """Text columns become numbers where every value that is present reads as a number other than NaN."""
+    for name in table:
+        texts = table[name].dropna().map(lambda value: isinstance(value, str))
+        numbers = pd.to_numeric(table[name], errors="coerce") if texts.any() else table[name]
+        if texts.any() and numbers.notna().sum() == len(texts):
+            table[name] = numbers
+    return table
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
@@ -134,15 +138,17 @@ def _write_csv(table: pd.DataFrame, path: Path) -> None:
 
 
 def _write_parquet(table: pd.DataFrame, path: Path) -> None:
-    table.to_parquet(path, index=False)
+    """Unknown columns of mixed types are written as text: a Parquet column has one type."""
+    mixed = table.select_dtypes("object").columns
+    table.astype(dict.fromkeys(mixed, "str")).to_parquet(path, index=False)
 
 
 def _write_jsonl(table: pd.DataFrame, path: Path) -> None:
-    """Missing values are left out of the object of their run."""
+    """One object a line, missing values as null."""
     with path.open("w", encoding="utf-8") as lines:
         for record in table.to_dict("records"):
-            filled = {str(name): _json_value(value) for name, value in record.items() if _is_filled(value)}
-            lines.write(json.dumps(filled, ensure_ascii=False, allow_nan=False) + "\n")
+            values = {str(name): _json_value(value) for name, value in record.items()}
+            lines.write(json.dumps(values, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 Reader = Callable[[Path], pd.DataFrame]
@@ -154,17 +160,19 @@ WRITERS: dict[str, Writer] = {".csv": _write_csv, ".parquet": _write_parquet, ".
 def _by_suffix(path: Path, choices: dict[str, Any]) -> Any:
     if path.suffix.lower() not in choices:
         raise BadInput(
-            f"{path}: unknown suffix {path.suffix!r}; expected one of {', '.join(choices)}; rename or convert it"
+            f"{path}: unknown suffix {path.suffix!r}; expected one of {', '.join(choices)}; "
+            "rename or convert it"
         )
     return choices[path.suffix.lower()]
 
 
-def _drop_copies(table: pd.DataFrame, path: PathLike) -> pd.DataFrame:
-    """Identical rows of one file once."""
-    copies = table.astype(str).duplicated()
+def _read_valid(path: PathLike) -> pd.DataFrame:
+    """One valid table; identical rows of the file are kept once."""
+    table = read_table(path)
+    copies = table.astype(str).duplicated().to_numpy()
     if copies.any():
         log.warning("%s: %d rows are exact copies of earlier ones; each is kept once", path, copies.sum())
-    return table[~copies]
+    return validate(table[~copies], str(path), row_numbers=(np.flatnonzero(~copies) + 1).tolist())
 
 
 def _refuse_conflicts(table: pd.DataFrame, sources: list[str]) -> None:
@@ -197,24 +205,17 @@ def _fullest(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _whole_counts(table: pd.DataFrame) -> pd.DataFrame:
-    """Counts as integers wherever all of them are whole, so that a file reads 214663680 and not 214663680.0."""
+    """Counts as integers wherever all of them are whole: a file reads 214663680, not 214663680.0."""
     counts = [name for name in COUNTS if name in table]
     whole = [name for name in counts if (table[name].dropna() % 1 == 0).all()]
     small = [name for name in whole if (table[name].dropna().abs() < 2**53).all()]
     return table.astype(dict.fromkeys(small, "Int64"))
 
 
-def _is_filled(value: Any) -> bool:
-    return not (value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)))
-
-
 def _json_value(value: Any) -> Any:
+    """What json can write: missing and infinite numbers become null, other objects text."""
     if hasattr(value, "tolist"):  # numpy scalars and arrays
-        return value.tolist()
-    return value if isinstance(value, (str, int, float, bool, list, dict)) else str(value)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+        value = value.tolist()
+    if value is None or value is pd.NA or (isinstance(value, float) and not math.isfinite(value)):
+        return None
+    return value if isinstance(value, (str, int, float, bool)) else str(value)

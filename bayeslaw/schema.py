@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -100,7 +101,7 @@ Problem = tuple[int, str]
 """Row position from 0, and what is wrong there."""
 
 
-def validate(table: pd.DataFrame, source: str) -> pd.DataFrame:
+def validate(table: pd.DataFrame, source: str, row_numbers: Sequence[int] | None = None) -> pd.DataFrame:
     """Check a run table and give every column its dtype.
 
     Text becomes ``str`` (optimizer and status in lower case), every number ``float64``. A loss that is
@@ -109,6 +110,7 @@ def validate(table: pd.DataFrame, source: str) -> pd.DataFrame:
     Args:
         table: one row a run.
         source: the file, or whatever names the table in messages.
+        row_numbers: what messages call each row, where rows were left out; by default 1, 2, ...
 
     Returns:
         A new table with rows numbered from 0.
@@ -125,7 +127,8 @@ def validate(table: pd.DataFrame, source: str) -> pd.DataFrame:
             problems += found
     problems += _cross_checks(checked, {row for row, _ in problems})
     if problems:
-        raise BadInput(_report(problems, checked["run_id"], source))
+        numbers = range(1, len(table) + 1) if row_numbers is None else row_numbers
+        raise BadInput(_report(problems, checked["run_id"], source, numbers))
     if "loss" in checked:
         checked["loss"] = checked["loss"].where(np.isfinite(checked["loss"]))
     return checked
@@ -240,7 +243,7 @@ def _cross_checks(table: pd.DataFrame, skip: set[int]) -> list[Problem]:
     """Rules over several columns or rows, for rows that passed the rules of each column."""
     problems = []
     losses = table["loss"] if "loss" in table else pd.Series(math.nan, index=table.index)
-    first: dict[str, int] = {}
+    seen: set[str] = set()
     columns = (table[name] for name in ("run_id", "batch_tokens", "tokens", "status"))
     for row, (run_id, batch, tokens, status, loss) in enumerate(zip(*columns, losses)):
         if row in skip:
@@ -252,17 +255,17 @@ def _cross_checks(table: pd.DataFrame, skip: set[int]) -> list[Problem]:
             what = "missing" if math.isnan(loss) else f"= {loss:g}"
             fix = "set status=crashed or drop the row" if math.isnan(loss) else "set status=diverged"
             problems.append((row, f"loss {what} in a finished run; {fix}"))
-        if run_id in first:
-            problems.append((row, f"run_id repeats row {first[run_id] + 1}; expected each run once"))
-        first.setdefault(run_id, row)
+        if run_id in seen:
+            problems.append((row, "run_id repeats an earlier row's; expected each run once"))
+        seen.add(run_id)
     return problems
 
 
-def _report(problems: list[Problem], run_ids: pd.Series, source: str) -> str:
-    """All broken rows in one message, rows numbered from 1 as a person counts them."""
+def _report(problems: list[Problem], run_ids: pd.Series, source: str, numbers: Sequence[int]) -> str:
+    """All broken rows in one message, rows named as a person counts them."""
     rows = sorted({row for row, _ in problems})
     lines = [
-        f"  row {row + 1}{_named(run_ids.iloc[row])}: {text}"
+        f"  row {numbers[row]}{_named(run_ids.iloc[row])}: {text}"
         for row, text in sorted(problems, key=lambda problem: problem[0])
     ]
     hidden = len(lines) - MAX_SHOWN
