@@ -39,8 +39,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import ConvexHull, Delaunay
 
 from bayeslaw.errors import BadInput
+from bayeslaw.schema import CELL
 
-CELL_COLUMNS = ("study", "optimizer", "params_nonembedding", "tokens")
 WINDOW = 0.10  # ln loss above the cell's lowest: the rows the surface is fitted to
 CORE = 0.03  # ln loss: inside the hull of these rows the surface speaks, outside it the rows themselves
 WEIGHT_SCALE = 0.01  # ln loss
@@ -57,6 +57,7 @@ HELD_FIXED = (
     "dropout",
     "schedule",
     "final_lr_ratio",
+    "warmup_tokens",
     "sequence_length",
     "parametrization",
 )
@@ -132,18 +133,16 @@ class SmoothedCell:
 
 def group_cells(runs: pd.DataFrame) -> list[tuple[CellKey, pd.DataFrame]]:
     """The runs of each cell, by (study, optimizer, N, D); raises BadInput for a missing column."""
-    missing = [c for c in CELL_COLUMNS if c not in runs.columns]
+    missing = [c for c in CELL if c not in runs.columns]
     if missing:
-        raise BadInput(
-            f"run table: no column {missing[0]}; a cell is {', '.join(CELL_COLUMNS)}; import it first"
-        )
-    grouped = runs.groupby(list(CELL_COLUMNS), sort=True, dropna=False)
+        raise BadInput(f"run table: no column {missing[0]}; a cell is {', '.join(CELL)}; import it first")
+    grouped = runs.groupby(list(CELL), sort=True, dropna=False)
     return [(CellKey(str(k[0]), str(k[1]), float(k[2]), float(k[3])), rows) for k, rows in grouped]
 
 
 def cell_of(runs: pd.DataFrame) -> NDArray[np.int64]:
     """The number of each run's cell, 0, 1, ... in the order of ``group_cells``, shape (run,)."""
-    return runs.groupby(list(CELL_COLUMNS), sort=True, dropna=False).ngroup().to_numpy(np.int64)
+    return runs.groupby(list(CELL), sort=True, dropna=False).ngroup().to_numpy(np.int64)
 
 
 def finished_runs(runs: pd.DataFrame) -> pd.DataFrame:
@@ -156,18 +155,18 @@ def finished_runs(runs: pd.DataFrame) -> pd.DataFrame:
 def comparable_runs(rows: pd.DataFrame) -> pd.DataFrame:
     """The largest group of one cell's rows that agree in every setting but learning rate and batch.
 
-    Sweeps that vary one setting at a time keep their baseline's rows. A setting that is missing counts as
-    equal to itself. Warm-up counts as the same when it is equal in tokens or in steps.
+    Sweeps that vary one setting at a time keep their baseline's rows. A setting that never differs between
+    runs of equal learning rate and batch is part of the recipe (a final learning rate of 1e-5, a warm-up of
+    2,000 steps), not a difference; a missing setting equals a missing one.
     """
-    settings = [c for c in HELD_FIXED if c in rows.columns and rows[c].nunique(dropna=False) > 1]
-    keys = rows[settings].astype(object).where(rows[settings].notna(), "missing")
-    if "warmup_tokens" in rows.columns and rows["warmup_tokens"].nunique(dropna=False) > 1:
-        steps = (rows["warmup_tokens"].astype(float) / rows["batch_tokens"].astype(float)).round()
-        if steps.nunique(dropna=False) > 1:
-            keys["warmup_steps"] = steps.fillna(-1.0)
-    if keys.shape[1] == 0:
+    same_place = rows.groupby(["learning_rate", "batch_tokens"], dropna=False)
+    present = [c for c in HELD_FIXED if c in rows.columns]
+    varied = [c for c in present if same_place[c].nunique(dropna=False).gt(1).any()]
+    if not varied:
         return rows
-    group = keys.astype(str).agg("|".join, axis=1)
+    group = (
+        rows[varied].astype(object).where(rows[varied].notna(), "missing").astype(str).agg("|".join, axis=1)
+    )
     return rows[(group == group.value_counts().sort_index().idxmax()).to_numpy()]
 
 
