@@ -46,7 +46,8 @@ CORE = 0.03  # ln loss: inside the hull of these rows the surface speaks, outsid
 WEIGHT_SCALE = 0.01  # ln loss
 HUBER = 1.345  # residual sds; 95% efficient for normal errors (Huber 1964)
 MIN_ROWS = {3: 20, 2: 9}  # degree of the 2-D surface: rows it needs (2 and 1.5 times its coefficients)
-MIN_ROWS_1D = 4
+MIN_RATES = 4  # a parabola and one to spare
+EDGE = "the loss still falls at the edge of the sweep"
 # Settings that must be equal for two runs of a cell to differ in learning rate and batch alone.
 HELD_FIXED = (
     "weight_decay",
@@ -83,7 +84,8 @@ class SmoothedCell:
         n: rows the surface was fitted to.
         scorable: whether regret means anything here; where False, ``note`` says why.
         note: what a reader of the numbers should know; empty when there is nothing to say.
-        axis: ``both``, or the one hyperparameter the runs vary (the other is fixed).
+        axis: ``both``, or ``learning_rate`` where the runs do not cover a plane and only that is judged, at
+            ``batch_tokens``: ask the advisor for that batch.
         learning_rate: peak learning rate at the smoothed minimum.
         batch_tokens: batch at the smoothed minimum [tokens].
         loss: smoothed minimum [nats/token].
@@ -99,7 +101,7 @@ class SmoothedCell:
     batch_tokens: float = np.nan
     loss: float = np.nan
     noise: float = np.nan
-    _surface: _Surface | None = field(default=None, repr=False)
+    _surface: _Surface | _Curve | None = field(default=None, repr=False)
 
     def regret(self, learning_rate: ArrayLike, batch_tokens: ArrayLike) -> Floats:
         """Loss above the smoothed minimum [percent of the minimum], shape (advice,).
@@ -160,7 +162,7 @@ def comparable_runs(rows: pd.DataFrame) -> pd.DataFrame:
     2,000 steps), not a difference; a missing setting equals a missing one.
     """
     same_place = rows.groupby(["learning_rate", "batch_tokens"], dropna=False)
-    present = [c for c in HELD_FIXED if c in rows.columns]
+    present = [c for c in rows.columns if c in HELD_FIXED or str(c).startswith("extra_")]
     varied = [c for c in present if same_place[c].nunique(dropna=False).gt(1).any()]
     if not varied:
         return rows
@@ -178,8 +180,8 @@ def smooth_cell(key: CellKey, rows: pd.DataFrame) -> SmoothedCell:
         rows: its runs; those not finished are ignored.
 
     Returns:
-        The smoothed cell: over both hyperparameters where the runs cover a plane, else along the one that
-        varies most at its most common value of the other.
+        The smoothed cell: over both hyperparameters where the runs cover a plane, else along the learning
+        rate at one batch, else not scorable.
     """
     kept = comparable_runs(finished_runs(rows))
     if len(kept) == 0:
@@ -276,7 +278,7 @@ def _smooth_plane(
         core = points[near]
     surface = _Surface(points, ln_loss, core, poly)
     optimum = _minimum(poly, core)
-    note = "" if _surrounded(points, optimum) else "the loss still falls at the edge of the sweep"
+    note = "" if _surrounded(points, optimum) else EDGE
     return SmoothedCell(
         key,
         int(near.sum()),
@@ -312,61 +314,57 @@ def _surrounded(points: Floats, optimum: Floats, margin: float = 0.03) -> bool:
     return bool(_in_hull(points, optimum + steps).all())
 
 
-# ------------------------------------------------------------------------------- one hyperparameter
+# ------------------------------------------------------------------------------- learning rate only
 
 
 def _smooth_line(key: CellKey, points: Floats, ln_loss: Floats) -> SmoothedCell:
-    """The curve along the hyperparameter with more values, at the most common value of the other."""
-    slices = [_slice(points, axis) for axis in (0, 1)]
-    axis = int(len(np.unique(points[slices[1], 1])) > len(np.unique(points[slices[0], 0])))
-    name = ("learning_rate", "batch_tokens")[axis]
-    mine = slices[axis]
+    """The curve along the learning rate at the batch with most learning rates near the best loss."""
+    batches = np.round(points[:, 1], 3)
+    near_all = ln_loss - ln_loss.min() < WINDOW
+    tried = {b: len(np.unique(np.round(points[near_all & (batches == b), 0], 3))) for b in np.unique(batches)}
+    batch, rates = max(tried.items(), key=lambda item: item[1])
+    mine = batches == batch
     line, values = points[mine], ln_loss[mine]
     near = values - values.min() < WINDOW
-    tried = len(np.unique(line[near, axis]))
-    if tried < MIN_ROWS_1D:
-        note = f"{tried} values of {name} within {WINDOW:.0%} of the best loss; scoring needs {MIN_ROWS_1D}"
-        return SmoothedCell(key, int(near.sum()), False, note, name)
-    poly, noise = _robust_fit(line[near][:, [axis]], values[near], 3 if tried >= 7 else 2)
-    optimum = line[0].copy()
-    optimum[axis] = _minimum(poly, line[near][:, [axis]])[0]
-    edge = not _surrounded(line[:, [axis]], optimum[[axis]])
-    note = "the loss still falls at the edge of the sweep" if edge else f"scored along {name} only"
+    axis = "learning_rate"
+    if rates < MIN_RATES:
+        note = (
+            f"at most {rates} learning rates share a batch within {WINDOW:.0%} of the best loss; "
+            f"scoring needs {MIN_RATES}"
+        )
+        return SmoothedCell(key, int(near.sum()), False, note, axis)
+    rate = line[near][:, [0]]
+    poly, noise = _robust_fit(rate, values[near], 3 if rates >= 7 else 2)
+    optimum = _minimum(poly, rate)
+    edge = not _surrounded(line[:, [0]], optimum)
     return SmoothedCell(
         key,
         int(near.sum()),
         not edge,
-        note,
-        name,
+        EDGE if edge else "scored along the learning rate only, at the batch of these runs",
+        axis,
         float(np.exp(optimum[0])),
-        float(np.exp(optimum[1])),
-        float(np.exp(poly(optimum[[axis]][None])[0])),
+        float(np.exp(line[0, 1])),
+        float(np.exp(poly(optimum[None])[0])),
         noise,
-        _Curve(line, values, axis, poly),  # type: ignore[arg-type]
+        _Curve(line, values, poly),
     )
 
 
-def _slice(points: Floats, axis: int) -> NDArray[np.bool_]:
-    """The rows that share the most common value of the other hyperparameter."""
-    other = np.round(points[:, 1 - axis], 6)
-    values, counts = np.unique(other, return_counts=True)
-    return other == values[np.argmax(counts)]
-
-
 class _Curve:
-    """ln loss along one axis; the other must stay at the value the runs share (within 5%)."""
+    """ln loss along the learning rate; the batch must stay at the value the runs share (within 5%)."""
 
-    def __init__(self, line: Floats, values: Floats, axis: int, poly: _Poly):
-        self.data, self.ln_loss = _average_repeats(line[:, [axis]], values)
-        self.axis, self.poly, self.fixed = axis, poly, line[0, 1 - axis]
+    def __init__(self, line: Floats, values: Floats, poly: _Poly):
+        self.data, self.ln_loss = _average_repeats(line[:, [0]], values)
+        self.poly, self.batch = poly, line[0, 1]
         self.core = self.data[self.ln_loss - self.ln_loss.min() < WINDOW]
 
     def inside(self, points: Floats) -> NDArray[np.bool_]:
-        on_line = np.abs(points[:, 1 - self.axis] - self.fixed) < 0.05
-        return on_line & _in_hull(self.data, points[:, [self.axis]])
+        on_line = np.abs(points[:, 1] - self.batch) < 0.05
+        return on_line & _in_hull(self.data, points[:, [0]])
 
     def value(self, points: Floats) -> Floats:
-        x = np.clip(points[:, [self.axis]], self.data.min(), self.data.max())
+        x = np.clip(points[:, [0]], self.data.min(), self.data.max())
         return np.where(_in_hull(self.core, x), self.poly(x), _interpolate(self.data, self.ln_loss, x))
 
 

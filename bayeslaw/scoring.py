@@ -81,7 +81,8 @@ def crps(draws: ArrayLike, observed: ArrayLike) -> float:
     """Mean continuous ranked probability score of an ensemble, in the unit of the data; lower is better.
 
     E|X - y| - E|X - X'| / 2 over distinct draws, unbiased in their number (Gneiting & Raftery 2007; Zamo &
-    Naveau 2018), through ``scoringrules`` by probability-weighted moments, linear in memory. With a single draw it is the absolute error.
+    Naveau 2018), through ``scoringrules`` by probability-weighted moments, linear in memory. With a single
+    draw, the absolute error.
 
     Args:
         draws: shape (draw, run).
