@@ -63,12 +63,16 @@ def write_runs(table: pd.DataFrame, path: PathLike) -> None:
     path = Path(path)
     writer = _by_suffix(path, WRITERS)
     table = _whole_counts(validate(table, str(path)))
+    if not path.parent.is_dir():
+        raise BadInput(f"{path}: cannot be written, {path.parent} is no folder; create it or choose another")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         writer(table, temporary)
         os.replace(temporary, path)
     except OSError as error:
-        raise BadInput(f"{path}: cannot be written ({error.strerror}); choose a folder that exists") from None
+        raise BadInput(
+            f"{path}: cannot be written ({error.strerror or error}); choose another place"
+        ) from None
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -109,7 +113,7 @@ def narrow(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
-    return pd.read_csv(path, dtype=TEXT, float_precision="round_trip", low_memory=False)
+    return pd.read_csv(path, dtype=TEXT, low_memory=False)
 
 
 def _read_jsonl(path: Path) -> pd.DataFrame:
@@ -139,7 +143,7 @@ def _write_csv(table: pd.DataFrame, path: Path) -> None:
 
 def _write_parquet(table: pd.DataFrame, path: Path) -> None:
     """Unknown columns of mixed types are written as text: a Parquet column has one type."""
-    mixed = table.select_dtypes("object").columns
+    mixed = [name for name in table if pd.api.types.is_object_dtype(table[name])]
     table.astype(dict.fromkeys(mixed, "str")).to_parquet(path, index=False)
 
 
@@ -177,24 +181,23 @@ def _read_valid(path: PathLike) -> pd.DataFrame:
 
 def _refuse_conflicts(table: pd.DataFrame, sources: list[str]) -> None:
     """One run_id must mean one run: the required columns and the loss agree wherever it appears."""
-    keys = [name for name in (*REQUIRED, "loss") if name != "run_id" and name in table]
     shared = table[table["run_id"].duplicated(keep=False)]
-    for run_id, rows in shared.groupby("run_id", sort=False):
-        for name in keys:
-            if not _agree(rows[name]):
-                files = " and ".join(dict.fromkeys(sources[row] for row in rows.index))
-                values = " and ".join(str(value) for value in rows[name].unique())
-                raise BadInput(
-                    f"run {run_id} in {files}: {name} = {values}; expected one result a run; "
-                    "rename one run_id or leave one file out"
-                )
-
-
-def _agree(values: pd.Series) -> bool:
-    known = values.dropna()
-    if pd.api.types.is_float_dtype(known.dtype):
-        return bool(np.allclose(known, known.iloc[0], rtol=1e-9, atol=0)) if len(known) else True
-    return known.nunique() <= 1
+    for name in (*REQUIRED, "loss"):
+        if name == "run_id" or name not in table:
+            continue
+        runs = shared.groupby("run_id", sort=False)[name]
+        if pd.api.types.is_float_dtype(table[name].dtype):
+            differs = runs.max() - runs.min() > 1e-9 * runs.max().abs()
+        else:
+            differs = runs.nunique() > 1
+        if differs.any():
+            rows = shared[shared["run_id"] == differs.index[differs][0]]
+            files = " and ".join(dict.fromkeys(sources[row] for row in rows.index))
+            values = " and ".join(str(value) for value in rows[name].unique())
+            raise BadInput(
+                f"run {rows['run_id'].iloc[0]} in {files}: {name} = {values}; expected one result a run; "
+                "rename one run_id or leave one file out"
+            )
 
 
 def _fullest(table: pd.DataFrame) -> pd.DataFrame:

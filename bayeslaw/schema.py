@@ -314,7 +314,7 @@ def _text(value: Any) -> str:
 
 
 def _shortened(value: Any) -> str:
-    shown = repr(value)
+    shown = repr(value.item() if isinstance(value, np.generic) else value)
     return shown if len(shown) <= 60 else shown[:57] + "..."
 
 

@@ -1,0 +1,37 @@
+"""Shared fixtures: the real data of the machine, and small run tables written by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+SHARED_DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of public run tables, which are read in place and never copied into the project."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"no public run tables at {SHARED_DATA}")
+    return SHARED_DATA
+
+
+@pytest.fixture
+def runs() -> pd.DataFrame:
+    """Four valid runs of one cell: three finished, one crashed."""
+    return pd.DataFrame(
+        {
+            "run_id": ["a", "b", "c", "d"],
+            "study": "ours",
+            "optimizer": "adamw",
+            "params_nonembedding": 1e6,
+            "tokens": 2e7,
+            "batch_tokens": [4096.0, 8192.0, 4096.0, 4096.0],
+            "sequence_length": 128.0,
+            "learning_rate": [1e-3, 1e-3, 2e-3, 4e-3],
+            "loss": [3.0, 3.1, 2.9, None],
+            "status": ["finished", "finished", "finished", "crashed"],
+        }
+    )
