@@ -130,6 +130,8 @@ def import_(
     from bayeslaw.importers import import_runs
     from bayeslaw.runs import write_runs
 
+    if source.exists() and output.exists() and source.samefile(output):
+        raise BadInput(f"{source}: is the source and the output; expected another output; name one with -o")
     table, notes = import_runs(
         source,
         study=study,
