@@ -46,6 +46,7 @@ CORE = 0.03  # ln loss: inside the hull of these rows the surface speaks, outsid
 WEIGHT_SCALE = 0.01  # ln loss
 HUBER = 1.345  # residual sds; 95% efficient for normal errors (Huber 1964)
 MIN_ROWS = {3: 20, 2: 9}  # degree of the 2-D surface: rows it needs (2 and 1.5 times its coefficients)
+MIN_SPARE = 3  # rows beyond the coefficients below which their scatter says nothing
 MIN_RATES = 4  # a parabola and one to spare
 EDGE = "the loss still falls at the edge of the sweep"
 # Settings that must be equal for two runs of a cell to differ in learning rate and batch alone.
@@ -89,7 +90,8 @@ class SmoothedCell:
         learning_rate: peak learning rate at the smoothed minimum.
         batch_tokens: batch at the smoothed minimum [tokens].
         loss: smoothed minimum [nats/token].
-        noise: leave-one-out error of ln loss at rows within 1% of the minimum (0.001 is 0.1% of the loss).
+        noise: leave-one-out error of ln loss at rows within 1% of the minimum (0.001 is 0.1% of the loss);
+            NaN with fewer than three rows to spare.
     """
 
     key: CellKey
@@ -101,7 +103,7 @@ class SmoothedCell:
     batch_tokens: float = np.nan
     loss: float = np.nan
     noise: float = np.nan
-    _surface: _Surface | _Curve | None = field(default=None, repr=False)
+    _surface: _Surface | _Curve | None = field(default=None, repr=False, compare=False)
 
     def regret(self, learning_rate: ArrayLike, batch_tokens: ArrayLike) -> Floats:
         """Loss above the smoothed minimum [percent of the minimum], shape (advice,).
@@ -262,6 +264,8 @@ def _robust_fit(points: Floats, ln_loss: Floats, degree: int) -> tuple[_Poly, fl
         residual = np.abs(ln_loss - basis @ coefs) * np.sqrt(base)
         scale = 1.4826 * np.median(residual) + 1e-9
         weight = base * np.minimum(1.0, HUBER * scale / np.maximum(residual, 1e-12))
+    if len(points) < basis.shape[1] + MIN_SPARE:
+        return _Poly(centre, degree, coefs), np.nan
     basis_root = basis * root[:, None]
     leverage = np.sum(np.linalg.qr(basis_root)[0] ** 2, axis=1)
     held_out = (ln_loss - basis @ coefs) / np.maximum(1 - leverage, 1e-3)
