@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,14 @@ MARIN_SIZES = {  # size: (non-embedding N, width); 32 layers, feed-forward 4 x w
     "520m": (536_870_912, 1024),
 }
 MARIN_DIVERGED_LOSS = 5.0
+NEEDED = {
+    "steplaw": ("lr", "bs", "D", "N", "smooth loss", "h", "numl", "numh"),
+    "scalebench": ("lr", "bsz", "data_size", "non_embedding_param_size", "lm_loss"),
+    "marin": (
+        *("optimizer", "size", "chinchilla", "learning_rate", "train_batch_size", "warmup", "beta1"),
+        *("extra", "loss", "run_name"),
+    ),
+}
 
 
 def steplaw(raw: pd.DataFrame, study: str | None = None) -> tuple[pd.DataFrame, list[str]]:
@@ -27,7 +35,7 @@ def steplaw(raw: pd.DataFrame, study: str | None = None) -> tuple[pd.DataFrame, 
 
     N counts no embeddings; the loss is the smoothed training loss; see `_step_law` for the rest.
     """
-    _need(raw, ("lr", "bs", "D", "N", "smooth loss", "h", "numl", "numh"), "steplaw")
+    _need(raw, "steplaw")
     table = _step_law(raw["N"], raw["D"], raw["bs"], raw["lr"], raw["smooth loss"], study or "steplaw")
     shape = {"width": raw["h"], "depth": raw["numl"], "heads": raw["numh"]}
     optional = {"ffnh": "extra_ffn_width", "loss": "loss_unsmoothed"}
@@ -40,7 +48,7 @@ def scalebench(raw: pd.DataFrame, study: str | None = None) -> tuple[pd.DataFram
 
     The run ids are made as `steplaw` makes them, so reading both tables keeps each run once.
     """
-    _need(raw, ("lr", "bsz", "data_size", "non_embedding_param_size", "lm_loss"), "scalebench")
+    _need(raw, "scalebench")
     params, tokens = raw["non_embedding_param_size"], raw["data_size"]
     table = _step_law(params, tokens, raw["bsz"], raw["lr"], raw["lm_loss"], study or "steplaw")
     return table, [STEP_LAW_NOTE]
@@ -90,8 +98,7 @@ def marin(raw: pd.DataFrame, study: str | None = None) -> tuple[pd.DataFrame, li
     Tokens are 20 N chinchilla; batches count sequences of 4,096; warm-up is in steps. Muon's momentum is
     its own, and its beta1 and beta2 belong to the AdamW part (``extra_adam_beta1``, ``beta2``).
     """
-    needed = "optimizer size chinchilla learning_rate train_batch_size warmup beta1 extra loss run_name"
-    _need(raw, needed.split(), "marin")
+    _need(raw, "marin")
     unknown = sorted(set(raw["size"]) - set(MARIN_SIZES))
     if unknown:
         raise BadInput(
@@ -143,9 +150,9 @@ def _marin_once(raw: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     unnamed = raw["run_name"].isna().sum()
     notes = []
     if repeated.any():
-        notes.append(f"dropped {repeated.sum()} rows that repeat a run_name under another epsilon")
+        notes.append(f"dropped rows that repeat a run_name under another epsilon: {repeated.sum()}")
     if unnamed:
-        notes.append(f"{unnamed} rows have no run_name; they got ids made of their configuration")
+        notes.append(f"rows without a run_name, given ids made of their configuration: {unnamed}")
     return raw[~repeated].reset_index(drop=True), notes
 
 
@@ -184,8 +191,13 @@ def _floats(values: pd.Series) -> pd.Series:
     return pd.to_numeric(values).astype("float64").map(lambda value: float(f"{value:.10g}"))
 
 
-def _need(raw: pd.DataFrame, names: Iterable[str], adapter: str) -> None:
-    missing = [name for name in names if name not in raw]
+def fitting(raw: pd.DataFrame) -> list[str]:
+    """Adapters whose columns are all in the table."""
+    return [adapter for adapter, names in NEEDED.items() if set(names) <= set(raw.columns)]
+
+
+def _need(raw: pd.DataFrame, adapter: str) -> None:
+    missing = [name for name in NEEDED[adapter] if name not in raw]
     if missing:
         found = ", ".join(map(str, raw.columns[:40]))
         raise BadInput(

@@ -47,7 +47,7 @@ def _outcomes(table: pd.DataFrame) -> Iterable[str]:
         yield "no run finished: there is nothing to fit a loss to"
     silent = _known(table, "loss").isna() & (table["status"] != "finished")
     if silent.any():
-        yield f"{silent.sum()} runs have no loss ({_first_ids(table, silent)})"
+        yield f"runs without a loss: {_which(table, silent)}"
 
 
 def _repeats(table: pd.DataFrame) -> Iterable[str]:
@@ -57,7 +57,7 @@ def _repeats(table: pd.DataFrame) -> Iterable[str]:
     repeated = table[names].join(table[others].astype(str)).duplicated(keep=False)
     if repeated.any():
         yield (
-            f"{repeated.sum()} runs repeat a configuration ({_first_ids(table, repeated)}): "
+            f"runs that repeat a configuration: {_which(table, repeated)}; "
             "record the seed if they are seeds, drop the copies if they are not"
         )
 
@@ -83,8 +83,8 @@ def _batch_in_sequences(table: pd.DataFrame) -> Iterable[str]:
         steps = runs["tokens"] / batch
         if short.any():
             yield (
-                f"study {study}: {short.sum()} runs have batch_tokens below one sequence "
-                f"({_first_ids(runs, short)}): is the batch in sequences?"
+                f"study {study}: batch_tokens below one sequence: {_which(runs, short)}; "
+                "is the batch in sequences?"
             )
         elif batch.max() <= 8192 and steps.median() > 5e6:
             yield (
@@ -101,8 +101,8 @@ def _tokens_per_parameter(table: pd.DataFrame) -> Iterable[str]:
         elif (tokens < params / 2).any():
             few = tokens < params / 2
             yield (
-                f"study {study}: {few.sum()} runs saw less than half a token a parameter "
-                f"({_first_ids(runs, few)}): are params and tokens in the same unit?"
+                f"study {study}: less than half a token a parameter: {_which(runs, few)}; "
+                "are params and tokens in the same unit?"
             )
 
 
@@ -110,15 +110,15 @@ def _learning_rates(table: pd.DataFrame) -> Iterable[str]:
     high = table["learning_rate"] > 1
     if high.any():
         cause = "are they -log10 of it?" if _integers(table.loc[high, "learning_rate"]) else "is it the peak?"
-        yield f"{high.sum()} learning rates above 1 ({_first_ids(table, high)}): {cause}"
+        yield f"learning rates above 1: {_which(table, high)}; {cause}"
 
 
 def _warmup(table: pd.DataFrame) -> Iterable[str]:
     unfinished = _known(table, "warmup_tokens") >= table["tokens"]
     if unfinished.any():
         yield (
-            f"{unfinished.sum()} runs end before their warm-up does ({_first_ids(table, unfinished)}): "
-            "they never reach the peak learning rate"
+            f"warm-up not shorter than the run: {_which(table, unfinished)}; "
+            "the peak learning rate is never reached"
         )
 
 
@@ -127,7 +127,7 @@ def _losses(table: pd.DataFrame) -> Iterable[str]:
     huge = (_known(table, "loss") > 15) & (table["status"] == "finished")
     if huge.any():
         yield (
-            f"{huge.sum()} finished runs have a loss above 15 ({_first_ids(table, huge)}): "
+            f"finished runs with a loss above 15: {_which(table, huge)}; "
             "is it a perplexity, or in bits? expected nats a token"
         )
 
@@ -144,8 +144,8 @@ def _embeddings_in_params(table: pd.DataFrame) -> Iterable[str]:
         counted = close & (runs["embedding"] > 0.05 * runs["blocks"])
         if counted.any():
             yield (
-                f"study {study}: params_nonembedding of {counted.sum()} runs equals 12 depth width^2 plus "
-                f"params_embedding ({_first_ids(runs, counted)}): were the embeddings counted?"
+                f"study {study}: params_nonembedding equals 12 depth width^2 plus params_embedding: "
+                f"{_which(runs, counted)}; were the embeddings counted?"
             )
         elif _grows_like_embeddings(runs):
             yield (
@@ -155,8 +155,8 @@ def _embeddings_in_params(table: pd.DataFrame) -> Iterable[str]:
         elif (params > 6 * runs["blocks"]).any():
             wide = params > 6 * runs["blocks"]
             yield (
-                f"study {study}: params_nonembedding of {wide.sum()} runs is more than six times "
-                f"12 depth width^2 ({_first_ids(runs, wide)}): embeddings counted, or experts?"
+                f"study {study}: params_nonembedding above six times 12 depth width^2: "
+                f"{_which(runs, wide)}; embeddings counted, or experts?"
             )
 
 
@@ -182,7 +182,7 @@ def _integers(values: pd.Series) -> bool:
     return bool((values % 1 == 0).all())
 
 
-def _first_ids(table: pd.DataFrame, rows: pd.Series) -> str:
-    """The first three run ids of those rows."""
+def _which(table: pd.DataFrame, rows: pd.Series) -> str:
+    """How many rows, and the first three run ids."""
     ids = table.loc[rows, "run_id"]
-    return ", ".join(ids.head(3)) + (", ..." if len(ids) > 3 else "")
+    return f"{len(ids)} ({', '.join(ids.head(3))}{', ...' if len(ids) > 3 else ''})"

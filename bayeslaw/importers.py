@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bayeslaw.adapters import ADAPTERS
+from bayeslaw.adapters import ADAPTERS, fitting
 from bayeslaw.doubts import notes as doubts
 from bayeslaw.errors import BadInput
 from bayeslaw.roles import ambiguous, resolve_roles
@@ -103,6 +103,8 @@ def convert(
     Raises:
         BadInput: naming everything that is missing or ambiguous at once.
     """
+    if raw.empty:
+        raise BadInput(f"{source}: no rows; expected one row a run; check the export or its filter")
     raw = raw.rename(columns=str).reset_index(drop=True)
     raw = raw.drop(columns=[name for name in constants if name in raw]).assign(**constants)
     if study is not None:
@@ -118,9 +120,7 @@ def convert(
     notes += _add_status(table, columns.get("status"))
     kept = [name for name in raw if name not in roles.values() and name not in table]
     table = table.join(raw[kept])
-    if "run_id" not in table or table["run_id"].isna().any():
-        table["run_id"] = _filled_ids(table, raw)
-        notes.append("runs without an id got one made of their configuration")
+    notes += _add_ids(table, raw, borrowed=roles.get("run_id") != "run_id" and "run_id" not in mapping)
     return table, notes
 
 
@@ -176,6 +176,7 @@ def _require(table: pd.DataFrame, roles: Mapping[str, str], raw: pd.DataFrame, s
     if not missing:
         return
     lines = [f"  {name}: {_hint(name, roles, raw)}" for name in missing]
+    lines += [f"  or are they {name}'s? add --adapter {name}" for name in fitting(raw)]
     shown = ", ".join(raw.columns[:60]) + (", ..." if len(raw.columns) > 60 else "")
     raise BadInput("\n".join([f"{source} does not say what these runs are:", *lines, f"columns: {shown}"]))
 
@@ -238,9 +239,9 @@ def _add_status(table: pd.DataFrame, states: pd.Series | None) -> list[str]:
     if states is None:
         notes.append("no status column: runs with a loss count as finished")
     if lost.any():
-        notes.append(f"{lost.sum()} runs without a loss count as crashed")
+        notes.append(f"runs without a loss, counted as crashed: {lost.sum()}")
     if recorded_nan.any():
-        notes.append(f"{recorded_nan.sum()} runs recorded a loss of NaN and count as diverged")
+        notes.append(f"runs with a loss of NaN, counted as diverged: {recorded_nan.sum()}")
     return notes
 
 
@@ -249,11 +250,11 @@ def _settle(table: pd.DataFrame, ratio: float, source: str) -> tuple[pd.DataFram
     notes = []
     copies = table.astype(str).duplicated()
     if copies.any():
-        notes.append(f"dropped {copies.sum()} rows that are exact copies of others")
+        notes.append(f"dropped exact copies of other rows: {copies.sum()}")
     numbers = np.arange(1, len(table) + 1)
     lost = (table["status"] != "finished") & table[[n for n in REQUIRED if n in table]].isna().any(axis=1)
     if (lost & ~copies).any():
-        notes.append(f"dropped {(lost & ~copies).sum()} unfinished runs whose configuration is incomplete")
+        notes.append(f"dropped unfinished runs of incomplete configuration: {(lost & ~copies).sum()}")
     keep = ~(copies | lost)
     infinite = pd.to_numeric(table["loss"], errors="coerce").map(math.isinf) & (table["status"] == "finished")
     table = table.assign(status=table["status"].mask(infinite, "diverged"))[keep]
@@ -262,8 +263,8 @@ def _settle(table: pd.DataFrame, ratio: float, source: str) -> tuple[pd.DataFram
     changed = int((marked["status"] != table["status"]).sum() + (infinite & keep).sum())
     if changed:
         notes.append(
-            f"{changed} runs count as diverged: "
-            f"their loss exceeds {ratio:g} times the smallest of their cell or is infinite"
+            f"runs counted as diverged: {changed} "
+            f"(loss above {ratio:g} times the smallest of their cell, or infinite)"
         )
     return _ordered(marked), notes
 
@@ -274,15 +275,22 @@ def _ordered(table: pd.DataFrame) -> pd.DataFrame:
     return table[[*known, *(name for name in table if name not in BY_NAME)]]
 
 
-def _filled_ids(table: pd.DataFrame, raw: pd.DataFrame) -> pd.Series:
-    """Ids made of study, optimizer and a hash of the whole row: equal rows, equal ids."""
-    hashes = pd.util.hash_pandas_object(raw.astype(str), index=False)
-    made = [
-        f"{study}-{optimizer}-{value % 16**8:08x}"
-        for study, optimizer, value in zip(table["study"], table["optimizer"], hashes)
-    ]
+def _add_ids(table: pd.DataFrame, raw: pd.DataFrame, borrowed: bool) -> list[str]:
+    """Fill run_id in place where it is missing, or where a borrowed name means several runs.
+
+    A made id ends in a hash of the whole row: copies get equal ids, whatever their order.
+    """
+    hashes = pd.util.hash_pandas_object(raw.astype(str), index=False).map(lambda value: f"{value:016x}"[:8])
     ids = table["run_id"] if "run_id" in table else pd.Series(None, index=table.index, dtype="object")
-    return ids.astype("object").where(ids.notna(), pd.Series(made, index=table.index))
+    distinct = ids[~pd.DataFrame({"id": ids, "hash": hashes}).duplicated()].dropna()
+    missing = ids.isna()
+    repeated = ids.isin(distinct[distinct.duplicated()]) & borrowed
+    owner = (table["study"].astype(str) + "-" + table["optimizer"].astype(str)).where(missing, ids)
+    table["run_id"] = ids.where(~(missing | repeated), owner + "-" + hashes)
+    return [
+        *(["runs without an id got one made of their configuration"] if missing.any() else []),
+        *(["runs that share a name got a hash of their configuration added"] if repeated.any() else []),
+    ]
 
 
 def _numeric(values: pd.Series, role: str, source: str) -> pd.Series:

@@ -46,7 +46,7 @@ def read_runs(*paths: PathLike) -> pd.DataFrame:
     _refuse_conflicts(joined, sources)
     kept = _fullest(joined)
     if len(kept) < len(joined):
-        log.warning("%d runs appear in more than one file; each is kept once", len(joined) - len(kept))
+        log.warning("runs in more than one file, each kept once: %d", len(joined) - len(kept))
     return kept
 
 
@@ -175,7 +175,7 @@ def _read_valid(path: PathLike) -> pd.DataFrame:
     table = read_table(path)
     copies = table.astype(str).duplicated().to_numpy()
     if copies.any():
-        log.warning("%s: %d rows are exact copies of earlier ones; each is kept once", path, copies.sum())
+        log.warning("%s: dropped exact copies of earlier rows: %d", path, copies.sum())
     return validate(table[~copies], str(path), row_numbers=(np.flatnonzero(~copies) + 1).tolist())
 
 

@@ -58,7 +58,7 @@ def test_a_sweep_becomes_a_run_table(folder, monkeypatch, capsys):
             "3.2",
         ]
     )
-    assert "note: 1 runs without a loss count as crashed\n" in err
+    assert "note: runs without a loss, counted as crashed: 1\n" in err
     table = read_runs("runs.parquet")
     assert table["batch_tokens"].tolist() == [4096, 4096, 8192]
     assert table["status"].tolist() == ["finished", "finished", "crashed"]

@@ -22,13 +22,13 @@ def test_a_clean_table_raises_no_doubt(clean):
 
 
 def test_outcomes_and_missing_losses_are_counted(runs):
-    assert doubts(runs) == ["of 4 runs, 1 crashed", "1 runs have no loss (d)"]
+    assert doubts(runs) == ["of 4 runs, 1 crashed", "runs without a loss: 1 (d)"]
 
 
 def test_repeated_configurations_are_named(clean):
     again = pd.concat([clean, clean.iloc[[0]].assign(run_id="z")])
     assert doubts(again) == [
-        "2 runs repeat a configuration (a, z): record the seed if they are seeds, "
+        "runs that repeat a configuration: 2 (a, z); record the seed if they are seeds, "
         "drop the copies if they are not"
     ]
     assert doubts(again.assign(seed=[0, 1, 2, 3])) == []
@@ -52,7 +52,7 @@ def test_conventions_mixed_in_one_study(clean, name, values, shown):
 
 def test_a_batch_below_one_sequence_is_in_sequences(clean):
     [note] = doubts(clean.assign(batch_tokens=[32, 64, 64], sequence_length=2048))
-    assert note.startswith("study ours: 3 runs have batch_tokens below one sequence (a, b, c)")
+    assert note.startswith("study ours: batch_tokens below one sequence: 3 (a, b, c); is")
 
 
 def test_a_small_batch_with_absurdly_many_steps_is_in_sequences(clean):
@@ -69,22 +69,22 @@ def test_tokens_that_are_ratios(clean):
 
 def test_fewer_tokens_than_half_the_parameters(clean):
     [note] = doubts(clean.assign(params_nonembedding=[1e9, 1e6, 1e6]))
-    assert note.startswith("study ours: 1 runs saw less than half a token a parameter (a)")
+    assert note.startswith("study ours: less than half a token a parameter: 1 (a); are")
 
 
 def test_learning_rates_that_are_logarithms(clean):
     [note] = doubts(clean.assign(learning_rate=[3, 2, 3]))
-    assert note == "3 learning rates above 1 (a, b, c): are they -log10 of it?"
+    assert note == "learning rates above 1: 3 (a, b, c); are they -log10 of it?"
 
 
 def test_perplexities(clean):
     [note] = doubts(clean.assign(loss=[20, 21, 22]))
-    assert note.startswith("3 finished runs have a loss above 15 (a, b, c): is it a perplexity")
+    assert note.startswith("finished runs with a loss above 15: 3 (a, b, c); is it a perplexity")
 
 
 def test_warmup_longer_than_the_run(clean):
     [note] = doubts(clean.assign(warmup_tokens=[3e7, 0, 0]))
-    assert note == "1 runs end before their warm-up does (a): they never reach the peak learning rate"
+    assert note == "warm-up not shorter than the run: 1 (a); the peak learning rate is never reached"
 
 
 def shapes(clean: pd.DataFrame, vocabulary: float, per_block: float = 12) -> pd.DataFrame:
@@ -105,7 +105,9 @@ def test_embeddings_counted_in_params_show_in_their_growth(clean):
 def test_embeddings_counted_in_params_show_beside_their_number(clean):
     table = shapes(clean, 50257).iloc[:1]
     [note] = doubts(table.assign(params_embedding=50257 * 256))
-    assert note.startswith("study ours: params_nonembedding of 1 runs equals 12 depth width^2 plus")
+    assert note.startswith(
+        "study ours: params_nonembedding equals 12 depth width^2 plus params_embedding: 1 (a)"
+    )
 
 
 def test_the_public_sweeps_are_not_accused(shared_data):

@@ -70,9 +70,9 @@ def test_a_plain_sweep_is_read_by_its_names(sweep):
         "seq_len as sequence_length, lr as learning_rate, val_loss as loss",
         "kept without using: comment",
         "no status column: runs with a loss count as finished",
-        "1 runs without a loss count as crashed",
+        "runs without a loss, counted as crashed: 1",
         "of 3 runs, 1 crashed",
-        "1 runs have no loss (r3)",
+        "runs without a loss: 1 (r3)",
     ]
 
 
@@ -177,8 +177,8 @@ def test_copies_are_dropped_and_incomplete_crashes_too(sweep):
     rows = pd.concat([SWEEP, SWEEP.iloc[[0]], SWEEP.iloc[[2]].assign(name="r4", D=None)])
     table, notes = import_runs(write("many.csv", rows), "ours", **SAID)
     assert table["run_id"].tolist() == ["r1", "r2", "r3"]
-    assert "dropped 1 rows that are exact copies of others" in notes
-    assert "dropped 1 unfinished runs whose configuration is incomplete" in notes
+    assert "dropped exact copies of other rows: 1" in notes
+    assert "dropped unfinished runs of incomplete configuration: 1" in notes
 
 
 def test_bad_rows_keep_the_numbers_of_the_file(sweep):
@@ -196,13 +196,27 @@ def test_runs_without_ids_get_stable_ones(sweep):
     assert set(first) == set(import_runs(path, "ours", **SAID)[0]["run_id"])
 
 
+def test_names_that_repeat_are_told_apart_unless_the_rows_are_copies(sweep):
+    rows = pd.concat([SWEEP, SWEEP.iloc[[0]]]).assign(name="happy-dawn")
+    table, notes = import_runs(write("names.csv", rows), "ours", **SAID)
+    assert len(table) == 3
+    assert table["run_id"].str.fullmatch("happy-dawn-[0-9a-f]{8}").all()
+    assert "runs that share a name got a hash of their configuration added" in notes
+    said = {**SAID, "mapping": {**SAID["mapping"], "run_id": "name"}}
+    assert "row 2 (run happy-dawn): run_id repeats an earlier row's" in error_of("names.csv", "ours", **said)
+
+
+def test_a_known_layout_is_recognised(tmp_path):
+    path = write(str(tmp_path / "m.csv"), pd.DataFrame([MARIN]))
+    assert "\n  or are they marin's? add --adapter marin\n" in error_of(path)
+
+
 def test_diverged_runs_are_marked_and_said(sweep):
     table, notes = import_runs(write("high.csv", SWEEP.assign(val_loss=[3.0, 4.3, math.inf])), "ours", **SAID)
     assert table["status"].tolist() == ["finished", "diverged", "diverged"]
     assert table["loss"].tolist()[:2] == [3.0, 4.3]
     assert (
-        "2 runs count as diverged: their loss exceeds 1.4 times the smallest of their cell or is infinite"
-        in notes
+        "runs counted as diverged: 2 (loss above 1.4 times the smallest of their cell, or infinite)" in notes
     )
 
 
@@ -313,8 +327,8 @@ def test_marin_statuses_and_names(tmp_path):
     assert table["run_id"].is_unique
     assert table.loc[table["run_id"] == "a1", "epsilon"].tolist() == [1e-20]
     assert notes[:2] == [
-        "dropped 1 rows that repeat a run_name under another epsilon",
-        "2 rows have no run_name; they got ids made of their configuration",
+        "dropped rows that repeat a run_name under another epsilon: 1",
+        "rows without a run_name, given ids made of their configuration: 2",
     ]
 
 
@@ -414,7 +428,8 @@ def test_wandb_csv(tmp_path):
         ("runs.txt", "", "unknown suffix '.txt'"),
         ("gone.json", None, "does not exist"),
         ("empty.csv", "", "not a readable CSV"),
-        ("empty.jsonl", "", "does not say what these runs are"),
+        ("empty.jsonl", "", "no rows; expected one row a run"),
+        ("other.jsonl", '{"id": 1}', "does not say what these runs are"),
     ],
 )
 def test_wandb_files_that_are_none(tmp_path, name, content, words):

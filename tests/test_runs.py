@@ -102,7 +102,7 @@ def test_files_are_joined_and_each_run_kept_once_at_its_fullest(tmp_path, runs, 
         joined = read_runs(tmp_path / "a.csv", tmp_path / "b.parquet")
     assert joined["run_id"].tolist() == ["a", "b", "c", "d"]
     assert joined["width"].tolist()[1] == 512
-    assert caplog.messages == ["2 runs appear in more than one file; each is kept once"]
+    assert caplog.messages == ["runs in more than one file, each kept once: 2"]
 
 
 def test_one_id_with_two_results_is_an_error(tmp_path, runs):
@@ -121,7 +121,7 @@ def test_copies_within_a_file_are_dropped_and_row_numbers_stay_the_files(tmp_pat
     path = tmp_path / "runs.csv"
     pd.concat([runs, runs.iloc[[0]]]).to_csv(path, index=False)
     assert len(read_runs(path)) == 4
-    assert caplog.messages == [f"{path}: 1 rows are exact copies of earlier ones; each is kept once"]
+    assert caplog.messages == [f"{path}: dropped exact copies of earlier rows: 1"]
     bad = runs.iloc[[1]].assign(run_id="z", tokens=-1)
     pd.concat([runs, runs.iloc[[0]], bad]).to_csv(path, index=False)
     with pytest.raises(BadInput, match=r"row 6 \(run z\): tokens = -1"):
