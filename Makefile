@@ -1,32 +1,32 @@
 # Everything from nothing but Python 3.11 (or newer) and make.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
+STAMP := .venv/stamp
 
-.PHONY: demo test lint format clean
+.PHONY: demo test lint format clean .venv
 
-demo: .venv.stamp            ## from the shipped posterior to a recommendation
+demo: $(STAMP)  # from the shipped posterior to a recommendation
 	$(BIN)/python -m bayeslaw.demo
 
-test: lint                   ## what CI runs
+test: lint  # what CI runs
 	$(BIN)/pytest
 
-lint: .venv.stamp
+lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: .venv.stamp
+format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+.venv: $(STAMP)
+
 # Rebuilt when pyproject.toml changes; the stamp appears only after a complete install.
-.venv.stamp: pyproject.toml
+$(STAMP): pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@
 
-.PHONY: .venv
-.venv: .venv.stamp
-
 clean:
-	rm -rf .venv .venv.stamp .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
