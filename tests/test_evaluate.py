@@ -82,6 +82,8 @@ def test_the_oracle_scores_as_an_oracle_should(sweep):
     assert summary["cells_scored"] == summary["cells"] == 4
     assert summary["regret_max"] < 5e-4
     assert summary["optimum_coverage"] == {"batch_tokens": 1.0, "learning_rate": 1.0}
+    width = np.exp(2 * 1.645 * 0.2)  # 90% of a normal in ln units
+    assert summary["optimum_interval_factor"]["learning_rate"] == pytest.approx(width, rel=0.1)
 
 
 def test_the_keys_of_the_contract_are_there_and_the_result_is_json(sweep):
