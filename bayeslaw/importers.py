@@ -90,7 +90,9 @@ def convert(
     constants: Mapping[str, Any],
     source: str,
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Columns by role, in the units of the run table; unknown columns are kept under their own names.
+    """Columns by role, in the units of the run table.
+
+    Every other column is kept under its own name, or as ``original_NAME`` where the run table has that name.
 
     Args:
         raw: the foreign table.
@@ -118,8 +120,9 @@ def convert(
     if "loss_kind" not in table and "loss" in roles:
         table["loss_kind"] = _loss_kind(roles["loss"])
     notes += _add_status(table, columns.get("status"))
-    kept = [name for name in raw if name not in roles.values() and name not in table]
-    table = table.join(raw[kept])
+    direct = {name for role, name in roles.items() if role in BY_NAME}
+    kept = raw[[name for name in raw if name not in direct]]
+    table = table.join(kept.rename(columns=lambda name: f"original_{name}" if name in BY_NAME else name))
     notes += _add_ids(table, raw, borrowed=roles.get("run_id") != "run_id" and "run_id" not in mapping)
     return table, notes
 

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -78,6 +80,11 @@ def test_json_is_one_object_on_stdout(folder, monkeypatch, capsys):
         "cells": 1,
     }
     assert [f"note: {note}" for note in notes] == err.splitlines()
+
+
+def test_json_is_strict_whatever_the_numbers_are(capsys):
+    cli.print_json({"x": math.nan, "y": np.float64(1.5), "z": np.array([1.0, -np.inf]), "n": np.int64(3)})
+    assert capsys.readouterr().out == '{"x": null, "y": 1.5, "z": [1.0, null], "n": 3}\n'
 
 
 def test_bad_input_is_a_message_and_exit_code_2(folder, monkeypatch, capsys):

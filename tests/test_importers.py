@@ -48,7 +48,7 @@ def test_a_plain_sweep_is_read_by_its_names(sweep):
     table, notes = import_runs(sweep, "ours", **SAID)
     assert table.columns.tolist() == [
         *("run_id", "study", "optimizer", "params_nonembedding", "tokens", "batch_tokens"),
-        *("sequence_length", "learning_rate", "loss", "loss_kind", "status", "comment"),
+        *("sequence_length", "learning_rate", "loss", "loss_kind", "status", "bs", "comment"),
     ]
     assert table.iloc[0].to_dict() == {
         "run_id": "r1",
@@ -62,6 +62,7 @@ def test_a_plain_sweep_is_read_by_its_names(sweep):
         "loss": 3.0,
         "loss_kind": "val_final",
         "status": "finished",
+        "bs": 32,
         "comment": "x",
     }
     assert table["status"].tolist() == ["finished", "finished", "crashed"]
@@ -147,6 +148,14 @@ def test_two_columns_for_one_role_are_asked_about(sweep):
     )
     said = {**SAID, "mapping": {**SAID["mapping"], "loss": "val_loss"}}
     assert "train_loss" in import_runs(path, "ours", **said)[0]
+
+
+def test_a_column_that_lost_its_name_to_another_is_kept(sweep):
+    path = write("two.csv", SWEEP.assign(loss=2.0))
+    said = {**SAID, "mapping": {**SAID["mapping"], "loss": "val_loss"}}
+    table, _ = import_runs(path, "ours", **said)
+    assert table["loss"].tolist()[:2] == [3.0, 3.1]
+    assert table["original_loss"].tolist() == [2.0, 2.0, 2.0]
 
 
 def test_mapping_mistakes_are_named(sweep):
