@@ -36,9 +36,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.spatial import ConvexHull, Delaunay
 
 from bayeslaw.errors import BadInput
+from bayeslaw.hull import average_repeats, in_hull, interpolate, nearest_in_hull
 from bayeslaw.schema import CELL
 
 WINDOW = 0.10  # ln loss above the cell's lowest: the rows the surface is fitted to
@@ -209,16 +209,16 @@ class _Surface:
     """ln loss anywhere: a polynomial in the core, the rows around it, their edge beyond."""
 
     def __init__(self, points: Floats, ln_loss: Floats, core: Floats, poly: _Poly):
-        self.data, self.ln_loss = _average_repeats(points, ln_loss)
+        self.data, self.ln_loss = average_repeats(points, ln_loss)
         self.core, self.poly = core, poly
 
     def inside(self, points: Floats) -> NDArray[np.bool_]:
-        return _in_hull(self.data, points)
+        return in_hull(self.data, points)
 
     def value(self, points: Floats) -> Floats:
-        points = np.where(self.inside(points)[:, None], points, _nearest_in_hull(self.data, points))
+        points = np.where(self.inside(points)[:, None], points, nearest_in_hull(self.data, points))
         return np.where(
-            _in_hull(self.core, points), self.poly(points), _interpolate(self.data, self.ln_loss, points)
+            in_hull(self.core, points), self.poly(points), interpolate(self.data, self.ln_loss, points)
         )
 
 
@@ -304,7 +304,7 @@ def _minimum(poly: _Poly, core: Floats) -> Floats:
     for _ in range(4):
         axes = [np.linspace(a, b, 41) for a, b in zip(lower, upper, strict=True)]
         grid = np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, core.shape[1])
-        grid = np.vstack([best, grid[_in_hull(core, grid)]])
+        grid = np.vstack([best, grid[in_hull(core, grid)]])
         best = grid[np.argmin(poly(grid))]
         step = (upper - lower) / 20
         lower, upper = best - step, best + step
@@ -315,7 +315,7 @@ def _surrounded(points: Floats, optimum: Floats, margin: float = 0.03) -> bool:
     """Whether runs lie beyond the optimum in every direction, by a margin of the range tried."""
     reach = margin * (points.max(axis=0) - points.min(axis=0))
     steps = np.vstack([np.diag(reach), -np.diag(reach)])
-    return bool(_in_hull(points, optimum + steps).all())
+    return bool(in_hull(points, optimum + steps).all())
 
 
 # ------------------------------------------------------------------------------- learning rate only
@@ -359,56 +359,14 @@ class _Curve:
     """ln loss along the learning rate; the batch must stay at the value the runs share (within 5%)."""
 
     def __init__(self, line: Floats, values: Floats, poly: _Poly):
-        self.data, self.ln_loss = _average_repeats(line[:, [0]], values)
+        self.data, self.ln_loss = average_repeats(line[:, [0]], values)
         self.poly, self.batch = poly, line[0, 1]
         self.core = self.data[self.ln_loss - self.ln_loss.min() < WINDOW]
 
     def inside(self, points: Floats) -> NDArray[np.bool_]:
         on_line = np.abs(points[:, 1] - self.batch) < 0.05
-        return on_line & _in_hull(self.data, points[:, [0]])
+        return on_line & in_hull(self.data, points[:, [0]])
 
     def value(self, points: Floats) -> Floats:
         x = np.clip(points[:, [0]], self.data.min(), self.data.max())
-        return np.where(_in_hull(self.core, x), self.poly(x), _interpolate(self.data, self.ln_loss, x))
-
-
-# ------------------------------------------------------------------------------------------ geometry
-
-
-def _average_repeats(points: Floats, values: Floats) -> tuple[Floats, Floats]:
-    """One point per distinct configuration (learning rates written with three digits count as equal)."""
-    frame = pd.DataFrame(np.round(points, 3)).assign(value=values)
-    mean = frame.groupby(list(frame.columns[:-1]), sort=True)["value"].mean().reset_index()
-    return mean.iloc[:, :-1].to_numpy(float), mean["value"].to_numpy(float)
-
-
-def _in_hull(cloud: Floats, points: Floats, slack: float = 2e-3) -> NDArray[np.bool_]:
-    """Whether points lie in the cloud's convex hull, boundary included (slack in ln units)."""
-    if cloud.shape[1] == 1:
-        return (points[:, 0] >= cloud.min() - slack) & (points[:, 0] <= cloud.max() + slack)
-    faces = ConvexHull(cloud).equations
-    return np.all(points @ faces[:, :2].T + faces[:, 2] <= slack, axis=1)
-
-
-def _nearest_in_hull(cloud: Floats, points: Floats) -> Floats:
-    """The nearest point of the hull's boundary, shape (point, 2)."""
-    corners = cloud[ConvexHull(cloud).vertices]
-    start, edge = corners, np.roll(corners, -1, axis=0) - corners
-    along = np.einsum("pek,ek->pe", points[:, None] - start, edge) / np.sum(edge**2, axis=1)
-    foot = start + np.clip(along, 0, 1)[..., None] * edge
-    nearest = np.argmin(np.sum((foot - points[:, None]) ** 2, axis=-1), axis=1)
-    return foot[np.arange(len(points)), nearest]
-
-
-def _interpolate(cloud: Floats, values: Floats, points: Floats) -> Floats:
-    """Linear between neighbouring rows; the nearest row's value just outside."""
-    if cloud.shape[1] == 1:
-        return np.interp(points[:, 0], cloud[:, 0], values)
-    triangles = Delaunay(cloud)
-    simplex = triangles.find_simplex(points)
-    nearest = np.argmin(np.sum((points[:, None] - cloud) ** 2, axis=-1), axis=1)
-    transform = triangles.transform[np.maximum(simplex, 0)]
-    first = np.einsum("pij,pj->pi", transform[:, :2], points - transform[:, 2])
-    share = np.column_stack([first, 1 - first.sum(axis=1)])
-    linear = np.sum(share * values[triangles.simplices[np.maximum(simplex, 0)]], axis=1)
-    return np.where(simplex >= 0, linear, values[nearest])
+        return np.where(in_hull(self.core, x), self.poly(x), interpolate(self.data, self.ln_loss, x))
