@@ -1,0 +1,158 @@
+"""The loss surface around its moving optimum: arithmetic only, for NumPy and JAX arrays alike.
+
+Every function is elementwise over arrays that broadcast together, so one definition serves the
+likelihood (JAX, one value a run) and the recommendation (NumPy, draws x grid). Symbols:
+
+    n = ln(N/N0)   d = ln(D/D0)      N0, D0: the pivot stored with the posterior
+    ln eta* = alpha - gamma n - delta d - bend n^2        optimal peak learning rate along B = B*
+    ln B*   = beta + epsilon d + epsilon_n n              optimal batch [tokens]
+    v = ln B - ln B*       u = ln eta - ln eta* - ridge(v)
+    ln loss = level(n, d) + fading(n, d) * excess(u, v)
+
+The fading lets curvature shrink as the loss falls, as it does in the data (published-laws.md,
+section 6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+Array = Any  # a numpy.ndarray or a jax.Array; both carry __array_namespace__
+Params = Mapping[str, Array]
+
+RIDGE_WIDTH = 0.5
+"""Half-width [nats of batch] of the bend in the ridge at B = B*."""
+
+DECAY_FLOOR = 0.01
+"""Weight decay is compared as ln(w + DECAY_FLOOR), so that a run without decay stays comparable."""
+
+
+def _xp(x: Array) -> Any:
+    return np if isinstance(x, (float, int)) else x.__array_namespace__()
+
+
+def pseudo_huber(x: Array, curvature: Array, knee: Array) -> Array:
+    """Quadratic near zero, linear far away: ``curvature (sqrt(1 + (knee x)^2) - 1) / knee^2``.
+
+    Args:
+        x: distance from the optimum [nats].
+        curvature: second derivative at zero [1/nats^2].
+        knee: inverse distance at which the parabola turns into a line [1/nats].
+
+    >>> float(pseudo_huber(np.array(0.1), 2.0, 1e-3)).__round__(6)  # curvature x^2 / 2
+    0.01
+    """
+    xp = _xp(x)
+    return curvature * x * x / (1.0 + xp.sqrt(1.0 + (knee * x) ** 2))
+
+
+def linex(x: Array, curvature: Array, skew: Array) -> Array:
+    """Asymmetric bowl ``curvature (exp(skew x) - 1 - skew x) / skew^2`` (Varian 1975).
+
+    The exponent is capped at 12, far outside any run that finishes.
+
+    >>> float(linex(np.array(1.0), 1.0, 1e-9)).__round__(6)  # skew -> 0: x^2 / 2
+    0.5
+    """
+    xp = _xp(x)
+    t = xp.clip(skew * x, -60.0, 12.0)
+    small = xp.abs(t) < 1e-3
+    safe = xp.where(small, 1.0, t)
+    ratio = xp.where(small, 0.5 + t / 6.0, (xp.expm1(safe) - safe) / (safe * safe))
+    return curvature * x * x * ratio
+
+
+def ridge(v: Array, rho: Array, rho_high: Array) -> Array:
+    """Shift of the best ln eta with ln B: slope ``rho`` below B*, ``rho_high`` above, 0 at B*.
+
+    Source: the square-root and surge regimes of Li et al. (2024), arXiv:2405.14578.
+
+    >>> float(ridge(np.array(0.0), 0.5, 0.0))
+    0.0
+    """
+    xp = _xp(v)
+    soft = RIDGE_WIDTH * (xp.logaddexp(0.0 * v, v / RIDGE_WIDTH) - np.log(2.0))
+    return rho * v + (rho_high - rho) * soft
+
+
+def log_lr_optimum(p: Params, n: Array, d: Array) -> Array:
+    """ln eta*(N, D) at the optimal batch; natural log of the peak learning rate."""
+    return p["alpha"] - p["gamma"] * n - p["delta"] * d - p["bend"] * n * n
+
+
+def log_batch_optimum(p: Params, n: Array, d: Array) -> Array:
+    """ln B*(N, D); natural log of the batch in tokens."""
+    return p["beta"] + p["epsilon"] * d + p["epsilon_n"] * n
+
+
+def log_decay_optimum(p: Params, n: Array) -> Array:
+    """ln w* with w* = lambda N^-mu about the pivot; natural log of the (decoupled) weight decay."""
+    return p["lambda"] - p["mu"] * n
+
+
+def log_momentum_gap(p: Params, n: Array) -> Array:
+    """ln(1 - m*) with m* = 1 - zeta N^-kappa about the pivot."""
+    return p["zeta"] - p["kappa"] * n
+
+
+def lr_batch_excess(p: Params, u: Array, v: Array) -> Array:
+    """Excess ln loss, at the pivot's loss level, of being u off in ln eta (along the ridge) and v off in ln B.
+
+    >>> p = dict(lr_curvature=-3.0, knee_left=0.5, knee_right=-1.0, batch_curvature=-3.0, batch_skew=0.3)
+    >>> float(lr_batch_excess(p, np.array(0.0), np.array(0.0)))
+    0.0
+    """
+    xp = _xp(u)
+    knee = xp.exp(xp.where(u < 0, p["knee_left"], p["knee_right"]))
+    lr_part = pseudo_huber(u, xp.exp(p["lr_curvature"] + 0.0 * u), knee)
+    return lr_part + linex(v, xp.exp(p["batch_curvature"] + 0.0 * v), p["batch_skew"])
+
+
+def expected_curve(slope_a: Array, slope_b: Array, share: Array) -> Array:
+    """Mixed second derivative of ln L that a pure power law has: ``(1 - share) / share * a * b``.
+
+    For L = E + R with R = R0 N^-p D^-q and share = R/L, the slopes are a = share p, b = share q.
+
+    >>> float(expected_curve(0.1, 0.1, 0.5)).__round__(6)
+    0.01
+    """
+    return (1.0 - share) / share * slope_a * slope_b
+
+
+def log_level(p: Params, n: Array, d: Array) -> Array:
+    """ln of the expected loss [nats/token] at the best settings, without cell effects.
+
+    L = E + R: at the pivot the reducible loss R is the share ``expit(share)`` of L. ln L has there the
+    value ``level``, slopes ``-slope_n``, ``-slope_d`` and second derivatives ``curve_*``, which are free:
+    the additive form of Hoffmann et al. (2022, arXiv:2203.15556, section 3.3) lacks the N x D
+    interaction that sweeps show. Beyond second order, L falls towards E as a power law does. In
+    these coordinates the posterior is close to Gaussian; in (E, A, B, exponents) it is a thin banana.
+
+    >>> p = dict(level=1.0, share=0.0, slope_n=0.1, slope_d=0.1, curve_nn=0.01, curve_nd=0.01, curve_dd=0.01)
+    >>> p |= dict(offset=0.0, offset_n=0.0, offset_d=0.0)
+    >>> float(np.exp(log_level(p, np.array(1.0), np.array(0.0)))).__round__(4)  # e (1/2 + 1/2 exp(-0.2))
+    2.4719
+    """
+    xp = _xp(n)
+    share = 1.0 / (1.0 + xp.exp(-(p["share"] + 0.0 * n)))
+    line = -p["slope_n"] * n - p["slope_d"] * d
+    curve = 0.5 * p["curve_nn"] * n * n + p["curve_nd"] * n * d + 0.5 * p["curve_dd"] * d * d
+    log_ratio = (line + curve - 0.5 * (1.0 - share) / share * line * line) / share
+    offset = p["offset"] + p["offset_n"] * n + p["offset_d"] * d
+    return p["level"] + offset + xp.log1p(share * xp.expm1(xp.clip(log_ratio, -50.0, 50.0)))
+
+
+def fading(p: Params, n: Array, d: Array) -> Array:
+    """Factor of the excess, 1 at the pivot: the basin flattens as the loss falls.
+
+    An excess proportional to the reducible loss R = L - E would have ``fade_n`` = -d ln(R/L)/d ln N
+    and ``fade_d`` = -d ln(R/L)/d ln D, about 0.1 each.
+
+    >>> float(fading({"fade_n": 0.1, "fade_d": 0.1}, np.array(0.0), np.array(0.0)))
+    1.0
+    """
+    xp = _xp(n)
+    return xp.exp(-p["fade_n"] * n - p["fade_d"] * d)
