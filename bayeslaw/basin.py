@@ -1,0 +1,294 @@
+"""The loss around one target's optimum, draw by draw, and the settings that are best on average.
+
+The decision minimises the posterior mean of the excess ln loss. Where overshooting the learning rate costs
+more than undershooting, it lies below the median optimum.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from bayeslaw import pooling, surface
+from bayeslaw.posterior import Floats, Posterior
+from bayeslaw.target import Target
+
+Settings = dict[str, float]
+
+MAX_EXCESS = 1.5
+"""Cap of one draw's excess ln loss: 2.6 nats become 11.6, the loss of a network that has learnt nothing."""
+
+SAME_SIZE = 1e-3
+"""Relative difference of N, or D, below which a target is a fitted cell."""
+
+TOLERANCE = 3e-4
+"""Of the settings that are decided on [nats]: 0.03%."""
+
+EXTRAS = {  # hyperparameter -> its curvature and optimum; present where the posterior has the curvature
+    "weight_decay": ("decay_curvature", surface.log_decay_optimum),
+    "momentum": ("momentum_curvature", surface.log_momentum_gap),
+}
+
+
+@dataclass(frozen=True)
+class Basin:
+    """The surface at one target; arrays of shape (draw,).
+
+    Attributes:
+        target: what it is for.
+        p: every surface parameter.
+        n, d: ln(N/N0), ln(D/D0).
+        log_lr, log_batch: ln eta* at the best batch, ln B*; the cell's own shifts included.
+        log_loss: ln loss [nats/token] at the best settings; the cell's own shift included.
+        fading: factor of the excess.
+        extras: hyperparameters besides the two, among ``weight_decay`` and ``momentum``.
+    """
+
+    target: Target
+    p: dict[str, Floats]
+    n: float
+    d: float
+    log_lr: Floats
+    log_batch: Floats
+    log_loss: Floats
+    fading: Floats
+    extras: tuple[str, ...]
+
+
+def basin_at(posterior: Posterior, target: Target, seed: int = 0) -> Basin:
+    """The surface at a target, drawn from the population where its group, study or cell was never seen.
+
+    The same seed gives the same draws for the same group, study and cell, whatever else is asked.
+    """
+    p = surface_draws(posterior, target.study, target.optimizer, seed)
+    n, d = coordinates(posterior, target)
+    effects = cell_effects(posterior, target, p, seed)
+    return Basin(
+        target=target,
+        p=p,
+        n=n,
+        d=d,
+        log_lr=surface.log_lr_optimum(p, np.float64(n), np.float64(d)) + effects["lr"],
+        log_batch=surface.log_batch_optimum(p, np.float64(n), np.float64(d)) + effects["batch"],
+        log_loss=surface.log_level(p, np.float64(n), np.float64(d)) + effects["level"],
+        fading=surface.fading(p, np.float64(n), np.float64(d)),
+        extras=tuple(name for name, (curvature, _) in EXTRAS.items() if curvature in p),
+    )
+
+
+def surface_draws(
+    posterior: Posterior, study: str | None, optimizer: str, seed: int = 0
+) -> dict[str, Floats]:
+    """Every parameter that ``bayeslaw.surface`` asks for, of one group; each (draw,)."""
+    groups = pooling.group_draws(posterior, study, optimizer, seed)
+    return groups | pooling.study_draws(posterior, study, seed) | {"bend": posterior.bend}
+
+
+def coordinates(posterior: Posterior, target: Target) -> tuple[float, float]:
+    """(ln(N/N0), ln(D/D0)) about the posterior's pivot."""
+    n0, d0 = posterior.pivot
+    return float(np.log(target.params_nonembedding / n0)), float(np.log(target.tokens / d0))
+
+
+def cell_effects(
+    posterior: Posterior, target: Target, p: dict[str, Floats], seed: int = 0
+) -> dict[str, Floats]:
+    """Shifts of ln loss (``level``), ln eta* (``lr``) and ln B* (``batch``) of a target's cell; each (draw,).
+
+    The cell's own where it was fitted; else fresh ones of the spread ``exp(log_tau_*)`` between cells.
+    """
+    seen = fitted_cell(posterior, target)
+    if seen is not None:
+        return {name: values[:, seen] for name, values in posterior.cell.items()}
+    key = (target.study, target.optimizer, f"{target.params_nonembedding:.6e}", f"{target.tokens:.6e}")
+    rng = pooling.keyed_rng(seed, "cell", *key)
+    drawn = {
+        name: np.exp(p[f"log_tau_{name}"]) * rng.standard_normal(posterior.draws) for name in posterior.cell
+    }
+    return drawn | {"level": drawn["level"] + _size_effect(posterior, target, p, seed)}
+
+
+def _size_effect(posterior: Posterior, target: Target, p: dict[str, Floats], seed: int) -> Floats:
+    """Shift of ln loss shared by all cells of one N in one study; zero in a posterior without sizes."""
+    if "log_tau_size" not in p:
+        return np.zeros(posterior.draws)
+    for i, (study, n) in enumerate(posterior.sizes):
+        if study == target.study and _same(n, target.params_nonembedding) and posterior.size:
+            return posterior.size["level"][:, i]
+    rng = pooling.keyed_rng(seed, "size", target.study, f"{target.params_nonembedding:.6e}")
+    return np.exp(p["log_tau_size"]) * rng.standard_normal(posterior.draws)
+
+
+def fitted_cell(posterior: Posterior, target: Target) -> int | None:
+    """Which fitted cell the target is, if any."""
+    for i, (study, optimizer, n, d) in enumerate(posterior.cells):
+        same_group = (study, optimizer) == (target.study, target.optimizer)
+        if same_group and _same(n, target.params_nonembedding) and _same(d, target.tokens):
+            return i
+    return None
+
+
+def _same(a: float, b: float) -> bool:
+    return abs(np.log(a / b)) < SAME_SIZE
+
+
+# -------------------------------------------------------------------------------- around the optimum
+
+
+def log_lr_at_batch(basin: Basin, log_batch: Floats | float) -> Floats:
+    """ln of the best learning rate at a given ln batch, along the ridge; shape (draw,)."""
+    return basin.log_lr + surface.ridge(log_batch - basin.log_batch, basin.p["rho"], basin.p["rho_high"])
+
+
+def lr_batch_excess(basin: Basin, log_lr: Floats, log_batch: Floats, beyond_batch: bool = False) -> Floats:
+    """Excess ln loss of settings, draw by draw.
+
+    Args:
+        basin: of the target.
+        log_lr, log_batch: ln peak learning rate, ln batch [tokens], shape (setting,) each.
+        beyond_batch: leave out what the batch alone costs: the excess over the best learning rate there.
+
+    Returns:
+        Shape (draw, setting), at most ``MAX_EXCESS``.
+    """
+    p = {name: values[:, None] for name, values in basin.p.items()}
+    v = log_batch - basin.log_batch[:, None]
+    u = log_lr - basin.log_lr[:, None] - surface.ridge(v, p["rho"], p["rho_high"])
+    excess = surface.lr_batch_excess(p, u, 0.0 * v if beyond_batch else v)
+    return np.minimum(basin.fading[:, None] * excess, MAX_EXCESS)
+
+
+def extra_excess(basin: Basin, name: str, coordinate: Floats) -> Floats:
+    """Excess ln loss of weight decay or momentum, draw by draw.
+
+    Args:
+        basin: of the target.
+        name: ``weight_decay`` or ``momentum``.
+        coordinate: ``to_coordinate`` of the values, shape (setting,).
+
+    Returns:
+        Shape (draw, setting), at most ``MAX_EXCESS``.
+    """
+    curvature, optimum = EXTRAS[name]
+    gap = coordinate - optimum(basin.p, np.float64(basin.n))[:, None]
+    excess = surface.pseudo_huber(gap, np.exp(basin.p[curvature])[:, None], 1.0)
+    return np.minimum(basin.fading[:, None] * excess, MAX_EXCESS)
+
+
+def to_coordinate(name: str, value: Floats | float) -> Floats:
+    """ln(weight decay + floor) or ln(1 - momentum): where the surface is a bowl.
+
+    >>> float(from_coordinate("momentum", to_coordinate("momentum", 0.9))).__round__(9)
+    0.9
+    """
+    if name == "weight_decay":
+        return np.log(np.asarray(value, float) + surface.DECAY_FLOOR)
+    return np.log1p(-np.asarray(value, float))
+
+
+def from_coordinate(name: str, coordinate: Floats | float) -> Floats:
+    """Inverse of ``to_coordinate``, at least 0 (and, for momentum, below 1)."""
+    value = np.exp(np.asarray(coordinate, float))
+    return np.maximum(value - surface.DECAY_FLOOR if name == "weight_decay" else 1.0 - value, 0.0)
+
+
+def optimum_draws(basin: Basin) -> dict[str, Floats]:
+    """The best settings of each draw, in their units, shape (draw,) each.
+
+    The learning rate is the one for the target's batch where that is fixed; the batch is at most D.
+    """
+    fixed, limit = basin.target.batch_tokens, np.log(basin.target.tokens)
+    rate = basin.log_lr if fixed is None else log_lr_at_batch(basin, np.log(fixed))
+    best = {"learning_rate": np.exp(rate), "batch_tokens": np.exp(np.minimum(basin.log_batch, limit))}
+    for name in basin.extras:
+        best[name] = from_coordinate(name, EXTRAS[name][1](basin.p, np.float64(basin.n)))
+    return best
+
+
+# ------------------------------------------------------------------------------------- the decision
+
+
+def decide(basin: Basin) -> Settings:
+    """The settings that minimise the posterior mean of the excess ln loss.
+
+    Returns:
+        ``learning_rate``, ``batch_tokens`` (the target's where it is fixed; at most D), and ``weight_decay``
+        and ``momentum`` where the posterior knows of them.
+    """
+    return _decide_rate_and_batch(basin) | {name: _decide_extra(basin, name) for name in basin.extras}
+
+
+def _decide_extra(basin: Basin, name: str) -> float:
+    optimum = EXTRAS[name][1](basin.p, np.float64(basin.n))
+    lowest, highest = (np.log(surface.DECAY_FLOOR), np.inf) if name == "weight_decay" else (-np.inf, 0.0)
+    best = minimise(
+        lambda points: extra_excess(basin, name, points[:, 0]).mean(axis=0),
+        np.array([np.median(optimum)]),
+        np.array([_half_width(optimum)]),
+        lowest,
+        highest,
+    )
+    return float(from_coordinate(name, best[0]))
+
+
+def _decide_rate_and_batch(basin: Basin) -> Settings:
+    fixed = basin.target.batch_tokens
+    if fixed is not None:
+        rates = log_lr_at_batch(basin, np.log(fixed))
+        best = minimise(
+            lambda points: lr_batch_excess(basin, points[:, 0], np.log(fixed)).mean(axis=0),
+            np.array([np.median(rates)]),
+            np.array([_half_width(rates)]),
+        )
+        return {"learning_rate": float(np.exp(best[0])), "batch_tokens": float(fixed)}
+    limit = np.log(basin.target.tokens)
+    best = minimise(
+        lambda points: lr_batch_excess(basin, points[:, 0], points[:, 1]).mean(axis=0),
+        np.array([np.median(basin.log_lr), np.median(basin.log_batch)]),
+        np.array([_half_width(basin.log_lr), _half_width(basin.log_batch)]),
+        highest=np.array([np.inf, limit]),
+    )
+    batch = basin.target.tokens if best[1] >= limit else float(np.exp(best[1]))
+    return {"learning_rate": float(np.exp(best[0])), "batch_tokens": batch}
+
+
+def _half_width(draws: Floats) -> float:
+    low, high = np.quantile(draws, [0.1, 0.9])
+    return max(0.5 * float(high - low), 0.05)
+
+
+def minimise(
+    objective: Callable[[Floats], Floats],
+    start: Floats,
+    width: Floats,
+    lowest: Floats | float = -np.inf,
+    highest: Floats | float = np.inf,
+    tolerance: float = TOLERANCE,
+) -> Floats:
+    """Minimum of a smooth bowl by a grid of five points a dimension that moves, then halves.
+
+    Args:
+        objective: (point, dimension) -> (point,).
+        start: shape (dimension,).
+        width: half-width of the first grid, shape (dimension,).
+        lowest, highest: bounds, shape (dimension,).
+        tolerance: half-width of the grid at which to stop.
+
+    >>> best = minimise(lambda x: ((x - [1.0, -2.0]) ** 2).sum(axis=1), np.zeros(2), np.ones(2))
+    >>> [float(x) for x in best.round(3)]
+    [1.0, -2.0]
+    """
+    steps = np.array(list(itertools.product((-1.0, -0.5, 0.0, 0.5, 1.0), repeat=len(start))))
+    steps = steps[np.argsort(np.abs(steps).sum(axis=1), kind="stable")]  # the centre first: it wins ties
+    point, width = np.clip(start, lowest, highest), width.copy()
+    for _ in range(200):
+        candidates = np.clip(point + steps * width, lowest, highest)
+        chosen = int(np.argmin(objective(candidates)))
+        point = candidates[chosen]
+        width = np.where(np.abs(steps[chosen]) == 1.0, width, 0.5 * width)
+        if width.max() < tolerance:
+            break
+    return point

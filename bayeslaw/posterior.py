@@ -1,0 +1,355 @@
+"""A fitted posterior as arrays, and its file: netCDF4 that xarray and ArviZ open, read here by h5py alone.
+
+Reading imports NumPy and h5py only, so that ``bayeslaw predict`` starts at once. In a notebook:
+
+    posterior = xr.open_dataset("posterior.nc")         # gamma(draw, group), level(draw, study), ...
+    az.summary(posterior.expand_dims("chain"), var_names=["gamma", "delta"])
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayeslaw.errors import BadInput
+
+Floats = NDArray[np.float64]
+Contents = dict[str, Any]
+
+FORMAT_VERSION = 1
+"""Raised whenever a file written before could be misread."""
+
+STEPS_PER_SD = 1024
+"""Draws are stored to a power of two below sd / STEPS_PER_SD: deflate then halves the file."""
+
+SPREADS = ("between_optimizers", "between_studies")
+CELL_EFFECTS = ("level", "lr", "batch")
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """Draws of every parameter, and what is needed to use them elsewhere. Natural logarithms throughout.
+
+    Attributes:
+        group: family of parameters -> (draw, group); a column is NaN where the group has no such parameter
+            (its runs never varied weight decay, or momentum).
+        study: parameter -> (draw, study).
+        bend: curvature of ln eta* in ln N, (draw,).
+        between_optimizers, between_studies: family -> standard deviation of its groups, (draw,).
+        cell: ``level``, ``lr``, ``batch`` -> shifts of ln loss, ln eta*, ln B* of the fitted cells,
+            (draw, cell). ``level`` is the whole shift, that of the cell's size included.
+        family_prior, study_prior: parameter -> (mean, sd), intercepts moved to the pivot.
+        groups: (study, optimizer) of each group.
+        studies, optimizers: labels.
+        cells: (study, optimizer, N, D) of each cell.
+        pivot: (N0, D0), where n = ln(N/N0) and d = ln(D/D0) vanish.
+        conventions: study -> loss_kind, schedule, sequence_length and the like.
+        provenance: sources, row counts, versions, seed, method, created.
+        diagnostics: converged, messages, rhat_max, ess_bulk_min, divergences and the like.
+        sizes: (study, N) of each size: cells of one N share a shape of network.
+        size: ``level`` -> shift of ln loss shared by a size's cells, (draw, size); empty without sizes.
+    """
+
+    group: dict[str, Floats]
+    study: dict[str, Floats]
+    bend: Floats
+    between_optimizers: dict[str, Floats]
+    between_studies: dict[str, Floats]
+    cell: dict[str, Floats]
+    family_prior: dict[str, tuple[float, float]]
+    study_prior: dict[str, tuple[float, float]]
+    groups: tuple[tuple[str, str], ...]
+    studies: tuple[str, ...]
+    optimizers: tuple[str, ...]
+    cells: tuple[tuple[str, str, float, float], ...]
+    pivot: tuple[float, float]
+    conventions: dict[str, dict[str, Any]]
+    provenance: dict[str, Any]
+    diagnostics: dict[str, Any]
+    sizes: tuple[tuple[str, float], ...] = ()
+    size: dict[str, Floats] = field(default_factory=dict)
+
+    @property
+    def draws(self) -> int:
+        """Number of draws."""
+        return len(self.bend)
+
+
+def default_posterior_path() -> Path:
+    """The posterior shipped with the package."""
+    return Path(__file__).parent / "assets" / "posterior.nc"
+
+
+def derived(group: dict[str, Floats]) -> dict[str, Floats]:
+    """What follows from the families and is wanted beside them: ``gamma``, of the same shape.
+
+    >>> derived({"gamma_path": np.array([0.5]), "delta": np.array([0.2])})
+    {'gamma': array([0.3])}
+    """
+    return {"gamma": group["gamma_path"] - group["delta"]}
+
+
+def check_posterior(posterior: Posterior, place: str = "posterior") -> None:
+    """Refuse a posterior whose arrays do not fit together or hold numbers that are not finite.
+
+    Raises:
+        BadInput: naming ``place`` and the first variable at fault.
+    """
+    if posterior.draws == 0:
+        raise BadInput(f"{place}: 0 draws; expected at least one; fit it again with `bayeslaw fit`")
+    for name, values, shape in _expected_shapes(posterior):
+        if values.shape != shape:
+            raise BadInput(f"{place}: {name} has shape {values.shape}; expected {shape}; {_REFIT}")
+        missing = np.isnan(values).all(axis=0) if name in posterior.group else np.zeros(shape[1:], bool)
+        wrong = ~np.isfinite(values) & ~missing
+        if wrong.any():
+            raise BadInput(
+                f"{place}: {name} holds {int(wrong.sum())} values that are not finite; "
+                f"expected {values.size} numbers; {_REFIT}"
+            )
+    wrong_names = [s for s, _ in posterior.groups if s not in posterior.studies]
+    wrong_names += [o for _, o in posterior.groups if o not in posterior.optimizers]
+    if wrong_names:
+        raise BadInput(
+            f"{place}: groups name {wrong_names[0]!r}; expected a known study and optimizer; {_REFIT}"
+        )
+
+
+_REFIT = "fit it again with `bayeslaw fit`, or take another copy of the file"
+
+
+def _expected_shapes(p: Posterior) -> list[tuple[str, Floats, tuple[int, ...]]]:
+    sizes = {"group": len(p.groups), "study": len(p.studies), "cell": len(p.cells), "size": len(p.sizes)}
+    expected: list[tuple[str, Floats, tuple[int, ...]]] = [("bend", p.bend, (p.draws,))]
+    expected += [(name, values, (p.draws, sizes["group"])) for name, values in p.group.items()]
+    expected += [(name, values, (p.draws, sizes["study"])) for name, values in p.study.items()]
+    expected += [(f"cell_{name}", values, (p.draws, sizes["cell"])) for name, values in p.cell.items()]
+    expected += [(f"size_{name}", values, (p.draws, sizes["size"])) for name, values in p.size.items()]
+    for kind in SPREADS:
+        expected += [(f"{kind}[{name}]", values, (p.draws,)) for name, values in getattr(p, kind).items()]
+    return expected
+
+
+# ------------------------------------------------------------------------------------------------ writing
+
+
+def write_posterior(posterior: Posterior, path: str | Path) -> None:
+    """Write a posterior, whole or not at all: to a temporary file beside it, then renamed.
+
+    Draws are rounded to about a thousandth of their standard deviation (``STEPS_PER_SD``).
+
+    Raises:
+        BadInput: for a posterior that ``check_posterior`` refuses, or a place that cannot be written.
+    """
+    import h5netcdf
+
+    path = Path(path)
+    check_posterior(posterior, str(path))
+    if not path.parent.is_dir():
+        raise BadInput(f"{path}: cannot be written, {path.parent} is no folder; create it or choose another")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with h5netcdf.File(temporary, "w") as file:
+            _fill(file, posterior)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise BadInput(
+            f"{path}: cannot be written ({error.strerror or error}); choose another place"
+        ) from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _fill(file: Any, p: Posterior) -> None:
+    file.attrs["format_version"] = np.int64(FORMAT_VERSION)
+    file.attrs["title"] = "bayeslaw posterior; natural logarithms about the pivot"
+    file.attrs["pivot"] = np.array(p.pivot, float)
+    labels, numbers, draws = _labels(p), _numbers(p), _draws(p)
+    file.attrs["coordinates"] = " ".join(
+        name for name in (*labels, *numbers) if name.startswith(("group_", "cell_", "size_"))
+    )
+    lengths = {dimension: len(texts) for dimension, texts in labels.values()}
+    file.dimensions = lengths | {"draw": p.draws}
+    for name, (dimension, texts) in labels.items():
+        _texts(file, name, np.array(list(texts), object), (dimension,))
+    for name, (dimensions, values) in numbers.items():
+        file.create_variable(name, dimensions, float, data=np.asarray(values, float))
+    for name in ("conventions", "provenance", "diagnostics"):
+        _texts(file, name, np.array(json.dumps(getattr(p, name), default=_plain), object), ())
+    packing: dict[str, Any] = {
+        "compression": "gzip",
+        "compression_opts": 6,
+        "shuffle": True,
+        "fletcher32": True,
+    }
+    for name, (dimensions, values) in draws.items():
+        file.create_variable(
+            name, dimensions, np.float32, data=rounded(values), chunks=values.shape, **packing
+        )
+
+
+def _labels(p: Posterior) -> dict[str, tuple[str, Sequence[str]]]:
+    """Text variables: name -> (dimension, texts)."""
+    labels: dict[str, tuple[str, Sequence[str]]] = {
+        "group": ("group", [f"{study}/{optimizer}" for study, optimizer in p.groups]),
+        "group_study": ("group", [study for study, _ in p.groups]),
+        "group_optimizer": ("group", [optimizer for _, optimizer in p.groups]),
+        "study": ("study", p.studies),
+        "optimizer": ("optimizer", p.optimizers),
+        "family": ("family", tuple(p.family_prior)),
+        "study_parameter": ("study_parameter", tuple(p.study_prior)),
+        "moment": ("moment", ("mean", "sd")),
+        "cell_study": ("cell", [cell[0] for cell in p.cells]),
+        "cell_optimizer": ("cell", [cell[1] for cell in p.cells]),
+    }
+    return labels | ({"size_study": ("size", [study for study, _ in p.sizes])} if p.sizes else {})
+
+
+def _numbers(p: Posterior) -> dict[str, tuple[tuple[str, ...], Any]]:
+    """Variables without a draw axis: name -> (dimensions, values)."""
+    numbers: dict[str, tuple[tuple[str, ...], Any]] = {
+        "cell_params": (("cell",), [cell[2] for cell in p.cells]),
+        "cell_tokens": (("cell",), [cell[3] for cell in p.cells]),
+        "family_prior": (("family", "moment"), list(p.family_prior.values())),
+        "study_prior": (("study_parameter", "moment"), list(p.study_prior.values())),
+    }
+    return numbers | ({"size_params": (("size",), [n for _, n in p.sizes])} if p.sizes else {})
+
+
+def _draws(p: Posterior) -> dict[str, tuple[tuple[str, ...], Floats]]:
+    """Variables with a draw axis: name -> (dimensions, values)."""
+    draws: dict[str, tuple[tuple[str, ...], Floats]] = {"bend": (("draw",), p.bend)}
+    draws |= {name: (("draw", "group"), values) for name, values in p.group.items()}
+    draws |= {name: (("draw", "group"), values) for name, values in derived(p.group).items()}
+    draws |= {name: (("draw", "study"), values) for name, values in p.study.items()}
+    draws |= {f"cell_{name}": (("draw", "cell"), values) for name, values in p.cell.items()}
+    draws |= {f"size_{name}": (("draw", "size"), values) for name, values in p.size.items()}
+    for kind in SPREADS:
+        spreads = np.column_stack([getattr(p, kind)[family] for family in p.family_prior])
+        draws[kind] = (("draw", "family"), spreads)
+    return draws
+
+
+def _texts(file: Any, name: str, texts: Any, dimensions: tuple[str, ...]) -> None:
+    import h5py
+
+    file.create_variable(name, dimensions, h5py.string_dtype(), data=texts)
+
+
+def rounded(values: Floats) -> NDArray[np.float32]:
+    """Draws to the nearest multiple of a power of two below sd / STEPS_PER_SD, column by column.
+
+    >>> bool(abs(rounded(np.array([0.1, 1.1, 2.1])) - [0.1, 1.1, 2.1]).max() < 0.001)
+    True
+    """
+    spread = np.std(values, axis=0)
+    usable = np.isfinite(spread) & (spread > 0)
+    step = 2.0 ** np.floor(np.log2(np.where(usable, spread, 1.0) / STEPS_PER_SD))
+    return np.where(usable, np.round(values / step) * step, values).astype(np.float32)
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if hasattr(value, "tolist") else str(value)
+
+
+# ------------------------------------------------------------------------------------------------ reading
+
+
+def read_posterior(path: str | Path) -> Posterior:
+    """Read a posterior written by ``write_posterior``.
+
+    Raises:
+        BadInput: the file is missing, is no HDF5 file, is damaged, has another format version, lacks
+            variables, or holds draws that are not finite.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise BadInput(
+            f"{path}: no such file; expected a posterior; fit one with `bayeslaw fit RUNS -o posterior.nc`"
+        )
+    try:
+        contents = _contents(path)
+    except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
+        reason = str(error).strip("'\"").partition("\n")[0]
+        raise BadInput(
+            f"{path}: cannot be read as netCDF4 ({reason}); expected a posterior written by `bayeslaw fit`, "
+            "undamaged; fit it again or copy the file again"
+        ) from None
+    _check_version(contents, path)
+    try:
+        posterior = _assembled(contents)
+    except KeyError as error:
+        raise BadInput(f"{path}: lacks the variable {error.args[0]!r}; {_REFIT}") from None
+    except (ValueError, TypeError, IndexError, AttributeError) as error:
+        raise BadInput(f"{path}: variables do not fit together ({error}); {_REFIT}") from None
+    check_posterior(posterior, str(path))
+    return posterior
+
+
+def _contents(path: Path) -> Contents:
+    """Every variable as (dimension names, array); texts as str; attributes under ``@name``."""
+    import h5py
+
+    contents: Contents = {}
+    with h5py.File(path, "r") as file:
+        for name, value in file.attrs.items():
+            contents[f"@{name}"] = value
+        for name, item in file.items():
+            text = h5py.check_string_dtype(item.dtype)
+            contents[name] = (item.asstr() if text else item)[()]
+    return contents
+
+
+def _check_version(contents: Contents, path: Path) -> None:
+    if "@format_version" not in contents:
+        raise BadInput(
+            f"{path}: has no format_version; expected a posterior written by `bayeslaw fit`; name such a file"
+        )
+    version = int(np.ravel(contents["@format_version"])[0])
+    if version != FORMAT_VERSION:
+        raise BadInput(
+            f"{path}: format_version = {version}; this bayeslaw reads {FORMAT_VERSION}; "
+            + ("upgrade bayeslaw" if version > FORMAT_VERSION else "fit it again with this version")
+        )
+
+
+def _assembled(c: Contents) -> Posterior:
+    families, parameters = tuple(c["family"]), tuple(c["study_parameter"])
+    cells = zip(c["cell_study"], c["cell_optimizer"], c["cell_params"], c["cell_tokens"], strict=True)
+    sizes = zip(c.get("size_study", ()), c.get("size_params", ()), strict=True)
+    n0, d0 = c["@pivot"]
+    return Posterior(
+        group={name: _floats(c[name]) for name in families},
+        study={name: _floats(c[name]) for name in parameters},
+        bend=_floats(c["bend"]),
+        between_optimizers=dict(zip(families, _floats(c["between_optimizers"]).T, strict=True)),
+        between_studies=dict(zip(families, _floats(c["between_studies"]).T, strict=True)),
+        cell={name: _floats(c[f"cell_{name}"]) for name in CELL_EFFECTS},
+        family_prior=_prior(families, c["family_prior"]),
+        study_prior=_prior(parameters, c["study_prior"]),
+        groups=tuple(zip(c["group_study"], c["group_optimizer"], strict=True)),
+        studies=tuple(c["study"]),
+        optimizers=tuple(c["optimizer"]),
+        cells=tuple((str(s), str(o), float(n), float(d)) for s, o, n, d in cells),
+        pivot=(float(n0), float(d0)),
+        conventions=json.loads(c["conventions"]),
+        provenance=json.loads(c["provenance"]),
+        diagnostics=json.loads(c["diagnostics"]),
+        sizes=tuple((str(s), float(n)) for s, n in sizes),
+        size={"level": _floats(c["size_level"])} if "size_level" in c else {},
+    )
+
+
+def _floats(values: Any) -> Floats:
+    return np.asarray(values, np.float64)
+
+
+def _prior(names: tuple[str, ...], table: Floats) -> dict[str, tuple[float, float]]:
+    return {name: (float(mean), float(sd)) for name, (mean, sd) in zip(names, table, strict=True)}

@@ -1,0 +1,298 @@
+"""From a posterior to a recommendation with its intervals: NumPy only, well under a second."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bayeslaw import basin as at
+from bayeslaw import pooling
+from bayeslaw.basin import Basin, Settings
+from bayeslaw.errors import BadInput
+from bayeslaw.posterior import Floats, Posterior
+from bayeslaw.target import Target
+
+FAR = 1.0
+"""Decades beyond the fitted cells above which the extrapolation is warned of."""
+
+RISKY = 0.05
+"""Probability of divergence above which the recommendation is warned of."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What following some settings costs, draw by draw; arrays of shape (draw,).
+
+    Attributes:
+        regret: loss above the best reachable, as a fraction of it (0.001 is 0.1%). Where the batch is fixed
+            the best is the best at that batch.
+        batch_cost: the fixed batch's own excess over the best batch, a fraction; zeros where it is free.
+        loss: of a run with these settings, run-to-run noise included [nats/token].
+        diverges: probability that the run diverges.
+    """
+
+    regret: Floats
+    batch_cost: Floats
+    loss: Floats
+    diverges: Floats
+
+
+def predict(posterior: Posterior, target: Target, level: float = 0.9, seed: int = 0) -> dict[str, Any]:
+    """Recommended settings, the interval of the optimum and the price of following the advice.
+
+    The recommendation minimises the posterior expected excess loss (``bayeslaw.basin.decide``).
+
+    Args:
+        posterior: the fit.
+        target: the run to advise on; a batch it fixes is kept, and the learning rate follows the ridge.
+        level: of the equal-tailed intervals; ``regret["upper"]`` is the quantile at ``level``.
+        seed: of what must be drawn: unseen groups, studies and cells, and the run's noise.
+
+    Returns:
+        JSON-ready, with the keys ``inputs``, ``recommendation``, ``optimum``, ``loss_nats_per_token``,
+        ``regret`` (fractions of the loss), ``extrapolation``, ``level``, ``posterior`` and ``warnings``.
+        Hyperparameters the posterior knows nothing about are absent.
+
+    Raises:
+        BadInput: for a level outside (0, 1), or a target so far out that a number is no longer finite.
+    """
+    check_level(level)
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        basin = at.basin_at(posterior, target, seed)
+        settings = at.decide(basin)
+        outcome = outcome_of(basin, settings, seed)
+        optima = at.optimum_draws(basin)
+        optimum = {name: _interval(draws, level) for name, draws in optima.items()}
+    beyond = extrapolation(posterior, target)
+    result = {
+        "inputs": {
+            "params_nonembedding": float(target.params_nonembedding),
+            "tokens": float(target.tokens),
+            "optimizer": target.optimizer,
+            "study": target.study,
+            "batch_tokens": None if target.batch_tokens is None else float(target.batch_tokens),
+        },
+        "recommendation": settings,
+        "optimum": optimum,
+        "loss_nats_per_token": _interval(outcome.loss, level),
+        "regret": {
+            "expected": float(outcome.regret.mean()),
+            "upper": float(np.quantile(outcome.regret, level)),
+        },
+        "extrapolation": beyond,
+        "level": float(level),
+        "posterior": dict(posterior.provenance) | {"diagnostics": posterior.diagnostics},
+        "warnings": _warnings(posterior, basin, settings, outcome, beyond, level),
+    }
+    _refuse_unusable(result, target)
+    return result
+
+
+def check_level(level: float) -> None:
+    """Refuse a level that is no probability.
+
+    Raises:
+        BadInput: outside (0, 1).
+    """
+    if not 0 < level < 1:
+        raise BadInput(f"level = {level!r}; expected a probability between 0 and 1; give 0.9 for 90%")
+
+
+def outcome_of(basin: Basin, settings: Settings, seed: int = 0) -> Outcome:
+    """What a run at a basin's target with these settings comes to.
+
+    Args:
+        basin: of the target.
+        settings: ``learning_rate`` and ``batch_tokens``; ``weight_decay`` and ``momentum`` where known.
+        seed: of the run's noise.
+    """
+    fixed = basin.target.batch_tokens is not None
+    rate, batch = (np.log([settings[name]]) for name in ("learning_rate", "batch_tokens"))
+    whole = at.lr_batch_excess(basin, rate, batch)[:, 0]
+    own = at.lr_batch_excess(basin, rate, batch, beyond_batch=True)[:, 0] if fixed else whole
+    others = np.zeros_like(whole)
+    for name in basin.extras:
+        others += at.extra_excess(basin, name, at.to_coordinate(name, np.array([settings[name]])))[:, 0]
+    rng = pooling.keyed_rng(seed, "run")
+    log_loss = basin.log_loss + whole + others + run_noise(basin.p, whole + others, rng)
+    return Outcome(
+        regret=np.expm1(own + others),
+        batch_cost=np.expm1(np.maximum(whole - own, 0.0)),
+        loss=np.exp(log_loss),
+        diverges=_chance_diverged(basin, rate[0], batch[0]),
+    )
+
+
+def run_noise(p: Mapping[str, Floats], excess: Floats, rng: np.random.Generator) -> Floats:
+    """Student-t noise of ln loss; its scale grows with the excess.
+
+    Args:
+        p: ``log_noise``, ``log_noise_slope`` and ``log_dof_minus_2``; they broadcast with ``excess``.
+        excess: ln loss above the best.
+        rng: generator.
+    """
+    scale = np.exp(p["log_noise"]) + np.exp(p["log_noise_slope"]) * excess
+    return scale * rng.standard_t(2.0 + np.exp(p["log_dof_minus_2"]), excess.shape)
+
+
+def extrapolation(posterior: Posterior, target: Target) -> dict[str, float]:
+    """Decades by which a target lies outside the fitted cells' range of N and of D; 0 inside.
+
+    The cells are those of the target's optimizer, or all where it was never seen.
+    """
+    cells = [c for c in posterior.cells if c[1] == target.optimizer] or list(posterior.cells)
+    sizes = {
+        "params_decades": (target.params_nonembedding, [c[2] for c in cells]),
+        "tokens_decades": (target.tokens, [c[3] for c in cells]),
+    }
+    return {name: _decades_outside(value, fitted) for name, (value, fitted) in sizes.items()}
+
+
+def loss_curve(
+    posterior: Posterior,
+    target: Target,
+    learning_rates: Sequence[float] | Floats,
+    quantiles: Sequence[float] = (0.05, 0.25, 0.5, 0.75, 0.95),
+    seed: int = 0,
+) -> Floats:
+    """Loss lost by each learning rate at the target's batch, for plotting.
+
+    Relative to the best learning rate at that batch, which is the target's, or the recommended one.
+
+    Args:
+        posterior: the fit.
+        target: the run.
+        learning_rates: peak learning rates, shape (rate,).
+        quantiles: over draws, shape (quantile,).
+        seed: as in ``predict``.
+
+    Returns:
+        Excess loss as a fraction (0.01 is 1%), shape (quantile, rate).
+    """
+    basin = at.basin_at(posterior, target, seed)
+    batch = target.batch_tokens or at.decide(basin)["batch_tokens"]
+    excess = at.lr_batch_excess(
+        basin, np.log(np.asarray(learning_rates, float)), np.log(batch), beyond_batch=True
+    )
+    return np.quantile(np.expm1(excess), quantiles, axis=0)
+
+
+def _interval(draws: Floats, level: float) -> dict[str, float]:
+    lower, median, upper = np.quantile(draws, [(1 - level) / 2, 0.5, (1 + level) / 2])
+    return {"median": float(median), "lower": float(lower), "upper": float(upper)}
+
+
+def _decades_outside(value: float, fitted: Sequence[float]) -> float:
+    return max(0.0, float(np.log10(value / max(fitted))), float(np.log10(min(fitted) / value)))
+
+
+def _chance_diverged(basin: Basin, log_lr: float, log_batch: float) -> Floats:
+    """Probability that a run falls off the cliff, draw by draw (``model._outcome_log_prob``)."""
+    beyond = (log_lr - at.log_lr_at_batch(basin, log_batch) - basin.p["cliff"]) / np.exp(
+        basin.p["log_cliff_width"]
+    )
+    return 1.0 / (1.0 + np.exp(-np.clip(beyond, -50.0, 50.0)))
+
+
+def _refuse_unusable(result: Mapping[str, Any], target: Target) -> None:
+    parts = ("recommendation", "loss_nats_per_token", "regret", "extrapolation")
+    numbers = {f"{part} {name}": value for part in parts for name, value in result[part].items()}
+    numbers |= {f"optimum {k} {name}": v for k, part in result["optimum"].items() for name, v in part.items()}
+    rate = result["recommendation"]["learning_rate"]
+    wrong = [name for name, value in numbers.items() if not np.isfinite(value)]
+    if wrong or not rate > 0:
+        name = wrong[0] if wrong else "recommendation learning_rate"
+        value = numbers[name]
+        raise BadInput(
+            f"target: {name} = {value:g} at N = {target.params_nonembedding:g}, D = {target.tokens:g}; "
+            "expected a finite number above 0, but the posterior says nothing this far out; "
+            "choose a target nearer to its runs"
+        )
+
+
+# ---------------------------------------------------------------------------------------- plain words
+
+
+def _warnings(
+    posterior: Posterior,
+    basin: Basin,
+    settings: Settings,
+    outcome: Outcome,
+    beyond: Mapping[str, float],
+    level: float,
+) -> list[str]:
+    """Why this advice should be doubted, one sentence each."""
+    said = [*_about_fit(posterior), *_about_group(posterior, basin.target)]
+    for letter, name in (("N", "params_decades"), ("D", "tokens_decades")):
+        if beyond[name] > FAR:
+            said.append(
+                f"{letter} lies {beyond[name]:.1f} decades outside the fitted runs: far to extrapolate"
+            )
+    said += _about_batch(basin, settings, outcome, level)
+    chance = float(outcome.diverges.mean())
+    if chance > RISKY:
+        said.append(
+            f"the recommended learning rate diverges with probability {chance:.0%}: "
+            "have a restart at half of it ready"
+        )
+    for name in basin.extras:
+        family = at.EXTRAS[name][0]
+        if pooling.borrowed(posterior, basin.target.study, basin.target.optimizer, family):
+            said.append(
+                f"{name.replace('_', ' ')} was never varied in {basin.target.study} with "
+                f"{basin.target.optimizer}: borrowed from other runs"
+            )
+    return said
+
+
+def _about_fit(posterior: Posterior) -> list[str]:
+    if posterior.diagnostics.get("converged", False):
+        return []
+    messages = [str(text) for text in posterior.diagnostics.get("messages", [])]
+    return [f"the fit has not converged: {text}" for text in messages or ["its diagnostics are missing"]]
+
+
+def _about_group(posterior: Posterior, target: Target) -> list[str]:
+    said = []
+    if target.optimizer not in posterior.optimizers:
+        said.append(
+            f"optimizer {target.optimizer} was never seen: drawn from the population of "
+            f"{len(posterior.optimizers)} ({', '.join(posterior.optimizers)})"
+        )
+    if target.study is None:
+        said.append(
+            "no study named: the intervals cover set-ups never seen; "
+            f"known studies: {', '.join(posterior.studies)}"
+        )
+    elif target.study not in posterior.studies:
+        said.append(
+            f"study {target.study} was never seen: drawn from the population of {len(posterior.studies)} "
+            f"({', '.join(posterior.studies)})"
+        )
+    elif target.optimizer in posterior.optimizers and not pooling.is_seen(
+        posterior, target.study, target.optimizer
+    ):
+        said.append(
+            f"{target.optimizer} was never seen in study {target.study}: pooled from its runs elsewhere"
+        )
+    return said
+
+
+def _about_batch(basin: Basin, settings: Settings, outcome: Outcome, level: float) -> list[str]:
+    fixed, tokens = basin.target.batch_tokens, basin.target.tokens
+    if fixed is None:
+        if settings["batch_tokens"] < tokens:
+            return []
+        return [f"the best batch exceeds the {tokens:.3g} tokens of the run: cut to a single step"]
+    best = _interval(np.exp(basin.log_batch), level)
+    if best["lower"] <= fixed <= best["upper"]:
+        return []
+    times = max(fixed / best["median"], best["median"] / fixed)
+    side = "above" if fixed > best["median"] else "below"
+    return [
+        f"the fixed batch is {times:.1f} times {side} the best one ({best['median']:.2g} tokens), which "
+        f"costs about {100 * float(outcome.batch_cost.mean()):.2g}% of the loss"
+    ]
