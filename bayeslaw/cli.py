@@ -184,6 +184,271 @@ def _print_import(table: Any, output: Path) -> None:
     print_table(header, rows, title=f"{len(table)} runs written to {output}")
 
 
+@app.command("predict")
+def predict_(
+    params: Annotated[float, typer.Option(help="N, non-embedding parameters, as in 7e9.")],
+    tokens: Annotated[float, typer.Option(help="D, training tokens, as in 1.4e12.")],
+    optimizer: Annotated[str, typer.Option(help="Its lower-case name.")] = "adamw",
+    batch_tokens: Annotated[
+        float | None, typer.Option(help="The batch [tokens] where it is fixed; else it is advised on.")
+    ] = None,
+    posterior: Annotated[
+        Path | None, typer.Option(help="A posterior of `bayeslaw fit`; by default the one shipped.")
+    ] = None,
+    study: Annotated[
+        str | None, typer.Option(help="Whose set-up; by default one never seen, with wider intervals.")
+    ] = None,
+    level: Annotated[float, typer.Option(help="Of the intervals.")] = 0.9,
+    law: Annotated[
+        str | None, typer.Option(help="Ask a published law instead: step, deepseek, bjorck, ... or all.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Recommend learning rate, batch and what else the posterior knows, with intervals.
+
+    Example:
+
+      bayeslaw predict --params 7e9 --tokens 1.4e12 --optimizer adamw
+
+    The recommendation minimises the expected loss, so it lies on the safe side of the likeliest
+    optimum. Regret is the loss given away by following it, as a share of the loss.
+    """
+    from bayeslaw.compare import ALL, law_answer, laws_named
+    from bayeslaw.target import Target
+
+    target = Target(params, tokens, optimizer, study, batch_tokens)
+    answers = [law_answer(each, target) for each in laws_named(law)] if law else []
+    if law and law != ALL:
+        print_json({"inputs": _inputs(target)} | answers[0]) if as_json else _print_law(answers[0], target)
+        return
+    result = _prediction(target, posterior, level)
+    if not law:
+        print_json(result) if as_json else _print_prediction(result)
+    elif as_json:
+        print_json({"inputs": _inputs(target), "posterior": result, "laws": answers})
+    else:
+        _print_comparison(result, answers)
+
+
+def _prediction(target: Any, path: Path | None, level: float) -> dict[str, Any]:
+    """The posterior's answer, its file named; a study that it does not know is refused."""
+    from bayeslaw.posterior import default_posterior_path, read_posterior
+    from bayeslaw.predict import check_level, predict
+
+    check_level(level)
+    path = path or default_posterior_path()
+    posterior = read_posterior(path)
+    if target.study is not None and target.study not in posterior.studies:
+        raise BadInput(
+            f"--study {target.study}: not in {path}; expected one of {', '.join(posterior.studies)}; "
+            "leave it out for a set-up never seen"
+        )
+    result = predict(posterior, target, level)
+    return result | {"posterior": {"path": str(path)} | result["posterior"]}
+
+
+def _inputs(target: Any) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return asdict(target)
+
+
+NAMES = {
+    "learning_rate": "learning rate, peak",
+    "batch_tokens": "batch, tokens",
+    "weight_decay": "weight decay",
+    "momentum": "momentum",
+}
+
+
+def _print_prediction(result: Mapping[str, Any]) -> None:
+    """One row a hyperparameter, then what to expect and why to doubt it."""
+    inputs, percent = result["inputs"], f"{100 * result['level']:g}%"
+    rows = []
+    for name, value in result["recommendation"].items():
+        best = result["optimum"][name]
+        span = f"{_setting(name, best['lower'])} to {_setting(name, best['upper'])}"
+        fixed = name == "batch_tokens" and inputs["batch_tokens"] is not None
+        rows.append([NAMES[name], _setting(name, value) + (" (fixed)" if fixed else ""), span])
+    study = inputs["study"] or "a set-up never seen"
+    n, d = short(inputs["params_nonembedding"]), short(inputs["tokens"])
+    title = f"{inputs['optimizer']}, N = {n}, D = {d} tokens, {study}"
+    print_table(["", "use", f"optimum, {percent} interval"], rows, title=title)
+    for line in _expectations(result, percent):
+        typer.echo(line)
+    for text in result["warnings"]:
+        typer.echo(f"warning: {text}")
+
+
+def _expectations(result: Mapping[str, Any], percent: str) -> list[str]:
+    loss, regret, beyond = (result[name] for name in ("loss_nats_per_token", "regret", "extrapolation"))
+    origin = result["posterior"]
+    told = [str(origin[name]) for name in ("method", "created") if name in origin]
+    runs = [f"{origin['rows']} runs"] if isinstance(origin.get("rows"), int) else []
+    expected, most = _percent(regret["expected"]), _percent(regret["upper"])
+    return [
+        f"loss           {loss['median']:.3f} nats/token, {loss['lower']:.3f} to {loss['upper']:.3f}",
+        f"regret         {expected} of the loss expected, below {most} with probability {percent}",
+        f"extrapolation  {beyond['params_decades']:.1f} decades in N, {beyond['tokens_decades']:.1f} in D",
+        f"posterior      {', '.join([str(origin['path']), *runs, *told])}",
+    ]
+
+
+def _print_law(answer: Mapping[str, Any], target: Any) -> None:
+    """A published law's answer, with its formula, units and fitted range."""
+    law = answer["law"]
+    rows = [[NAMES[name], _setting(name, value)] for name, value in answer["recommendation"].items()]
+    title = f"{law['name']} law, N = {short(target.params_nonembedding)}, D = {short(target.tokens)} tokens"
+    print_table(["", "use"], rows, title=title)
+    for name in ("formula", "units", "source", "note"):
+        typer.echo(f"{name:13s}  {law[name]}")
+    typer.echo(f"{'fitted range':13s}  {_fitted_range(law) or 'not stated'}")
+    for text in answer["warnings"]:
+        typer.echo(f"warning: {text}")
+
+
+def _print_comparison(result: Mapping[str, Any], answers: Sequence[Mapping[str, Any]]) -> None:
+    """The posterior's answer above every published law's."""
+    _print_prediction(result)
+    rows, wanted = [], ("learning_rate", "batch_tokens")
+    for answer in answers:
+        use = answer["recommendation"]
+        cells = [_setting(name, use[name]) if name in use else "-" for name in wanted]
+        rows.append([answer["law"]["name"], *cells, _fitted_range(answer["law"]) or "not stated"])
+    print_table(["law", *(NAMES[name] for name in wanted), "fitted range"], rows, title="")
+    for text in (text for answer in answers for text in answer["warnings"]):
+        typer.echo(f"warning: {text}")
+
+
+def _fitted_range(law: Mapping[str, Any]) -> str:
+    letters = {"params": "N", "tokens": "D", "flops": "C"}
+    spans = law["fitted_range"].items()
+    return ", ".join(f"{letters[name]} {low:.2g} to {high:.2g}" for name, (low, high) in spans)
+
+
+def _setting(name: str, value: float) -> str:
+    return short(value) if name == "batch_tokens" else _three_digits(value)
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.2g}%"
+
+
+@app.command("evaluate")
+def evaluate_(
+    runs: Annotated[list[Path], typer.Argument(help="Held-out run tables: .parquet, .csv or .jsonl.")],
+    posterior: Annotated[
+        Path | None, typer.Option(help="Score a posterior; default: the one shipped.")
+    ] = None,
+    law: Annotated[str | None, typer.Option(help="Score a published law: step, deepseek, ...")] = None,
+    method: Annotated[
+        str | None, typer.Option(help="Score a baseline fitted to --train: argmin, huber, near-optimal.")
+    ] = None,
+    train: Annotated[list[Path] | None, typer.Option(help="Run table for --method, repeated.")] = None,
+    level: Annotated[float, typer.Option(help="Of the intervals.")] = 0.9,
+    plot: Annotated[Path | None, typer.Option(help="A figure: reliability and regret, .png or .pdf.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score advice on runs it has not seen: predicted losses, and what following it costs.
+
+    Example:
+
+      bayeslaw evaluate held_out.parquet --posterior posterior.nc --plot scores.png
+
+    Regret is the loss at the advised settings above the cell's smoothed minimum, as a share of it.
+    """
+    from bayeslaw.evaluate import evaluate
+    from bayeslaw.predict import check_level
+    from bayeslaw.runs import read_runs
+
+    check_level(level)
+    table = read_runs(*runs)
+    advisor = _advisor(posterior, law, method, train or [], table)
+    result = evaluate(advisor, table, level)
+    if plot:
+        _plot_evaluation(result, plot)
+    print_json(result) if as_json else _print_evaluation(result)
+
+
+def _advisor(
+    posterior: Path | None, law: str | None, method: str | None, train: list[Path], table: Any
+) -> Any:
+    """What to score: a posterior, a published law, or a baseline fitted to ``train``."""
+    if sum(choice is not None for choice in (posterior, law, method)) > 1:
+        raise BadInput("evaluate: --posterior, --law and --method exclude each other; give one of them")
+    if (method is None) != (not train):
+        raise BadInput("evaluate: --method and --train go together; expected both or neither; add the other")
+    if law is not None:
+        from bayeslaw.evaluate import law_advisor
+
+        return law_advisor(law)
+    if method is not None:
+        return _baseline(method, train)
+    from bayeslaw.advisor import PosteriorAdvisor, fitted_cells
+    from bayeslaw.posterior import default_posterior_path, read_posterior
+
+    path = posterior or default_posterior_path()
+    fit = read_posterior(path)
+    known = fitted_cells(fit, table)
+    if known:
+        say(f"note: {known} of these cells were fitted: scores there are held out only if the runs were")
+    return PosteriorAdvisor(fit, label=path.stem)
+
+
+def _baseline(method: str, train: list[Path]) -> Any:
+    from bayeslaw.baselines import fit_argmin, fit_huber, fit_near_optimal
+    from bayeslaw.runs import read_runs
+
+    fits: dict[str, Callable[[Any], Any]] = {
+        "argmin": fit_argmin,
+        "huber": fit_huber,
+        "near-optimal": fit_near_optimal,
+    }
+    if method not in fits:
+        raise BadInput(f"--method {method}: unknown; expected one of {', '.join(fits)}; name one of these")
+    return fits[method](read_runs(*train))
+
+
+def _print_evaluation(result: Mapping[str, Any]) -> None:
+    """One row a cell, then the summary."""
+    rows = []
+    for cell in result["cells"]:
+        regret = "-" if cell["regret"] is None else _percent(cell["regret"])
+        note = "beyond the runs: a lower bound" if cell.get("beyond_runs") else cell["note"]
+        sizes = [short(cell["params"]), short(cell["tokens"]), cell["n"]]
+        rows.append([cell["study"], cell["optimizer"], *sizes, regret, note])
+    header = ["study", "optimizer", "N", "tokens", "runs", "regret", "note"]
+    print_table(header, rows, title=f"{result['advisor']}: {result['runs']['n']} finished runs")
+    summary, runs = result["summary"], result["runs"]
+    if summary["regret_mean"] is not None:
+        middle, most = _percent(summary["regret_median"]), _percent(summary["regret_max"])
+        typer.echo(f"regret    {_percent(summary['regret_mean'])} mean, {middle} median, {most} at most")
+    for name, share in (summary["optimum_coverage"] or {}).items():
+        width = summary["optimum_interval_factor"][name]
+        typer.echo(f"optimum   {share:.0%} of {NAMES[name]} inside the interval, upper/lower {width:.3g}")
+    if "r2" in runs:
+        fit = "-" if runs["r2"] is None else f"{runs['r2']:.3f}"
+        typer.echo(f"loss      R2 {fit}, CRPS {runs['crps']:.4f}, MAE {runs['mae']:.4f} nats/token")
+        typer.echo(f"coverage  {runs['coverage']:.0%} of runs inside {100 * runs['level']:g}% intervals")
+
+
+def _plot_evaluation(result: Mapping[str, Any], path: Path) -> None:
+    """Reliability and regret side by side, whichever exist, written whole or not at all."""
+    from matplotlib.figure import Figure
+
+    from bayeslaw.plots import plot_regret, plot_reliability, save_figure
+
+    drawn = [plot_reliability] if "coverage_by_level" in result["runs"] else []
+    drawn += [plot_regret] if result["summary"]["cells_scored"] else []
+    if not drawn:
+        raise BadInput("--plot: neither losses nor regret were scored; expected one; score other runs")
+    figure = Figure(figsize=(5 * len(drawn), 4), layout="constrained")
+    axes = figure.subplots(1, len(drawn), squeeze=False)
+    for draw, ax in zip(drawn, axes[0], strict=True):
+        draw(dict(result), ax)
+    save_figure(figure, path)
+
+
 def _span(values: Any, show: Callable[[float], str]) -> str:
     """Smallest to largest value of a column."""
     if values.notna().sum() == 0:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import stats
 
 from bayeslaw.errors import BadInput
+from bayeslaw.posterior import Posterior
+from bayeslaw.predict import loss_curve, predict
+from bayeslaw.target import Target
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Okabe & Ito (2008), distinguishable under the common colour-vision deficiencies.
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#999999"
@@ -81,6 +88,60 @@ def plot_regret(result: dict[str, Any], ax: Axes | None = None) -> Axes:
     ax.set_xlim(left=0)
     ax.set_xlabel("loss above the cell's smoothed minimum [%]")
     return ax
+
+
+def plot_recommendation(posterior: Posterior, target: Target, ax: Axes | None = None, seed: int = 0) -> Axes:
+    """Loss lost by each learning rate at the target's batch: median, 50 and 90% bands, and the advice.
+
+    Args:
+        posterior: the fit.
+        target: the run; without a fixed batch, the recommended one is used.
+        ax: where to draw; None makes a figure.
+        seed: as in ``bayeslaw.predict.predict``.
+
+    Returns:
+        The axis.
+    """
+    advice = predict(posterior, target, seed=seed)["recommendation"]
+    rate, batch = advice["learning_rate"], advice["batch_tokens"]
+    at_batch = replace(target, batch_tokens=batch)
+    best = predict(posterior, at_batch, seed=seed)["optimum"]["learning_rate"]
+    low, high = min(best["lower"], rate) / 4, max(best["upper"], rate) * 4
+    rates = np.geomspace(low, high, 200)
+    curve = 100 * loss_curve(posterior, at_batch, rates, seed=seed)
+    ax = _axis(ax)
+    ax.fill_between(rates, curve[0], curve[4], color=BLUE, alpha=0.15, lw=0, label="90% of draws")
+    ax.fill_between(rates, curve[1], curve[3], color=BLUE, alpha=0.3, lw=0, label="50% of draws")
+    ax.plot(rates, curve[2], color=BLUE, lw=1.5, label="median")
+    ax.axvspan(best["lower"], best["upper"], color=GREY, alpha=0.25, lw=0, label="90% interval of optimum")
+    ax.axvline(rate, color=ORANGE, lw=1.5, label=f"recommended: {rate:.2g}")
+    ax.set(xscale="log", xlim=(low, high), ylim=(0, max(1.5 * curve[2].min(), 1.1 * curve[2].max())))
+    ax.set_xlabel("peak learning rate")
+    ax.set_ylabel(f"loss above its best at {batch:.2g} tokens a batch [%]")
+    ax.legend(frameon=False)
+    return ax
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure, whole or not at all; its kind follows the suffix.
+
+    Raises:
+        BadInput: for a suffix matplotlib cannot write, or a place that cannot be written.
+    """
+    kinds = sorted(figure.canvas.get_supported_filetypes())
+    kind = path.suffix.lower().removeprefix(".")
+    if kind not in kinds:
+        raise BadInput(f"{path}: unknown kind of figure; expected one of .{', .'.join(kinds)}; use .png")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        figure.savefig(temporary, format=kind, dpi=150)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise BadInput(
+            f"{path}: cannot be written ({error.strerror or error}); choose another place"
+        ) from None
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _axis(ax: Axes | None) -> Axes:

@@ -60,7 +60,7 @@ def predict(posterior: Posterior, target: Target, level: float = 0.9, seed: int 
         BadInput: for a level outside (0, 1), or a target so far out that a number is no longer finite.
     """
     check_level(level)
-    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         basin = at.basin_at(posterior, target, seed)
         settings = at.decide(basin)
         outcome = outcome_of(basin, settings, seed)
@@ -126,15 +126,19 @@ def outcome_of(basin: Basin, settings: Settings, seed: int = 0) -> Outcome:
     )
 
 
-def run_noise(p: Mapping[str, Floats], excess: Floats, rng: np.random.Generator) -> Floats:
-    """Student-t noise of ln loss; its scale grows with the excess.
+def run_noise(
+    p: Mapping[str, Floats], excess: Floats, rng: np.random.Generator, off: Floats | float = 0.0
+) -> Floats:
+    """Student-t noise of ln loss; its scale grows with the excess and with settings off the usual.
 
     Args:
-        p: ``log_noise``, ``log_noise_slope`` and ``log_dof_minus_2``; they broadcast with ``excess``.
+        p: ``log_noise``, ``log_noise_slope``, ``log_noise_off`` and ``log_dof_minus_2``; they broadcast with
+            ``excess``.
         excess: ln loss above the best.
         rng: generator.
+        off: 1 where a hyperparameter outside the model departs from its cell's usual value.
     """
-    scale = np.exp(p["log_noise"]) + np.exp(p["log_noise_slope"]) * excess
+    scale = np.exp(p["log_noise"]) + np.exp(p["log_noise_slope"]) * excess + np.exp(p["log_noise_off"]) * off
     return scale * rng.standard_t(2.0 + np.exp(p["log_dof_minus_2"]), excess.shape)
 
 

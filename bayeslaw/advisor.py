@@ -1,0 +1,84 @@
+"""A fitted posterior as an ``Advisor``, to be scored beside baselines and published laws."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bayeslaw import basin as at
+from bayeslaw import pooling
+from bayeslaw.posterior import Floats, Posterior
+from bayeslaw.predict import run_noise
+from bayeslaw.target import Target
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class PosteriorAdvisor:
+    """A posterior as an ``Advisor`` (``bayeslaw.scoring``).
+
+    Attributes:
+        posterior: the fit.
+        seed: of what must be drawn: unseen groups, studies and cells, and noise.
+        label: what to call it in a table.
+    """
+
+    posterior: Posterior = field(repr=False)
+    seed: int = field(default=0, kw_only=True)
+    label: str = field(default="posterior", kw_only=True)
+
+    def recommend(self, target: Target) -> dict[str, float]:
+        """The settings of least expected loss: learning rate, batch, and the others it knows of."""
+        return at.decide(at.basin_at(self.posterior, target, self.seed))
+
+    def optimum_draws(self, target: Target) -> dict[str, Floats]:
+        """Draws of the best settings under the same keys, shape (draw,) each."""
+        return at.optimum_draws(at.basin_at(self.posterior, target, self.seed))
+
+    def loss_draws(self, runs: pd.DataFrame) -> Floats:
+        """Predictive draws of the runs' loss [nats/token], run noise included, shape (draw, run).
+
+        Runs of one cell share its shift: the fitted one, or a fresh one where the cell was not fitted.
+        """
+        from bayeslaw.schema import CELL
+        from bayeslaw.sweep import off_usual
+
+        rows = runs.reset_index(drop=True)
+        cell = rows.groupby(list(CELL), sort=True).ngroup().to_numpy(np.int64)
+        off = off_usual(rows, cell, (rows["status"] == "finished").to_numpy())
+        result = np.empty((self.posterior.draws, len(rows)))
+        for key, members in rows.groupby(list(CELL), sort=True):
+            study, optimizer, n, d = key
+            basin = at.basin_at(self.posterior, Target(float(n), float(d), optimizer, study), self.seed)
+            where = members.index.to_numpy()
+            result[:, where] = self._cell_draws(basin, members, off[where])
+        return result
+
+    def _cell_draws(self, basin: at.Basin, runs: pd.DataFrame, off: Floats) -> Floats:
+        target = basin.target
+        rate, batch = (np.log(runs[name].to_numpy(float)) for name in ("learning_rate", "batch_tokens"))
+        excess = at.lr_batch_excess(basin, rate, batch)
+        for name in basin.extras:
+            absorbed = pooling.borrowed(self.posterior, target.study, target.optimizer, at.EXTRAS[name][0])
+            if name in runs and not absorbed:  # a group that never varied it has it in its level
+                value = runs[name].to_numpy(float)
+                known = np.isfinite(value)
+                term = at.extra_excess(basin, name, at.to_coordinate(name, np.where(known, value, 0.0)))
+                excess = excess + np.where(known, term, 0.0)
+        key = (target.study, target.optimizer, target.params_nonembedding, target.tokens)
+        p = {name: values[:, None] for name, values in basin.p.items()}
+        noise = run_noise(p, excess, pooling.keyed_rng(self.seed, "runs", *key), off)
+        return np.exp(basin.log_loss[:, None] + excess + noise)
+
+
+def fitted_cells(posterior: Posterior, runs: pd.DataFrame) -> int:
+    """How many cells of a run table the posterior was fitted to."""
+    from bayeslaw.schema import CELL
+
+    cells = runs[list(CELL)].drop_duplicates().itertuples(index=False)
+    targets = (Target(float(n), float(d), str(o), str(s)) for s, o, n, d in cells)
+    return sum(at.fitted_cell(posterior, target) is not None for target in targets)
