@@ -174,7 +174,7 @@ def extra_excess(basin: Basin, name: str, coordinate: Floats) -> Floats:
     """
     curvature, optimum = EXTRAS[name]
     gap = coordinate - optimum(basin.p, np.float64(basin.n))[:, None]
-    excess = surface.pseudo_huber(gap, np.exp(basin.p[curvature])[:, None], 1.0)
+    excess = surface.side_excess(gap, basin.p[curvature][:, None])
     return np.minimum(basin.fading[:, None] * excess, MAX_EXCESS)
 
 

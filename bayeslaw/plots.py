@@ -113,12 +113,12 @@ def plot_recommendation(posterior: Posterior, target: Target, ax: Axes | None = 
     ax.fill_between(rates, curve[0], curve[4], color=BLUE, alpha=0.15, lw=0, label="90% of draws")
     ax.fill_between(rates, curve[1], curve[3], color=BLUE, alpha=0.3, lw=0, label="50% of draws")
     ax.plot(rates, curve[2], color=BLUE, lw=1.5, label="median")
-    ax.axvspan(best["lower"], best["upper"], color=GREY, alpha=0.25, lw=0, label="90% interval of optimum")
+    ax.axvspan(best["lower"], best["upper"], color=GREY, alpha=0.3, lw=0, label="90% of optima", zorder=0)
     ax.axvline(rate, color=ORANGE, lw=1.5, label=f"recommended: {rate:.2g}")
-    ax.set(xscale="log", xlim=(low, high), ylim=(0, max(1.5 * curve[2].min(), 1.1 * curve[2].max())))
+    ax.set(xscale="log", xlim=(low, high), ylim=(0, 1.4 * curve[2].max()))
     ax.set_xlabel("peak learning rate")
-    ax.set_ylabel(f"loss above its best at {batch:.2g} tokens a batch [%]")
-    ax.legend(frameon=False)
+    ax.set_ylabel(f"loss above its best [%]\nat a batch of {float(f'{batch:.2g}'):,.0f} tokens")
+    ax.legend(loc="upper center", ncols=2, fontsize="small", framealpha=0.9, edgecolor="none")
     return ax
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bayeslaw import basin as at
-from bayeslaw import pooling
+from bayeslaw import pooling, surface
 from bayeslaw.basin import Basin, Settings
 from bayeslaw.errors import BadInput
 from bayeslaw.posterior import Floats, Posterior
@@ -129,7 +129,7 @@ def outcome_of(basin: Basin, settings: Settings, seed: int = 0) -> Outcome:
 def run_noise(
     p: Mapping[str, Floats], excess: Floats, rng: np.random.Generator, off: Floats | float = 0.0
 ) -> Floats:
-    """Student-t noise of ln loss; its scale grows with the excess and with settings off the usual.
+    """Student-t noise of ln loss, of scale ``surface.noise_scale``.
 
     Args:
         p: ``log_noise``, ``log_noise_slope``, ``log_noise_off`` and ``log_dof_minus_2``; they broadcast with
@@ -138,7 +138,7 @@ def run_noise(
         rng: generator.
         off: 1 where a hyperparameter outside the model departs from its cell's usual value.
     """
-    scale = np.exp(p["log_noise"]) + np.exp(p["log_noise_slope"]) * excess + np.exp(p["log_noise_off"]) * off
+    scale = surface.noise_scale(p, excess, off)
     return scale * rng.standard_t(2.0 + np.exp(p["log_dof_minus_2"]), excess.shape)
 
 
