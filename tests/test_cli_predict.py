@@ -23,6 +23,7 @@ from tests.sweeps import grid_cell
 
 ROOT = Path(__file__).resolve().parents[1]
 ASKED = ["predict", "--params", "7e9", "--tokens", "1.4e11", "--posterior", "p.nc"]
+SAID = {"study": "ours", "sequence_length": 2048}
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +45,7 @@ def held_out(fit, folder):
     best = PosteriorAdvisor(fit).recommend(target)
     grid = grid_cell(3e9, 6e10, (best["learning_rate"], best["batch_tokens"]), 2.1, 1e-3)
     small = grid_cell(1e9, 2e10, (1e-3, 4e5), 2.3, rates=1, batches=2)
-    write_runs(
-        pd.concat([grid, small], ignore_index=True).assign(study="ours", sequence_length=2048), "h.csv"
-    )
+    write_runs(pd.concat([grid, small]).assign(**SAID), "h.csv")
     return folder / "h.csv"
 
 
@@ -149,8 +148,8 @@ def test_a_law_that_breaks_down_says_so(folder, monkeypatch, capsys):
         ),
         (
             ["--batch-tokens", "2e11"],
-            "target: batch_tokens = 2e+11 exceeds tokens = 1.4e+11; expected a batch in tokens (not sequences) "
-            "of at most D; lower the batch",
+            "target: batch_tokens = 2e+11 exceeds tokens = 1.4e+11; expected a batch in tokens "
+            "(not sequences) of at most D; lower the batch",
         ),
         (["--level", "90"], "level = 90.0; expected a probability between 0 and 1; give 0.9 for 90%"),
         (
@@ -201,11 +200,8 @@ def test_evaluate_scores_a_posterior(held_out, monkeypatch, capsys):
 
 @pytest.mark.parametrize("choice", [["--law", "step"], ["--method", "near-optimal", "--train", "h.csv"]])
 def test_evaluate_scores_laws_and_baselines(held_out, monkeypatch, capsys, choice):
-    table = pd.concat(
-        [grid_cell(n, d, seed=i) for i, (n, d) in enumerate([(1e8, 2e9), (2e8, 9e9), (4e8, 8e9)])]
-    )
-    train = table.assign(study="ours", sequence_length=2048)
-    write_runs(pd.concat([train, grid_cell(9e8, 9e10).assign(study="ours", sequence_length=2048)]), "t.csv")
+    sizes = [(1e8, 2e9), (2e8, 9e9), (4e8, 8e9), (9e8, 9e10)]
+    write_runs(pd.concat([grid_cell(n, d) for n, d in sizes]).assign(**SAID), "t.csv")
     choice = [word.replace("h.csv", "t.csv") for word in choice]
     code, out, _ = run(monkeypatch, capsys, "evaluate", "h.csv", *choice, "--json")
     assert code == 0
@@ -239,7 +235,7 @@ def test_evaluate_refuses_what_it_cannot_do(held_out, monkeypatch, capsys, extra
 def test_predict_loads_nothing_heavy_and_starts_at_once(folder):
     script = (
         "import sys, bayeslaw.cli as cli\n"
-        f"sys.argv = ['bayeslaw', *{ASKED[:-1] + [str(folder / 'p.nc')]!r}, '--json']\n"
+        f"sys.argv = ['bayeslaw', *{[*ASKED[:-1], str(folder / 'p.nc')]!r}, '--json']\n"
         "try: cli.main()\n"
         "except SystemExit: pass\n"
         "print(*sorted({name.partition('.')[0] for name in sys.modules}))\n"
