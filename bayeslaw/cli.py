@@ -188,7 +188,7 @@ def _print_import(table: Any, output: Path) -> None:
 def predict_(
     params: Annotated[float, typer.Option(help="N, non-embedding parameters, as in 7e9.")],
     tokens: Annotated[float, typer.Option(help="D, training tokens, as in 1.4e12.")],
-    optimizer: Annotated[str, typer.Option(help="Its lower-case name.")] = "adamw",
+    optimizer: Annotated[str, typer.Option(help="Its name, as in adamw or muon.")] = "adamw",
     batch_tokens: Annotated[
         float | None, typer.Option(help="The batch [tokens] where it is fixed; else it is advised on.")
     ] = None,
@@ -216,7 +216,7 @@ def predict_(
     from bayeslaw.compare import ALL, law_answer, laws_named
     from bayeslaw.target import Target
 
-    target = Target(params, tokens, optimizer, study, batch_tokens)
+    target = Target(params, tokens, optimizer.lower(), study, batch_tokens)
     answers = [law_answer(each, target) for each in laws_named(law)] if law else []
     if law and law != ALL:
         print_json({"inputs": _inputs(target)} | answers[0]) if as_json else _print_law(answers[0], target)
@@ -283,7 +283,7 @@ def _print_prediction(result: Mapping[str, Any]) -> None:
 def _expectations(result: Mapping[str, Any], percent: str) -> list[str]:
     loss, regret, beyond = (result[name] for name in ("loss_nats_per_token", "regret", "extrapolation"))
     origin = result["posterior"]
-    told = [str(origin[name]) for name in ("method", "created") if name in origin]
+    told = [str(origin[name])[:10] for name in ("method", "created") if name in origin]
     runs = [f"{origin['rows']} runs"] if isinstance(origin.get("rows"), int) else []
     expected, most = _percent(regret["expected"]), _percent(regret["upper"])
     return [

@@ -84,13 +84,15 @@ def test_a_fixed_batch_is_marked_and_doubts_are_printed(folder, monkeypatch, cap
 
 
 def test_json_is_one_object_with_the_contracts_keys(folder, monkeypatch, capsys):
-    code, out, err = run(monkeypatch, capsys, *ASKED, "--study", "ours", "--json", "--level", "0.8")
+    asked = [*ASKED, "--study", "ours", "--optimizer", "AdamW", "--level", "0.8", "--json"]
+    code, out, err = run(monkeypatch, capsys, *asked)
     assert (code, err) == (0, "")
     assert out.count("\n") == 1
     result = json.loads(out)
     parts = "inputs recommendation optimum loss_nats_per_token regret extrapolation level posterior warnings"
     assert list(result) == parts.split()
     assert result["posterior"]["path"] == "p.nc"
+    assert result["inputs"]["optimizer"] == "adamw"
     assert result["level"] == 0.8
     best = result["optimum"]["learning_rate"]
     assert best["lower"] < result["recommendation"]["learning_rate"] < best["upper"]

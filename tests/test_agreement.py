@@ -1,0 +1,63 @@
+"""The likelihood (JAX) and the prediction (NumPy) are two readers of one surface: they must agree."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpyro
+import pandas as pd
+import pytest
+
+from bayeslaw import advisor as advisor_module
+from bayeslaw import fit, model, pooling, surface
+from bayeslaw.advisor import PosteriorAdvisor
+from bayeslaw.sweep import prepare
+
+
+@pytest.fixture(scope="module")
+def runs():
+    """Nine cells of three groups; weight decay varied with AdamW alone, momentum everywhere."""
+    rng = np.random.default_rng(0)
+    cells = [
+        (study, optimizer, n, d)
+        for study, optimizer in (("a", "adamw"), ("a", "muon"), ("b", "adamw"))
+        for n, d in ((1e8, 2e9), (3e8, 1e10), (3e8, 3e10))
+    ]
+    table = pd.DataFrame(cells * 6, columns=["study", "optimizer", "params_nonembedding", "tokens"])
+    turn = np.repeat(np.arange(6), len(cells))
+    return table.assign(
+        learning_rate=2e-3 * np.exp(rng.standard_normal(len(table))),
+        batch_tokens=3e5 * np.exp(rng.standard_normal(len(table))),
+        weight_decay=np.where(table["optimizer"] == "adamw", 0.1 + 0.1 * (turn % 3), 0.1),
+        momentum=0.9 + 0.03 * (turn % 2),
+        grad_clip=np.where(turn == 0, 0.5, 1.0),
+        loss=2.5,
+        status="finished",
+        run_id=[str(i) for i in range(len(table))],
+    )
+
+
+def test_predicted_runs_are_those_of_the_likelihood(runs, monkeypatch):
+    """One draw from the prior: mean and scale of every run, through the model and through the advisor."""
+    sweep = prepare(runs)
+    trace = numpyro.handlers.trace(numpyro.handlers.seed(model.surface_model, 3)).get_trace(sweep)
+    sites = {
+        name: np.asarray(site["value"])[None, None]
+        for name, site in trace.items()
+        if site["type"] == "sample" and not site["is_observed"]
+    }
+    posterior = fit._posterior(runs, sweep, sites, {}, 0, ())
+    mean, log_scale, _ = np.asarray(trace["moments"]["value"])
+    monkeypatch.setattr(advisor_module, "run_noise", lambda p, excess, rng, off: 0.0 * excess)
+    quiet = np.log(PosteriorAdvisor(posterior).loss_draws(runs))[0]
+    assert quiet == pytest.approx(mean, abs=1e-6)
+    monkeypatch.setattr(
+        advisor_module,
+        "run_noise",
+        lambda p, excess, rng, off: np.log(surface.noise_scale(p, excess, off)),
+    )
+    scaled = np.log(PosteriorAdvisor(posterior).loss_draws(runs))[0]
+    assert scaled - mean == pytest.approx(log_scale, abs=1e-5)
+
+
+def test_both_use_the_same_nugget():
+    assert pooling.NUGGET == model.SPREAD_JITTER
