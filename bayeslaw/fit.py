@@ -1,142 +1,225 @@
-"""Draw from the posterior: NUTS on coordinates whitened by a Gaussian approximation."""
+"""Fit the hierarchical surface to a run table: whiten, draw with NUTS until converged, keep a posterior."""
 
 from __future__ import annotations
 
+import datetime
+import hashlib
+import importlib.metadata
+import logging
 import os
+import platform
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
-os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4 --xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
-import jax
-import jax.numpy as jnp
-import numpy as np
-import numpyro
-from jax.flatten_util import ravel_pytree
-from numpyro.infer import MCMC, NUTS
-from numpyro.infer.util import log_density
-from scipy.optimize import minimize
+FLAGS = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAGS}".strip()
 
-from bayeslaw.model import surface_model
-from bayeslaw.sweep import Sweep
+import jax  # noqa: E402
+import jax.numpy as jnp  # noqa: E402
+import numpy as np  # noqa: E402
+import numpyro  # noqa: E402
+import pandas as pd  # noqa: E402
+from numpyro.infer import MCMC, NUTS  # noqa: E402
+
+from bayeslaw.diagnose import diagnose  # noqa: E402
+from bayeslaw.errors import BadInput  # noqa: E402
+from bayeslaw.model import SPREADS, blocks, cell_effects, families, study_priors  # noqa: E402
+from bayeslaw.posterior import Posterior  # noqa: E402
+from bayeslaw.schema import CELL  # noqa: E402
+from bayeslaw.sweep import Sweep, prepare  # noqa: E402
+from bayeslaw.whiten import Density, Whitening, density, whitening  # noqa: E402
 
 jax.config.update("jax_enable_x64", True)
-numpyro.set_host_device_count(4)
 
-SPREADS = ("log_between_optimizers", "log_between_studies")
+KEEP = 1000
+"""Draws kept in the artifact, evenly spaced."""
 
+MAX_BLOCKS = 6
+"""Blocks of draws after which an unconverged fit is kept and said to be so."""
 
-class Gaussian(NamedTuple):
-    mean: np.ndarray
-    scale: np.ndarray  # (dim, dim), mean + scale @ z
+TREE_DEPTH = 9
+TARGET_ACCEPT = 0.9
+CONVENTIONS = ("loss_kind", "schedule", "sequence_length", "parametrization")
 
-
-def initial(sweep: Sweep) -> dict[str, Any]:
-    trace = numpyro.handlers.trace(numpyro.handlers.substitute(numpyro.handlers.seed(surface_model, 0), substitute_fn=_prior_mean)).get_trace(sweep)
-    return {k: v["value"] for k, v in trace.items() if v["type"] == "sample" and not v["is_observed"]}
-
-def _prior_mean(site):
-    if site["type"] == "sample" and not site["is_observed"]:
-        return jnp.asarray(site["fn"].mean)
-    return None
+Draws = dict[str, np.ndarray]
 
 
-def prior_sds(sweep):
-    trace = numpyro.handlers.trace(numpyro.handlers.substitute(numpyro.handlers.seed(surface_model, 0), substitute_fn=_prior_mean)).get_trace(sweep)
-    return {k: jnp.sqrt(jnp.asarray(v["fn"].variance)) for k, v in trace.items() if v["type"] == "sample" and not v["is_observed"]}
+def fit(
+    runs: pd.DataFrame,
+    seed: int = 0,
+    chains: int = 4,
+    warmup: int = 300,
+    draws: int = 300,
+    sources: tuple[str, ...] = (),
+    say: Callable[[str], None] = lambda message: None,
+) -> Posterior:
+    """Posterior of the loss surface given runs.
 
-def potential(sweep: Sweep):
-    start = initial(sweep)
-    flat, unravel = ravel_pytree(start)
-    def energy(x):
-        return -log_density(surface_model, (sweep,), {}, unravel(x))[0]
-    return energy, flat, unravel
+    Draws come in blocks of ``draws`` a chain, until every parameter has R-hat <= 1.01 and bulk and tail
+    ESS >= 400, or after ``MAX_BLOCKS``; the diagnostics say which.
 
-def laplace(vg, hess, start, frozen, prior_sd, rounds=4, verbose=True):
-    """Mode with the `frozen` coordinates held, and the curvature there."""
-    x = np.array(start); S = np.diag(np.where(frozen, 0.0, prior_sd))
-    for i in range(rounds):
-        def f(y):
-            v, g = vg(jnp.asarray(x + S @ y))
-            return float(v), S.T @ np.asarray(g)
-        t=time.time()
-        r = minimize(f, np.zeros(len(x)), jac=True, method="L-BFGS-B", options=dict(maxiter=300, maxfun=400, ftol=1e-10, gtol=1e-2, maxcor=30))
-        x = x + S @ r.x
-        H = hess(x)
-        if verbose: print(f"  round {i} f {r.fun:.2f} nit {r.nit} nfev {r.nfev} {time.time()-t:.1f}s mineig {np.linalg.eigvalsh(H)[:2]}")
-        Hm = H.copy(); Hm[frozen]=0; Hm[:,frozen]=0
-        S = whiten_masked(Hm, frozen)
-        if r.nit < 25 and i > 0: break
-    return x, H, r
+    Args:
+        runs: a valid run table (``bayeslaw.schema``), any number of studies and optimizers.
+        seed: of the chains; the same seed on the same machine gives the same draws.
+        chains, warmup, draws: of NUTS (Hoffman & Gelman 2014); draws a chain and block.
+        sources: where the runs came from, for the provenance.
+        say: receives progress messages.
 
-def whiten_masked(H, frozen):
-    free = np.flatnonzero(~frozen); S = np.zeros_like(H)
-    S[np.ix_(free, free)] = whiten(H[np.ix_(free, free)], 1e-2)
-    return S
+    Raises:
+        BadInput: nothing finished, or a count that is not positive.
+    """
+    for name, count in {"chains": chains, "warmup": warmup, "draws": draws}.items():
+        if count < 1:
+            raise BadInput(f"fit: {name} = {count}; expected at least 1; leave it out for the default")
+    began = time.perf_counter()
+    sweep = prepare(runs)
+    say(
+        f"{len(sweep.cell)} runs, {len(sweep.cell_group)} cells, {len(sweep.group_study)} (study, optimizer) groups; "
+        "finding the mode"
+    )
+    target = density(sweep)
+    coordinates = whitening(sweep, target)
+    say(f"{len(target.start)} parameters, mode found after {time.perf_counter() - began:.0f} s; warming up {chains} chains")
+    named, diagnostics = _draw(sweep, target, coordinates, seed, chains, warmup, draws, say)
+    say(f"done in {time.perf_counter() - began:.0f} s")
+    for message in diagnostics["messages"]:
+        say(f"warning: {message}")
+    diagnostics["seconds"] = round(time.perf_counter() - began, 1)
+    return _posterior(runs, sweep, named, diagnostics, seed, sources)
 
-def whiten_blocks(H, frozen, prior_sd):
-    S = whiten_masked(H, frozen)
-    f = np.flatnonzero(frozen); S[f, f] = prior_sd[f]
-    return S
 
-def make_hessian(energy, dim, block=64):
-    hvp = jax.jit(lambda x, vs: jax.vmap(lambda v: jax.jvp(jax.grad(energy), (x,), (v,))[1])(vs))
-    def hess(x):
-        eye = np.vstack([np.eye(dim), np.zeros(((-dim) % block, dim))])
-        return np.vstack([np.asarray(hvp(jnp.asarray(x), jnp.asarray(eye[i:i+block]))) for i in range(0, len(eye), block)])[:dim]
-    return hess
+def _draw(
+    sweep: Sweep, target: Density, w: Whitening, seed: int, chains: int, warmup: int, draws: int, say: Callable[[str], None]
+) -> tuple[Draws, dict[str, Any]]:
+    mean, scale = jnp.asarray(w.mean), jnp.asarray(w.scale)
+    kernel = NUTS(
+        potential_fn=lambda z: target.energy(mean + scale @ z), target_accept_prob=TARGET_ACCEPT, max_tree_depth=TREE_DEPTH
+    )
+    mcmc = MCMC(
+        kernel, num_warmup=warmup, num_samples=draws, num_chains=chains, chain_method=_chain_method(chains), progress_bar=False
+    )
+    key_start, key = jax.random.split(jax.random.PRNGKey(seed))
+    start = 0.5 * jax.random.normal(key_start, (chains, len(w.mean)))
+    unravel = jax.jit(jax.vmap(jax.vmap(lambda z: target.unravel(mean + scale @ z))))
+    parts: list[Draws] = []
+    divergences, steps = 0, []
+    for block in range(MAX_BLOCKS):
+        mcmc.run(key, init_params=start, extra_fields=("diverging", "num_steps"))
+        parts.append({k: np.asarray(v) for k, v in unravel(mcmc.get_samples(group_by_chain=True)).items()})
+        extra = mcmc.get_extra_fields(group_by_chain=True)
+        divergences += int(np.sum(extra["diverging"]))
+        steps.append(float(np.mean(extra["num_steps"])))
+        named = {k: np.concatenate([part[k] for part in parts], axis=1) for k in parts[0]}
+        diagnostics = diagnose(named, divergences)
+        say(
+            f"{named['bend'].shape[1]} draws a chain: R-hat {diagnostics['rhat_max']:.3f}, ESS bulk "
+            f"{diagnostics['ess_bulk_min']:.0f}, tail {diagnostics['ess_tail_min']:.0f}, {divergences} divergences"
+        )
+        if diagnostics["rhat_max"] <= 1.01 and min(diagnostics["ess_bulk_min"], diagnostics["ess_tail_min"]) >= 400:
+            break
+        mcmc.post_warmup_state = mcmc.last_state
+        key = mcmc.post_warmup_state.rng_key
+    return named, diagnostics | {"leapfrog_steps_mean": float(np.mean(steps))}
 
-def hessian(energy, x, block=64):
-    hvp = jax.jit(jax.vmap(lambda v: jax.jvp(jax.grad(energy), (x,), (v,))[1]))
-    eye = np.eye(len(x)); pad = (-len(x)) % block
-    eye = np.vstack([eye, np.zeros((pad, len(x)))])
-    return np.vstack([np.asarray(hvp(jnp.asarray(eye[i:i+block]))) for i in range(0, len(eye), block)])[:len(x)]
 
-def whiten(H, floor=0.25):
-    w, V = np.linalg.eigh((H+H.T)/2)
-    return V / np.sqrt(np.maximum(w, floor))
+def _chain_method(chains: int) -> str:
+    """Chains side by side on host devices where JAX is not yet started with fewer, else in one batch."""
+    numpyro.set_host_device_count(chains)
+    return "parallel" if jax.local_device_count() >= chains else "vectorized"
 
-def sample(energy, mode, S, chains, warmup, draws, seed, target, max_depth, z0=None):
-    Sj, mj = jnp.asarray(S), jnp.asarray(mode)
-    kernel = NUTS(potential_fn=lambda z: energy(mj + Sj @ z), target_accept_prob=target, max_tree_depth=max_depth, dense_mass=False)
-    mcmc = MCMC(kernel, num_warmup=warmup, num_samples=draws, num_chains=chains, chain_method="parallel", progress_bar=False)
-    if z0 is None: z0 = jax.random.normal(jax.random.PRNGKey(seed+1), (chains, len(mode)))*0.5
-    mcmc.run(jax.random.PRNGKey(seed), init_params=z0, extra_fields=("num_steps", "diverging", "accept_prob", "adapt_state.step_size"))
-    z = mcmc.get_samples(group_by_chain=True)
-    x = np.asarray(mj + jnp.einsum('ij,cdj->cdi', Sj, z))
-    return x, {k: np.asarray(v) for k, v in mcmc.get_extra_fields(group_by_chain=True).items()}
 
-def run(sweep, chains=4, warmup=300, draws=300, seed=0, target=0.85, verbose=True, max_depth=7, pilot=150):
-    t0 = time.time()
-    energy, start, unravel = potential(sweep)
-    frozen = np.asarray(ravel_pytree({k: jnp.full(jnp.shape(v), float(k in SPREADS or k.startswith("log_tau"))) for k, v in unravel(start).items()})[0]) > 0
-    prior_sd = np.asarray(ravel_pytree(prior_sds(sweep))[0])
-    vg = jax.jit(jax.value_and_grad(energy)); hess = make_hessian(energy, len(start))
-    mode, H, r = laplace(vg, hess, start, frozen, prior_sd)
-    t1 = time.time()
-    S = whiten_blocks(H, frozen, prior_sd)
-    if verbose: print(f"dim {len(mode)} mode {r.fun:.1f} nit {r.nit} {t1-t0:.1f}s eig min {np.linalg.eigvalsh(H)[:3]}")
-    if pilot:
-        x, ex = sample(energy, mode, S, chains, pilot, pilot, seed, 0.8, 5)
-        if verbose: print(f"pilot {time.time()-t1:.1f}s steps {ex['num_steps'].mean():.1f} eps {ex['adapt_state.step_size'][:, -1]} div {ex['diverging'].sum()}")
-        flat = x[:, pilot//3:].reshape(-1, x.shape[-1])
-        start2 = mode.copy(); start2[frozen] = flat.mean(0)[frozen]
-        mode, H, r = laplace(vg, hess, start2, frozen, prior_sd)
-        prior_sd = np.where(frozen, flat.std(0), prior_sd)
-        S = whiten_blocks(H, frozen, prior_sd)
-        z0 = jnp.asarray(np.linalg.solve(S, (x[:, -1] - mode).T).T)
-    else: z0 = None
-    t2=time.time()
-    x, ex = sample(energy, mode, S, chains, warmup, draws, seed+7, target, max_depth, z0)
-    if verbose: print(f"sampled {time.time()-t2:.1f}s steps {np.mean(ex['num_steps']):.1f} max {np.max(ex['num_steps'])} div {np.sum(ex['diverging'])} eps {ex['adapt_state.step_size'][:, -1]} total {time.time()-t0:.1f}")
-    flat = jax.vmap(jax.vmap(unravel))(jnp.asarray(x))
-    return {k: np.asarray(v) for k, v in flat.items()}, ex, (mode, S, unravel)
+def _posterior(
+    runs: pd.DataFrame, sweep: Sweep, named: Draws, diagnostics: dict[str, Any], seed: int, sources: tuple[str, ...]
+) -> Posterior:
+    flat = {k: v.reshape(-1, *v.shape[2:]) for k, v in named.items()}
+    total = len(flat["bend"])
+    kept = np.linspace(0, total - 1, min(KEEP, total)).round().astype(int)
+    flat = {k: v[kept] for k, v in flat.items()}
+    study = {name: flat["study_values"][:, row] for row, name in enumerate(study_priors(sweep))}
+    effects = _effects(sweep, flat, study)
+    chosen = families(sweep)
+    spread = {kind: {f: np.exp(flat[kind][:, i]) for i, f in enumerate(chosen)} for kind in SPREADS}
+    used = runs[runs["status"] != "stopped"]
+    cells = used.drop_duplicates(list(CELL)).sort_values(list(CELL))
+    groups = tuple((sweep.studies[s], sweep.optimizers[o]) for s, o in zip(sweep.group_study, sweep.group_optimizer, strict=True))
+    sizes = cells.drop_duplicates(["study", "params_nonembedding"])
+    return Posterior(
+        group=_by_group(sweep, flat),
+        study=study,
+        bend=flat["bend"],
+        between_optimizers=spread[SPREADS[0]],
+        between_studies=spread[SPREADS[1]],
+        cell={name: effects[name] for name in ("level", "lr", "batch")},
+        family_prior={name: (f.mean, f.sd) for name, f in chosen.items()},
+        study_prior=study_priors(sweep),
+        groups=groups,
+        studies=sweep.studies,
+        optimizers=sweep.optimizers,
+        cells=tuple((r.study, r.optimizer, float(r.params_nonembedding), float(r.tokens)) for r in cells.itertuples()),
+        pivot=sweep.pivot,
+        conventions={s: _conventions(used[used["study"] == s]) for s in sweep.studies},
+        provenance=_provenance(runs, seed, sources),
+        diagnostics=diagnostics,
+        sizes=tuple((r.study, float(r.params_nonembedding)) for r in sizes.itertuples()),
+        size={"level": effects["size"]},
+    )
 
-def summary(draws):
-    import arviz as az
-    ds = az.from_dict(posterior=draws)
-    rh = az.rhat(ds); eb = az.ess(ds, method='bulk'); et = az.ess(ds, method='tail')
-    rows = []
-    for k in draws:
-        rows.append((k, float(rh[k].max()), float(eb[k].min()), float(et[k].min())))
-    return rows
+
+def _effects(sweep: Sweep, flat: Draws, study: Draws) -> Draws:
+    """Cell and size effects of each draw, un-centred, by running the model's own code on the draws."""
+    sites = ("cell_level", "cell_lr", "cell_batch", "size_level")
+
+    def one(values: dict[str, jax.Array], raw: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        return cell_effects_given(sweep, values, raw)
+
+    raw = {site: jnp.asarray(flat[site]) for site in sites}
+    return {k: np.asarray(v) for k, v in jax.vmap(one)({k: jnp.asarray(v) for k, v in study.items()}, raw).items()}
+
+
+def cell_effects_given(sweep: Sweep, studies: dict[str, jax.Array], raw: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    """``model.cell_effects`` at given raw sites."""
+    return numpyro.handlers.substitute(lambda: cell_effects(sweep, studies), raw)()
+
+
+def _by_group(sweep: Sweep, flat: Draws) -> Draws:
+    values = {}
+    for block, (members, index) in blocks(sweep).items():
+        for row, name in enumerate(members):
+            values[name] = np.full((len(flat["bend"]), len(sweep.group_study)), np.nan)
+            values[name][:, index] = flat[block][:, row]
+    return values
+
+
+def _conventions(runs: pd.DataFrame) -> dict[str, Any]:
+    found = {}
+    for name in CONVENTIONS:
+        if name in runs and (known := runs[name].dropna().unique()).size:
+            found[name] = known[0] if len(known) == 1 else "mixed"
+    return found
+
+
+def _provenance(runs: pd.DataFrame, seed: int, sources: tuple[str, ...]) -> dict[str, Any]:
+    packages = ("bayeslaw", "numpyro", "jax", "numpy")
+    hashed = pd.util.hash_pandas_object(runs.reset_index(drop=True), index=False).to_numpy()
+    return {
+        "sources": list(sources),
+        "rows": len(runs),
+        "rows_by_study": {str(k): int(v) for k, v in runs["study"].value_counts().items()},
+        "statuses": {str(k): int(v) for k, v in runs["status"].value_counts().items()},
+        "table_sha256": hashlib.sha256(np.ascontiguousarray(hashed)).hexdigest(),
+        "method": "nuts",
+        "seed": seed,
+        "versions": {name: _version(name) for name in packages} | {"python": platform.python_version()},
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+logging.getLogger("jax._src.xla_bridge").setLevel(logging.ERROR)

@@ -32,16 +32,15 @@ SPREAD_LOG_SD = 0.5
 
 LR_BATCH: dict[str, Family] = {
     "alpha": Family(np.log(2e-3), 0.7, 1.0, 0.4, "tuned constant 2e-3 (notes 1-2); Lion to SGD span decades (3)"),
-    "gamma": Family(0.5, 0.2, 0.12, 0.08, "-d ln eta/d ln N: .22 to .71 published, N(0.5, 0.25) (notes 8)"),
-    "delta": Family(0.0, 0.2, 0.12, 0.10, "-d ln eta/d ln D along B*: Bjorck +.32, Step Law -.31 (notes 1-2)"),
+    "gamma_path": Family(0.36, 0.1, 0.12, 0.08, "gamma + delta: Porian .36, DeepSeek .25, Step Law .41, Bjorck .27"),
+    "delta": Family(-0.1, 0.15, 0.12, 0.08, "-d ln eta/d ln D along B*: Step Law -.31, Bjorck -.08, Scion +.28"),
     "beta": Family(np.log(3e5), 0.7, 0.3, 0.4, "optimal batches of 0.1 to 1M tokens at 300M x 10B (notes 1)"),
     "epsilon": Family(0.47, 0.1, 0.06, 0.06, "batch exponent in D: .38 to .61, theory .5 (notes 1, 4, 8)"),
     "epsilon_n": Family(-0.05, 0.1, 0.06, 0.06, "0 claimed by Step Law, -.27 on its own cells (notes 2)"),
     "rho": Family(0.6, 0.2, 0.1, 0.1, "square root to linear rule below B*: .5 to .79 (notes 2, 3, 8)"),
     "rho_high": Family(0.0, 0.2, 0.1, 0.1, "the surge: flat above B*, slope -.03 (notes 2; arXiv:2405.14578)"),
     "lr_curvature": Family(np.log(0.02), 0.5, 0.2, 0.2, "second derivative 2 x 9 per mille/nat^2 (notes 6)"),
-    "knee_left": Family(0.5, 0.4, 0.15, 0.15, "undershoot flattens: 3.7 per mille at eta/2, 9.8 at eta/4 (notes 6)"),
-    "knee_right": Family(-1.5, 0.6, 0.15, 0.15, "overshoot does not: 6.6 per mille at 2 eta, 31 at 4 eta (notes 6)"),
+    "knee": Family(0.5, 0.4, 0.15, 0.15, "undershoot turns linear: 3.7 per mille at eta/2, 9.8 at eta/4 (notes 6)"),
     "batch_curvature": Family(np.log(0.012), 0.5, 0.2, 0.2, "2 x 4 to 7 per mille/nat^2 in ln B (notes 6)"),
     "batch_skew": Family(0.4, 0.3, 0.1, 0.1, "too large a batch costs steps in proportion, too small only noise"),
     "cliff": Family(1.7, 0.4, 0.3, 0.2, "ln(eta_div/eta*) N(1.7, 0.6) (notes 8)"),
@@ -67,21 +66,21 @@ STUDY: dict[str, tuple[float, float, str]] = {
     "share": (-0.5, 0.4, "logit of the reducible share R/L: Chinchilla (2.7 - 1.7)/2.7 = .38 (notes 7)"),
     "slope_n": (0.06, 0.025, "-d ln L/d ln N: Kaplan .076, Chinchilla .38 x .5 x .34 (notes 7)"),
     "slope_d": (0.06, 0.025, "-d ln L/d ln D: Kaplan .095, Chinchilla .38 x .5 x .3 (notes 7)"),
+    "curve_nn": (0.012, 0.006, "d2 ln L/d ln N2: .018 in Chinchilla's additive form, .006 in a product form"),
+    "curve_nd": (-0.003, 0.006, "d2 ln L/d ln N d ln D: -.003 additive, +.004 product; the N x D interaction"),
+    "curve_dd": (0.012, 0.005, "d2 ln L/d ln D2: .015 additive, .004 product"),
     "fade_n": (0.1, 0.05, "an excess in proportion to L - E: (E/L) d ln R/d ln N = .6 x .15"),
     "fade_d": (0.1, 0.05, "the same in D; curvature 15 to 5 per mille/nat^2 from 5B to 100B is .37 (notes 6)"),
     "log_noise": (np.log(1.5e-3), 0.6, "residual sd 0.9 to 1.6 per mille (notes 6); seeds 0.04% (peers.md)"),
     "log_noise_slope": (np.log(0.1), 0.6, "far from the optimum runs scatter by a tenth of their excess"),
     "log_noise_off": (np.log(3e-3), 0.7, "a setting that the model does not know, off its cell's usual value"),
     "log_dof_minus_2": (np.log(2.0), 0.5, "heavy tails: about 4 degrees of freedom"),
-    "log_tau_level": (np.log(2e-3), 0.5, "rms 2.0 per mille of cells about the level with interaction (design.md)"),
+    "log_tau_level": (np.log(1.5e-3), 0.5, "with sizes, rms 2.0 per mille of cells about the level with interaction (design.md)"),
+    "log_tau_size": (np.log(2e-3), 0.5, "width, depth and their ratio move all cells of one N together"),
     "log_tau_lr": (np.log(0.12), 0.4, "residual sd .11 of cell optima (notes 2)"),
     "log_tau_batch": (np.log(0.12), 0.4, "residual sd .09 of cell optima (notes 2)"),
     "log_cliff_width": (np.log(0.3), 0.4, "16% at 4x, 51% at 8x, 83% at 16x eta* (notes 6)"),
 }
-
-CURVE_SD: dict[str, float] = {"curve_nn": 0.004, "curve_nd": 0.006, "curve_dd": 0.006}
-"""How far the second derivatives of ln L stray from a pure power law's (``surface.expected_curve``);
-a sum of two power laws strays by about .003, -.004 and .003 (Chinchilla)."""
 
 BEND = (0.0, 0.03, "curvature of ln eta* in ln N: N(0, 0.05) (notes 8), an extrapolation discrepancy")
 

@@ -99,27 +99,18 @@ def log_momentum_gap(p: Params, n: Array) -> Array:
 
 
 def lr_batch_excess(p: Params, u: Array, v: Array) -> Array:
-    """Excess ln loss, at the pivot's loss level, of being u off in ln eta (along the ridge) and v off in ln B.
+    """Excess ln loss, at the pivot, of being u off in ln eta (from the ridge) and v off in ln B.
 
-    >>> p = dict(lr_curvature=-3.0, knee_left=0.5, knee_right=-1.0, batch_curvature=-3.0, batch_skew=0.3)
+    Overshooting the learning rate costs the square of u; undershooting turns from square to line.
+
+    >>> p = dict(lr_curvature=-3.0, knee=0.5, batch_curvature=-3.0, batch_skew=0.3)
     >>> float(lr_batch_excess(p, np.array(0.0), np.array(0.0)))
     0.0
     """
     xp = _xp(u)
-    knee = xp.exp(xp.where(u < 0, p["knee_left"], p["knee_right"]))
+    knee = xp.where(u < 0, xp.exp(p["knee"] + 0.0 * u), 0.0)
     lr_part = pseudo_huber(u, xp.exp(p["lr_curvature"] + 0.0 * u), knee)
     return lr_part + linex(v, xp.exp(p["batch_curvature"] + 0.0 * v), p["batch_skew"])
-
-
-def expected_curve(slope_a: Array, slope_b: Array, share: Array) -> Array:
-    """Mixed second derivative of ln L that a pure power law has: ``(1 - share) / share * a * b``.
-
-    For L = E + R with R = R0 N^-p D^-q and share = R/L, the slopes are a = share p, b = share q.
-
-    >>> float(expected_curve(0.1, 0.1, 0.5)).__round__(6)
-    0.01
-    """
-    return (1.0 - share) / share * slope_a * slope_b
 
 
 def log_level(p: Params, n: Array, d: Array) -> Array:
@@ -156,3 +147,21 @@ def fading(p: Params, n: Array, d: Array) -> Array:
     """
     xp = _xp(n)
     return xp.exp(-p["fade_n"] * n - p["fade_d"] * d)
+
+
+def side_excess(gap: Array, log_curvature: Array) -> Array:
+    """Excess at the pivot of a weight decay or momentum ``gap`` nats off its optimum; linear from about 1 nat."""
+    xp = _xp(gap)
+    return pseudo_huber(gap, xp.exp(log_curvature + 0.0 * gap), 1.0)
+
+
+def noise_scale(p: Params, excess: Array, off: Array) -> Array:
+    """Scale of the Student-t scatter of ln loss; grows with the excess and off the usual settings.
+
+    Args:
+        excess: ln loss above the cell's best.
+        off: 1 where a hyperparameter outside the model departs from its usual value, else 0.
+    """
+    xp = _xp(excess)
+    base = xp.exp(p["log_noise"] + 0.0 * excess)
+    return base + xp.exp(p["log_noise_slope"]) * excess + xp.exp(p["log_noise_off"]) * off

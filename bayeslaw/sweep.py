@@ -30,8 +30,8 @@ class Sweep:
         log_momentum_gap: ln(1 - momentum), NaN where unknown or never varied, shape (run,).
         finished, diverged, crashed: masks, shape (run,).
         off: 1 where an unmodelled hyperparameter departs from the cell's usual value, shape (run,).
-        cell: shape (run,); cell_group, cell_log_n, cell_log_d: shape (cell,), logs about the pivot.
-        group_study, group_optimizer: shape (group,).
+        cell: shape (run,); cell_group, cell_size, cell_log_n, cell_log_d: shape (cell,), logs about the pivot.
+        group_study, group_optimizer: shape (group,); size_study: shape (size,), a size being one N of one study.
         decay_groups, momentum_groups: groups that vary weight decay, momentum; shape (k,).
         cliff_studies: mask of studies that report diverged runs, shape (study,).
         pivot: (N0, D0).
@@ -50,6 +50,8 @@ class Sweep:
     cell_group: Ints
     cell_log_n: Floats
     cell_log_d: Floats
+    cell_size: Ints
+    size_study: Ints
     group_study: Ints
     group_optimizer: Ints
     decay_groups: Ints
@@ -80,6 +82,8 @@ def prepare(runs: pd.DataFrame, pivot: tuple[float, float] | None = None) -> Swe
     cells = runs.drop_duplicates(list(CELL))[list(CELL)].sort_values(list(CELL)).reset_index(drop=True)
     cell = _index(runs, cells, list(CELL))
     groups = cells.drop_duplicates(["study", "optimizer"])[["study", "optimizer"]].reset_index(drop=True)
+    sizes = cells.drop_duplicates(["study", "params_nonembedding"])[["study", "params_nonembedding"]]
+    sizes = sizes.reset_index(drop=True)
     studies, optimizers = tuple(sorted(set(cells["study"]))), tuple(sorted(set(cells["optimizer"])))
     n, d = cells["params_nonembedding"].to_numpy(float), cells["tokens"].to_numpy(float)
     pivot = pivot or (_two_digits(np.exp(np.log(n).mean())), _two_digits(np.exp(np.log(d).mean())))
@@ -106,6 +110,8 @@ def prepare(runs: pd.DataFrame, pivot: tuple[float, float] | None = None) -> Swe
         cell_group=cell_group,
         cell_log_n=np.log(n / pivot[0]),
         cell_log_d=np.log(d / pivot[1]),
+        cell_size=_index(cells, sizes, ["study", "params_nonembedding"]),
+        size_study=np.array([studies.index(s) for s in sizes["study"]]),
         group_study=group_study,
         group_optimizer=np.array([optimizers.index(o) for o in groups["optimizer"]]),
         decay_groups=decay_groups,
