@@ -27,7 +27,7 @@ def diagnose(draws: Mapping[str, NDArray[np.float64]], divergences: int) -> dict
 
     Returns:
         rhat_max, ess_bulk_min, ess_tail_min, divergences, chains, draws, worst (the parameters nearest to
-        failing), converged, and messages that say what failed and what to do.
+        failing), enough (draws), converged (enough and no divergence), and messages that say what failed and what to do.
     """
     data = az.from_dict(posterior=dict(draws)).posterior
     rhat, bulk, tail = az.rhat(data), az.ess(data, method="bulk"), az.ess(data, method="tail")
@@ -40,16 +40,18 @@ def diagnose(draws: Mapping[str, NDArray[np.float64]], divergences: int) -> dict
     rhat_max = max(row[1] for row in rows)
     bulk_min, tail_min = min(row[2] for row in rows), min(row[3] for row in rows)
     shape = next(iter(draws.values())).shape
-    messages = []
+    messages: list[str] = []
     if not rhat_max <= RHAT_MAX:
         messages.append(f"R-hat is {rhat_max:.3f}, above {RHAT_MAX}: the chains disagree; draw longer (--draws)")
     if not min(bulk_min, tail_min) >= ESS_MIN:
         messages.append(f"ESS is {min(bulk_min, tail_min):.0f}, below {ESS_MIN:.0f}: intervals are rough; draw longer")
+    enough = not messages
     if divergences:
         messages.append(f"{divergences} divergent transitions: a corner of the posterior may be missed; fit with another --seed")
     worst = sorted(rows, key=lambda row: (-row[1], min(row[2:])))[:WORST]
     return {
         "converged": not messages,
+        "enough": enough,
         "messages": messages,
         "rhat_max": rhat_max,
         "ess_bulk_min": bulk_min,

@@ -35,10 +35,12 @@ jax.config.update("jax_enable_x64", True)
 KEEP = 1000
 """Draws kept in the artifact, evenly spaced."""
 
-MAX_BLOCKS = 6
+WARMUP = 300
+MAX_BLOCKS = 8
 """Blocks of draws after which an unconverged fit is kept and said to be so."""
 
-TREE_DEPTH = 9
+FIELDS = ("diverging", "num_steps")
+TREE_DEPTH = 8
 TARGET_ACCEPT = 0.9
 CONVENTIONS = ("loss_kind", "schedule", "sequence_length", "parametrization")
 
@@ -49,8 +51,7 @@ def fit(
     runs: pd.DataFrame,
     seed: int = 0,
     chains: int = 4,
-    warmup: int = 300,
-    draws: int = 300,
+    draws: int = 200,
     sources: tuple[str, ...] = (),
     say: Callable[[str], None] = lambda message: None,
 ) -> Posterior:
@@ -62,14 +63,15 @@ def fit(
     Args:
         runs: a valid run table (``bayeslaw.schema``), any number of studies and optimizers.
         seed: of the chains; the same seed on the same machine gives the same draws.
-        chains, warmup, draws: of NUTS (Hoffman & Gelman 2014); draws a chain and block.
+        chains: of NUTS (Hoffman & Gelman 2014).
+        draws: a chain and block, after ``WARMUP``.
         sources: where the runs came from, for the provenance.
         say: receives progress messages.
 
     Raises:
         BadInput: nothing finished, or a count that is not positive.
     """
-    for name, count in {"chains": chains, "warmup": warmup, "draws": draws}.items():
+    for name, count in {"chains": chains, "draws": draws}.items():
         if count < 1:
             raise BadInput(f"fit: {name} = {count}; expected at least 1; leave it out for the default")
     began = time.perf_counter()
@@ -79,9 +81,7 @@ def fit(
         "finding the mode"
     )
     target = density(sweep)
-    coordinates = whitening(sweep, target)
-    say(f"{len(target.start)} parameters, mode found after {time.perf_counter() - began:.0f} s; warming up {chains} chains")
-    named, diagnostics = _draw(sweep, target, coordinates, seed, chains, warmup, draws, say)
+    named, diagnostics = _draw(sweep, target, seed, chains, draws, say)
     say(f"done in {time.perf_counter() - began:.0f} s")
     for message in diagnostics["messages"]:
         say(f"warning: {message}")
@@ -90,37 +90,49 @@ def fit(
 
 
 def _draw(
-    sweep: Sweep, target: Density, w: Whitening, seed: int, chains: int, warmup: int, draws: int, say: Callable[[str], None]
+    sweep: Sweep, target: Density, seed: int, chains: int, draws: int, say: Callable[[str], None]
 ) -> tuple[Draws, dict[str, Any]]:
-    mean, scale = jnp.asarray(w.mean), jnp.asarray(w.scale)
-    kernel = NUTS(
-        potential_fn=lambda z: target.energy(mean + scale @ z), target_accept_prob=TARGET_ACCEPT, max_tree_depth=TREE_DEPTH
-    )
-    mcmc = MCMC(
-        kernel, num_warmup=warmup, num_samples=draws, num_chains=chains, chain_method=_chain_method(chains), progress_bar=False
-    )
-    key_start, key = jax.random.split(jax.random.PRNGKey(seed))
-    start = 0.5 * jax.random.normal(key_start, (chains, len(w.mean)))
-    unravel = jax.jit(jax.vmap(jax.vmap(lambda z: target.unravel(mean + scale @ z))))
-    parts: list[Draws] = []
+    """Blocks of draws in whitened coordinates until every parameter has converged."""
+    w = whitening(sweep, target, seed)
+    say(f"{len(target.start)} parameters, mode found: warming up {chains} chains")
+    sampler = _sampler(target, w, chains, draws)
+    start_key, key = jax.random.split(jax.random.PRNGKey(seed))
+    start = 0.5 * jax.random.normal(start_key, (chains, len(w.mean)))
+    parts: list[np.ndarray] = []
     divergences, steps = 0, []
-    for block in range(MAX_BLOCKS):
-        mcmc.run(key, init_params=start, extra_fields=("diverging", "num_steps"))
-        parts.append({k: np.asarray(v) for k, v in unravel(mcmc.get_samples(group_by_chain=True)).items()})
-        extra = mcmc.get_extra_fields(group_by_chain=True)
+    for _ in range(MAX_BLOCKS):
+        sampler.run(key, init_params=start, extra_fields=FIELDS)
+        parts.append(w.mean + np.asarray(sampler.get_samples(group_by_chain=True)) @ w.scale.T)
+        extra = sampler.get_extra_fields()
         divergences += int(np.sum(extra["diverging"]))
         steps.append(float(np.mean(extra["num_steps"])))
-        named = {k: np.concatenate([part[k] for part in parts], axis=1) for k in parts[0]}
+        named = _named(target, np.concatenate(parts, axis=1))
         diagnostics = diagnose(named, divergences)
         say(
             f"{named['bend'].shape[1]} draws a chain: R-hat {diagnostics['rhat_max']:.3f}, ESS bulk "
             f"{diagnostics['ess_bulk_min']:.0f}, tail {diagnostics['ess_tail_min']:.0f}, {divergences} divergences"
         )
-        if diagnostics["rhat_max"] <= 1.01 and min(diagnostics["ess_bulk_min"], diagnostics["ess_tail_min"]) >= 400:
+        if diagnostics["enough"]:
             break
-        mcmc.post_warmup_state = mcmc.last_state
-        key = mcmc.post_warmup_state.rng_key
+        sampler.post_warmup_state = sampler.last_state
+        key = sampler.post_warmup_state.rng_key
     return named, diagnostics | {"leapfrog_steps_mean": float(np.mean(steps))}
+
+
+def _sampler(target: Density, w: Whitening, chains: int, draws: int) -> MCMC:
+    mean, scale = jnp.asarray(w.mean), jnp.asarray(w.scale)
+    kernel = NUTS(
+        potential_fn=lambda z: target.energy(mean + scale @ z),
+        target_accept_prob=TARGET_ACCEPT,
+        max_tree_depth=TREE_DEPTH,
+    )
+    method = _chain_method(chains)
+    return MCMC(kernel, num_warmup=WARMUP, num_samples=draws, num_chains=chains, chain_method=method, progress_bar=False)
+
+
+def _named(target: Density, flat: np.ndarray) -> Draws:
+    unravel = jax.jit(jax.vmap(jax.vmap(target.unravel)))
+    return {name: np.asarray(values) for name, values in unravel(jnp.asarray(flat)).items()}
 
 
 def _chain_method(chains: int) -> str:

@@ -129,17 +129,18 @@ def outcome_of(basin: Basin, settings: Settings, seed: int = 0) -> Outcome:
 def run_noise(
     p: Mapping[str, Floats], excess: Floats, rng: np.random.Generator, off: Floats | float = 0.0
 ) -> Floats:
-    """Student-t noise of ln loss, of scale ``surface.noise_scale``.
+    """Student-t noise of ln loss, of scale ``surface.noise_scale``, about ``surface.off_shift``.
 
     Args:
-        p: ``log_noise``, ``log_noise_slope``, ``log_noise_off`` and ``log_dof_minus_2``; they broadcast with
-            ``excess``.
+        p: ``log_noise``, ``log_noise_slope``, ``log_dof_minus_2`` and their ``log_off_`` counterparts; they
+            broadcast with ``excess``.
         excess: ln loss above the best.
         rng: generator.
         off: 1 where a hyperparameter outside the model departs from its cell's usual value.
     """
+    off = np.asarray(off, float)
     scale = surface.noise_scale(p, excess, off)
-    return scale * rng.standard_t(2.0 + np.exp(p["log_dof_minus_2"]), excess.shape)
+    return surface.off_shift(p, off) + scale * rng.standard_t(surface.noise_dof(p, off), excess.shape)
 
 
 def extrapolation(posterior: Posterior, target: Target) -> dict[str, float]:

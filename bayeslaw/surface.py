@@ -155,13 +155,31 @@ def side_excess(gap: Array, log_curvature: Array) -> Array:
     return pseudo_huber(gap, xp.exp(log_curvature + 0.0 * gap), 1.0)
 
 
+def off_shift(p: Params, off: Array) -> Array:
+    """Mean ln loss lost by settings outside the model that are off their usual values.
+
+    Args:
+        off: 1 where a hyperparameter outside the model departs from its cell's usual value, else 0.
+    """
+    xp = _xp(off)
+    return xp.exp(p["log_off_shift"] + 0.0 * off) * off
+
+
 def noise_scale(p: Params, excess: Array, off: Array) -> Array:
-    """Scale of the Student-t scatter of ln loss; grows with the excess and off the usual settings.
+    """Scale of the Student-t scatter of ln loss.
+
+    It grows with the excess. Runs off the usual settings (``off``, see ``off_shift``) have a scatter of
+    their own, so that they do not pass for noise.
 
     Args:
         excess: ln loss above the cell's best.
-        off: 1 where a hyperparameter outside the model departs from its usual value, else 0.
     """
     xp = _xp(excess)
-    base = xp.exp(p["log_noise"] + 0.0 * excess)
-    return base + xp.exp(p["log_noise_slope"]) * excess + xp.exp(p["log_noise_off"]) * off
+    base = xp.where(off > 0, p["log_off_noise"], p["log_noise"] + 0.0 * excess)
+    return xp.exp(base) + xp.exp(p["log_noise_slope"]) * excess
+
+
+def noise_dof(p: Params, off: Array) -> Array:
+    """Degrees of freedom of that scatter."""
+    xp = _xp(off)
+    return 2.0 + xp.exp(xp.where(off > 0, p["log_off_dof_minus_2"], p["log_dof_minus_2"] + 0.0 * off))

@@ -63,7 +63,7 @@ def test_rows_are_predicted_in_their_own_place(fit):
 
 
 def test_draws_are_level_excess_and_noise(fit):
-    quiet = shifted(fit, log_noise=-20.0, log_noise_slope=-20.0, log_noise_off=-20.0)
+    quiet = shifted(fit, log_noise=-20.0, log_noise_slope=-20.0)
     table = runs_at(fit, SEEN, 6)
     basin = at.basin_at(quiet, SEEN)
     rate, batch, decay = (table[k].to_numpy() for k in ("learning_rate", "batch_tokens", "weight_decay"))
@@ -86,7 +86,7 @@ def test_runs_of_one_new_cell_share_its_shift(fit):
 
 def test_settings_off_the_usual_widen_the_prediction(fit):
     table = runs_at(fit, SEEN, 30, grad_clip=[1.0] * 29 + [0.1])
-    loud = shifted(fit, log_noise_off=np.log(0.05))
+    loud = shifted(fit, log_off_noise=np.log(0.05))
     spread = np.std(np.log(PosteriorAdvisor(loud).loss_draws(table)), axis=0)
     assert spread[-1] > 2 * np.median(spread[:-1])
 

@@ -1,0 +1,161 @@
+"""Held-out scales: fit on small models, score on large ones. Slow, outside CI, resumable.
+
+    python tests/studies/heldout.py run [--only PREFIX]     # appends to results/heldout.jsonl, skips what is there
+    python tests/studies/heldout.py table                   # prints the tables of the README
+
+Real runs come from ../shared/data, which is never committed; see its README for their origin.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bayeslaw import baselines
+from bayeslaw.advisor import PosteriorAdvisor
+from bayeslaw.evaluate import evaluate, law_advisor
+from bayeslaw.importers import import_runs
+
+ROOT = Path(__file__).parents[2]
+DATA = ROOT.parent / "shared" / "data"
+RESULTS = Path(__file__).parent / "results" / "heldout.jsonl"
+FILES = {
+    "steplaw": "steplaw_dense.csv",
+    "scalebench": "scalebench_lr_bsz_train.parquet",
+    "marin": "marin_optimizer_sweep.csv",
+}
+SEEDS = range(10)
+Case = tuple[str, Callable[[], list[tuple[Any, pd.DataFrame]]]]
+
+
+def table(name: str) -> pd.DataFrame:
+    return import_runs(DATA / FILES[name], adapter=name)[0]
+
+
+def fitted(runs: pd.DataFrame, **options: Any) -> PosteriorAdvisor:
+    from bayeslaw.fit import fit
+
+    return PosteriorAdvisor(fit(runs, say=lambda m: print("   ", m, flush=True), **options))
+
+
+def flops(runs: pd.DataFrame) -> np.ndarray:
+    return (6 * runs["params_nonembedding"] * runs["tokens"]).to_numpy()
+
+
+def share_of_flops(pool: pd.DataFrame, share: float, seed: int) -> pd.DataFrame:
+    """Runs drawn at random without replacement for as long as they fit into the budget."""
+    budget, spent, chosen = share * flops(pool).sum(), 0.0, []
+    cost = flops(pool)
+    for i in np.random.default_rng(seed).permutation(len(pool)):
+        if spent + cost[i] > budget:
+            break
+        spent += cost[i]
+        chosen.append(i)
+    return pool.iloc[sorted(chosen)].reset_index(drop=True)
+
+
+def cases() -> Iterator[Case]:
+    steplaw, scalebench = table("steplaw"), table("scalebench")
+    n = "params_nonembedding"
+    sizes = np.sort(steplaw[n].unique())
+    for cut in sizes[2:]:
+        yield f"steplaw/origin N<{cut:.3g}", lambda cut=cut: _pair(steplaw[steplaw[n] < cut], steplaw[steplaw[n] >= cut])
+    small, large = steplaw[steplaw[n] < 5e8], steplaw[steplaw[n] > 5e8]
+    methods = {"argmin": baselines.fit_argmin, "huber": baselines.fit_huber, "near-optimal": baselines.fit_near_optimal}
+    for name, method in methods.items():
+        yield f"steplaw/baseline {name}", lambda method=method: [(method(small), large)]
+    for law in ("step", "constant", "porian", "deepseek", "bjorck", "kaplan"):
+        yield f"steplaw/law {law}", lambda law=law: [(law_advisor(law), large)]
+    pool, target = scalebench[scalebench[n] < 1e9], scalebench[scalebench[n] > 1e9]
+    yield "scalebench/N<1e9", lambda: _pair(pool, target)
+    last = (scalebench[n] > 1e9) & (scalebench["tokens"] > 5e10)
+    yield "scalebench/last cell", lambda: _pair(scalebench[~last], scalebench[last])
+    for seed in SEEDS:
+        yield f"scalebench/1% seed {seed}", lambda seed=seed: _pair(share_of_flops(pool, 0.01, seed), target)
+    for seed in SEEDS:
+        yield (
+            f"scalebench/last cell 1% seed {seed}",
+            lambda seed=seed: _pair(share_of_flops(scalebench[~last], 0.01, seed), scalebench[last]),
+        )
+    for seed in SEEDS:
+        own = steplaw[steplaw[n] < 3e8].sample(8, random_state=seed)
+        yield f"newstudy/alone seed {seed}", lambda own=own: _pair(own, large)
+    marin = table("marin")
+    for seed in SEEDS:
+        own = steplaw[steplaw[n] < 3e8].sample(8, random_state=seed)
+        yield f"newstudy/with marin seed {seed}", lambda own=own: _pair(pd.concat([marin, own]), large)
+    for optimizer in sorted(marin["optimizer"].unique()):
+        mine = marin["optimizer"] == optimizer
+        own, test = marin[mine & (marin[n] < 2e8)], marin[mine & (marin[n] > 5e8)]
+        yield f"marin/{optimizer} none", lambda own=own, test=test: _pair(own, test)
+        both = pd.concat([marin[~mine], own])
+        yield f"marin/{optimizer} partial", lambda both=both, test=test: _pair(both, test)
+        yield (
+            f"marin/{optimizer} complete",
+            lambda both=both, test=test: _pair(both.assign(optimizer="any"), test.assign(optimizer="any")),
+        )
+
+
+def _pair(train: pd.DataFrame, test: pd.DataFrame) -> list[tuple[Any, pd.DataFrame]]:
+    train, test = train.reset_index(drop=True), test.reset_index(drop=True)
+    return [(fitted(train), test)]
+
+
+def run(only: str) -> None:
+    RESULTS.parent.mkdir(exist_ok=True)
+    done = {json.loads(line)["case"] for line in RESULTS.read_text().splitlines()} if RESULTS.exists() else set()
+    for name, build in cases():
+        if name in done or not name.startswith(only):
+            continue
+        print(name, flush=True)
+        began = time.perf_counter()
+        for advisor, test in build():
+            row = {"case": name, **score(advisor, test), "seconds": round(time.perf_counter() - began, 1)}
+        with RESULTS.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        print("   ", {k: v for k, v in row.items() if k != "case"}, flush=True)
+
+
+def score(advisor: Any, test: pd.DataFrame) -> dict[str, Any]:
+    result = evaluate(advisor, test)
+    runs, summary = result["runs"], result["summary"]
+    row = {k: _short(runs.get(k)) for k in ("n", "r2", "r2_within_cells", "mae", "crps", "coverage")}
+    row["summary"] = {k: _short(v) if isinstance(v, float) else v for k, v in summary.items()}
+    row["cells"] = [
+        {k: _short(c.get(k)) for k in ("params", "tokens", "regret")} | {"covered": c.get("optimum_covered")}
+        for c in result["cells"]
+        if c["scorable"]
+    ]
+    if isinstance(advisor, PosteriorAdvisor):
+        d = advisor.posterior.diagnostics
+        row["fit"] = {k: _short(d[k]) for k in ("rhat_max", "ess_bulk_min", "ess_tail_min", "divergences", "seconds")}
+        row["fit"]["rows"] = advisor.posterior.provenance["rows"]
+    return row
+
+
+def _short(value: Any) -> Any:
+    return float(f"{value:.4g}") if isinstance(value, float) else value
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=["run", "table"])
+    parser.add_argument("--only", default="", help="cases whose name starts so, such as scalebench/")
+    given = parser.parse_args()
+    if given.what == "run":
+        run(given.only)
+    else:
+        from tables import heldout_tables
+
+        print(heldout_tables([json.loads(line) for line in RESULTS.read_text().splitlines()]))
+
+
+if __name__ == "__main__":
+    main()
