@@ -184,6 +184,71 @@ def _print_import(table: Any, output: Path) -> None:
     print_table(header, rows, title=f"{len(table)} runs written to {output}")
 
 
+@app.command("fit")
+def fit_(
+    runs: Annotated[list[Path], typer.Argument(help="Run tables: .parquet, .csv or .jsonl.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where the posterior goes: posterior.nc.")],
+    seed: Annotated[int, typer.Option(help="Of the chains: the same seed, the same draws.")] = 0,
+    chains: Annotated[int, typer.Option(help="Of NUTS.")] = 4,
+    draws: Annotated[
+        int, typer.Option(help="A chain and block; blocks are added until the chains agree.")
+    ] = 200,
+    as_json: AsJson = False,
+) -> None:
+    """Fit the loss surface to run tables; any number of studies and optimizers are pooled.
+
+    Example:
+
+      bayeslaw fit runs.parquet theirs.csv -o posterior.nc
+
+    Runs that diverged are used too: they say which learning rates are too high. Runs that were
+    stopped early are left out. gamma and delta are the exponents by which the best learning rate falls
+    with N and D at the best batch, epsilon the one by which the best batch grows with D.
+    """
+    from bayeslaw.runs import read_runs
+
+    if not output.parent.is_dir():
+        raise BadInput(f"{output}: cannot be written, {output.parent} is no folder; create it first")
+    table = read_runs(*runs)
+
+    from bayeslaw.fit import fit
+    from bayeslaw.fit_summary import fit_summary
+    from bayeslaw.posterior import write_posterior
+
+    sources = tuple(str(path) for path in runs)
+    posterior = fit(table, seed=seed, chains=chains, draws=draws, sources=sources, say=say)
+    write_posterior(posterior, output)
+    summary = {"output": output} | fit_summary(posterior, table)
+    print_json(summary) if as_json else print_fit(summary)
+
+
+def print_fit(summary: Mapping[str, Any]) -> None:
+    """One row a (study, optimizer), then convergence and doubts."""
+    percent = f"{100 * summary['level']:g}%"
+    rows = []
+    for group in summary["groups"]:
+        exponents = [
+            f"{x['median']:.2f} ({x['lower']:.2f} to {x['upper']:.2f})" for x in group["exponents"].values()
+        ]
+        lost = group["runs"] - group["status"].get("finished", 0)
+        used = f"{group['runs']} ({lost} not finished)" if lost else str(group["runs"])
+        sizes = [" to ".join(dict.fromkeys(map(short, group[k]))) for k in ("params_nonembedding", "tokens")]
+        rows.append([group["study"], group["optimizer"], used, group["cells"], *sizes, *exponents])
+    header = ["study", "optimizer", "runs", "cells", "N", "tokens", "gamma", "delta", "epsilon"]
+    print_table(
+        header, rows, title=f"posterior written to {summary['output']}; exponents: {percent} intervals"
+    )
+    told = summary["convergence"]
+    verdict = "converged" if told["converged"] else "NOT converged"
+    typer.echo(
+        f"{verdict}: R-hat {told['rhat_max']:.3f}, ESS {told['ess_bulk_min']:.0f} in bulk and "
+        f"{told['ess_tail_min']:.0f} in the tails, {told['divergences']} divergences, "
+        f"{told['chains']} chains of {told['draws']} draws"
+    )
+    for text in summary["warnings"]:
+        typer.echo(f"warning: {text}")
+
+
 @app.command("predict")
 def predict_(
     params: Annotated[float, typer.Option(help="N, non-embedding parameters, as in 7e9.")],
