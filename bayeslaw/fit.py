@@ -41,7 +41,7 @@ MAX_BLOCKS = 8
 
 FIELDS = ("diverging", "num_steps")
 TREE_DEPTH = 8
-TARGET_ACCEPT = 0.9
+TARGET_ACCEPT = 0.85
 CONVENTIONS = ("loss_kind", "schedule", "sequence_length", "parametrization")
 
 Draws = dict[str, np.ndarray]

@@ -30,7 +30,7 @@ RUNS_TO_CENTRE = {"level": 2.0, "lr": 8.0, "batch": 8.0}
 CELL_ONLY = {
     *("alpha", "gamma", "gamma_path", "delta", "bend", "beta", "epsilon", "epsilon_n", "offset", "offset_n", "offset_d"),
     *("level", "share", "slope_n", "slope_d", "curve_nn", "curve_nd", "curve_dd", "fade_n", "fade_d"),
-    *("log_tau_level", "log_tau_size", "log_tau_lr", "log_tau_batch", "log_dof_minus_2", "log_off_dof_minus_2"),
+    *("log_tau_level", "log_tau_size", "log_tau_lr", "log_tau_batch", "log_dof_minus_4", "log_off_dof_minus_2"),
 }
 """Values whose work is done once a cell: its optimum, level, fading and tails."""
 
@@ -111,8 +111,8 @@ def surface_model(sweep: Sweep, losses: bool = True) -> None:
     level = surface.log_level(at_cell, n, d) + effects["level"]
     fading = surface.fading(at_cell, n, d)
     at_cell |= {"lr_star": lr_star, "batch_star": batch_star, "cell_level": level, "fading": fading}
-    for kind in ("", "off_"):
-        dof = 2.0 + jnp.exp(studies[f"log_{kind}dof_minus_2"])
+    for kind, off in (("", 0.0), ("off_", 1.0)):
+        dof = surface.noise_dof(studies, jnp.full(len(sweep.studies), off))
         at_cell |= {f"{kind}dof": dof[cell_study], f"{kind}tails": student_t_normaliser(dof)[cell_study]}
     p = _at_runs(at_cell, sweep)
     v = sweep.log_batch - p["batch_star"]

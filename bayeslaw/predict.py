@@ -132,7 +132,7 @@ def run_noise(
     """Student-t noise of ln loss, of scale ``surface.noise_scale``, about ``surface.off_shift``.
 
     Args:
-        p: ``log_noise``, ``log_noise_slope``, ``log_dof_minus_2`` and their ``log_off_`` counterparts; they
+        p: ``log_noise``, ``log_noise_slope``, ``log_dof_minus_4`` and their ``log_off_`` counterparts; they
             broadcast with ``excess``.
         excess: ln loss above the best.
         rng: generator.

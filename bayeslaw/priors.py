@@ -73,7 +73,7 @@ STUDY: dict[str, tuple[float, float, str]] = {
     "fade_d": (0.1, 0.05, "the same in D; curvature 15 to 5 per mille/nat^2 from 5B to 100B is .37 (notes 6)"),
     "log_noise": (np.log(1.2e-3), 0.5, "residual sd 0.9 to 1.6 per mille (notes 6); seeds 0.4 (peers.md)"),
     "log_noise_slope": (np.log(0.1), 0.6, "far from the optimum runs scatter by a tenth of their excess"),
-    "log_dof_minus_2": (np.log(2.0), 0.5, "heavy tails: about 4 degrees of freedom"),
+    "log_dof_minus_4": (np.log(2.0), 0.5, "heavy tails: about 6 degrees of freedom"),
     "log_off_shift": (np.log(1e-3), 0.7, "a setting outside the model, off its usual value, costs a little"),
     "log_off_noise": (np.log(2e-3), 0.7, "and scatters as much"),
     "log_off_dof_minus_2": (np.log(1.0), 0.5, "some such settings hardly matter, some ruin the run"),

@@ -180,6 +180,9 @@ def noise_scale(p: Params, excess: Array, off: Array) -> Array:
 
 
 def noise_dof(p: Params, off: Array) -> Array:
-    """Degrees of freedom of that scatter."""
+    """Degrees of freedom of that scatter: above 4, or above 2 for runs off the usual settings.
+
+    With heavier tails a cell of few runs has several modes: each run may pass for the outlier.
+    """
     xp = _xp(off)
-    return 2.0 + xp.exp(xp.where(off > 0, p["log_off_dof_minus_2"], p["log_dof_minus_2"] + 0.0 * off))
+    return xp.where(off > 0, 2.0 + xp.exp(p["log_off_dof_minus_2"] + 0.0 * off), 4.0 + xp.exp(p["log_dof_minus_4"]))
