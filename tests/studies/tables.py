@@ -1,0 +1,124 @@
+"""Markdown tables of the studies' result lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+Row = dict[str, Any]
+
+
+def heldout_tables(rows: Sequence[Row]) -> str:
+    """All the tables that the results allow, one under the other."""
+    parts = [_regret(rows), _optima(rows), _losses(rows), _few(rows), _new_study(rows), _pooling(rows), _fits(rows)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _starting(rows: Sequence[Row], prefix: str) -> list[Row]:
+    return [row for row in rows if row["case"].startswith(prefix)]
+
+
+def _table(title: str, header: Sequence[str], body: Iterable[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(cells) + " |" for cells in (header, ["---"] * len(header), *body)]
+    return f"**{title}**\n\n" + "\n".join(lines) if len(lines) > 2 else ""
+
+
+def _percent(value: float | None, digits: int = 3) -> str:
+    return "-" if value is None or not np.isfinite(value) else f"{100 * value:.{digits}f}%"
+
+
+def _split_at_5e8(rows: Sequence[Row]) -> list[Row]:
+    """The rolling origin whose held-out cells are those with N > 5e8."""
+    origins = _starting(rows, "steplaw/origin")
+    return [row for row in origins if min(cell["params"] for cell in row["cells"]) > 5e8][:1]
+
+
+def _regret(rows: Sequence[Row]) -> str:
+    chosen = _split_at_5e8(rows) + _starting(rows, "steplaw/baseline") + _starting(rows, "steplaw/law")
+    body = [
+        [
+            "bayeslaw" if "origin" in row["case"] else row["case"].removeprefix("steplaw/"),
+            _percent(row["summary"]["regret_mean"]),
+            _percent(row["summary"]["regret_max"]),
+            _percent(row["coverage"], 1),
+        ]
+        for row in chosen
+    ]
+    header = ["method", "mean regret", "largest", "90% intervals of run losses cover"]
+    return _table("Step Law runs: fitted on N < 5e8, scored on the cells with N > 5e8", header, body)
+
+
+def _optima(rows: Sequence[Row]) -> str:
+    origins = _starting(rows, "steplaw/origin")
+    body, every = [], []
+    for row in origins:
+        flags = [value for cell in row["cells"] for value in (cell["covered"] or {}).values()]
+        every += flags
+        mean = np.mean([cell["regret"] for cell in row["cells"]])
+        body.append([row["case"].split()[-1], str(len(row["cells"])), _percent(mean), f"{sum(flags)} of {len(flags)}"])
+    if every:
+        body.append(["all", "", "", f"{sum(every)} of {len(every)} ({np.mean(every):.0%})"])
+    header = ["fitted on", "cells beyond", "mean regret", "smoothed optima inside the 90% intervals"]
+    return _table("Step Law runs: rolling origin", header, body)
+
+
+def _losses(rows: Sequence[Row]) -> str:
+    chosen = [row for row in _starting(rows, "scalebench/") if "seed" not in row["case"]]
+    body = [
+        [row["case"].removeprefix("scalebench/"), str(row["n"]), f"{row['r2']:.4f}", f"{row['r2_within_cells']:.3f}",
+         _percent(row["coverage"], 1)]
+        for row in chosen
+    ]  # fmt: skip
+    return _table("ScaleBench: losses of held-out runs", ["split", "runs", "R2", "R2 within cells", "coverage"], body)
+
+
+def _few(rows: Sequence[Row]) -> str:
+    body = []
+    for prefix in ("scalebench/1% seed", "scalebench/last cell 1% seed"):
+        if chosen := _starting(rows, prefix):
+            r2, cover = [row["r2"] for row in chosen], [row["coverage"] for row in chosen]
+            used = [row["fit"]["rows"] for row in chosen]
+            body.append(
+                [prefix.removeprefix("scalebench/").removesuffix(" seed"), str(len(chosen)), f"{min(used)} to {max(used)}",
+                 f"{np.median(r2):.4f}", f"{min(r2):.3f}", _percent(float(np.mean(cover)), 1)]
+            )  # fmt: skip
+    header = ["ScaleBench, 1% of the FLOPs at random", "seeds", "runs used", "median R2", "worst R2", "mean coverage"]
+    return _table("Few runs", header, body)
+
+
+def _new_study(rows: Sequence[Row]) -> str:
+    body = []
+    for prefix in ("newstudy/with marin", "newstudy/alone"):
+        if chosen := _starting(rows, prefix):
+            regret = [row["summary"]["regret_median"] for row in chosen]
+            cover = [row["coverage"] for row in chosen]
+            body.append(
+                [prefix.removeprefix("newstudy/"), str(len(chosen)), _percent(float(np.median(regret))),
+                 _percent(float(np.max(regret))), _percent(float(np.mean(cover)), 1)]
+            )  # fmt: skip
+    header = ["8 own runs at N < 3e8", "seeds", "median regret at N > 5e8", "worst seed", "coverage"]
+    return _table("A new study", header, body)
+
+
+def _pooling(rows: Sequence[Row]) -> str:
+    chosen = _starting(rows, "marin/")
+    optimizers = sorted({row["case"].split("/")[1].split()[0] for row in chosen})
+    found = {row["case"]: row for row in chosen}
+    body = []
+    for optimizer in optimizers:
+        kinds = [found.get(f"marin/{optimizer} {kind}") for kind in ("partial", "none", "complete")]
+        if all(kinds):
+            body.append([optimizer, *(f"{k['crps']:.4f} ({_percent(k['coverage'], 0)})" for k in kinds if k)])
+    header = ["Marin, scored at 520M: CRPS (coverage)", "partial pooling", "none", "complete"]
+    return _table("Leave one optimizer out, then add its 130M runs", header, body)
+
+
+def _fits(rows: Sequence[Row]) -> str:
+    fits = [row["fit"] for row in rows if "fit" in row]
+    if not fits:
+        return ""
+    good = [f for f in fits if f["rhat_max"] <= 1.01 and min(f["ess_bulk_min"], f["ess_tail_min"]) >= 400]
+    clean = [f for f in good if f["divergences"] == 0]
+    return f"{len(clean)} of {len(fits)} fits met R-hat <= 1.01 and ESS >= 400 without a divergence; {len(good)} with some."
