@@ -288,7 +288,7 @@ def predict_(
         return
     result = _prediction(target, posterior, level)
     if not law:
-        print_json(result) if as_json else _print_prediction(result)
+        print_json(result) if as_json else print_prediction(result)
     elif as_json:
         print_json({"inputs": _inputs(target), "posterior": result, "laws": answers})
     else:
@@ -326,15 +326,15 @@ NAMES = {
 }
 
 
-def _print_prediction(result: Mapping[str, Any]) -> None:
+def print_prediction(result: Mapping[str, Any]) -> None:
     """One row a hyperparameter, then what to expect and why to doubt it."""
     inputs, percent = result["inputs"], f"{100 * result['level']:g}%"
     rows = []
     for name, value in result["recommendation"].items():
         best = result["optimum"][name]
-        span = f"{_setting(name, best['lower'])} to {_setting(name, best['upper'])}"
+        span = f"{setting(name, best['lower'])} to {setting(name, best['upper'])}"
         fixed = name == "batch_tokens" and inputs["batch_tokens"] is not None
-        rows.append([NAMES[name], _setting(name, value) + (" (fixed)" if fixed else ""), span])
+        rows.append([NAMES[name], setting(name, value) + (" (fixed)" if fixed else ""), span])
     study = inputs["study"] or "a set-up never seen"
     n, d = short(inputs["params_nonembedding"]), short(inputs["tokens"])
     title = f"{inputs['optimizer']}, N = {n}, D = {d} tokens, {study}"
@@ -362,7 +362,7 @@ def _expectations(result: Mapping[str, Any], percent: str) -> list[str]:
 def _print_law(answer: Mapping[str, Any], target: Any) -> None:
     """A published law's answer, with its formula, units and fitted range."""
     law = answer["law"]
-    rows = [[NAMES[name], _setting(name, value)] for name, value in answer["recommendation"].items()]
+    rows = [[NAMES[name], setting(name, value)] for name, value in answer["recommendation"].items()]
     title = f"{law['name']} law, N = {short(target.params_nonembedding)}, D = {short(target.tokens)} tokens"
     print_table(["", "use"], rows, title=title)
     for name in ("formula", "units", "source", "note"):
@@ -374,11 +374,11 @@ def _print_law(answer: Mapping[str, Any], target: Any) -> None:
 
 def _print_comparison(result: Mapping[str, Any], answers: Sequence[Mapping[str, Any]]) -> None:
     """The posterior's answer above every published law's."""
-    _print_prediction(result)
+    print_prediction(result)
     rows, wanted = [], ("learning_rate", "batch_tokens")
     for answer in answers:
         use = answer["recommendation"]
-        cells = [_setting(name, use[name]) if name in use else "-" for name in wanted]
+        cells = [setting(name, use[name]) if name in use else "-" for name in wanted]
         rows.append([answer["law"]["name"], *cells, _fitted_range(answer["law"]) or "not stated"])
     print_table(["law", *(NAMES[name] for name in wanted), "fitted range"], rows, title="")
     for text in (text for answer in answers for text in answer["warnings"]):
@@ -391,7 +391,7 @@ def _fitted_range(law: Mapping[str, Any]) -> str:
     return ", ".join(f"{letters[name]} {low:.2g} to {high:.2g}" for name, (low, high) in spans)
 
 
-def _setting(name: str, value: float) -> str:
+def setting(name: str, value: float) -> str:
     return short(value) if name == "batch_tokens" else _three_digits(value)
 
 

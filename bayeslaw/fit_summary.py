@@ -65,8 +65,8 @@ def _group(posterior: Posterior, runs: pd.DataFrame, index: int, level: float) -
 def interval(draws: np.ndarray, level: float) -> dict[str, float]:
     """Median and equal-tailed interval of draws.
 
-    >>> interval(np.arange(101.0), 0.9)
-    {'median': 50.0, 'lower': 5.0, 'upper': 95.0}
+    >>> interval(np.arange(5.0), 0.5)
+    {'median': 2.0, 'lower': 1.0, 'upper': 3.0}
     """
     lower, median, upper = np.quantile(draws, [(1 - level) / 2, 0.5, (1 + level) / 2])
     return {"median": float(median), "lower": float(lower), "upper": float(upper)}

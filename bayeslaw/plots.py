@@ -17,6 +17,7 @@ from bayeslaw.target import Target
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 # Okabe & Ito (2008), distinguishable under the common colour-vision deficiencies.
@@ -116,6 +117,7 @@ def plot_recommendation(posterior: Posterior, target: Target, ax: Axes | None = 
     ax.axvspan(best["lower"], best["upper"], color=GREY, alpha=0.3, lw=0, label="90% of optima", zorder=0)
     ax.axvline(rate, color=ORANGE, lw=1.5, label=f"recommended: {rate:.2g}")
     ax.set(xscale="log", xlim=(low, high), ylim=(0, 1.4 * curve[2].max()))
+    _round_ticks(ax.xaxis)
     ax.set_xlabel("peak learning rate")
     ax.set_ylabel(f"loss above its best [%]\nat a batch of {float(f'{batch:.2g}'):,.0f} tokens")
     ax.legend(loc="upper center", ncols=2, fontsize="small", framealpha=0.9, edgecolor="none")
@@ -142,6 +144,15 @@ def save_figure(figure: Figure, path: Path) -> None:
         ) from None
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _round_ticks(axis: Axis) -> None:
+    """Label a logarithmic axis at 1, 2 and 5 of each decade, in figures and not in powers."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter(lambda value, _: f"{value:.3g}")
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _axis(ax: Axes | None) -> Axes:

@@ -2,8 +2,9 @@
 
     python -m bayeslaw.simulate -o sweep.csv        # the sweep shipped as bayeslaw/assets/example_sweep.csv
 
-The truth is the surface of ``bayeslaw.surface`` about ``PIVOT``. What differs from the fitted model: no
-effects of cells or sizes, and every run beyond the cliff by chance diverges (none crashes).
+The truth is the surface of ``bayeslaw.surface`` about ``PIVOT``, with shifts of cells and sizes, Student-t
+noise and a cliff as in ``bayeslaw.model``: the fitted model is true here, which it is of no real sweep. No
+run crashes, and hyperparameters other than learning rate and batch do not vary.
 """
 
 from __future__ import annotations
@@ -18,19 +19,39 @@ from scipy.stats import qmc
 from bayeslaw import priors, surface
 from bayeslaw.errors import BadInput
 from bayeslaw.runs import write_runs
+from bayeslaw.schema import CELL
 from bayeslaw.target import Target
 
 PIVOT = priors.REFERENCE_SCALE
 """(N0, D0) at which the truth is stated: where the priors are."""
 
+LOG = np.log
 TRUTH: dict[str, float] = {
-    **{name: float(family.mean) for name, family in priors.LR_BATCH.items()},
-    **{name: float(mean) for name, (mean, _, _) in priors.STUDY.items()},
-    **{"bend": 0.0, "gamma_path": 0.4, "delta": -0.05, "epsilon": 0.5, "epsilon_n": 0.0},
+    # ln lr* = ln 1.5e-3 - 0.44 n + 0.02 d and ln B* = ln 4e5 + 0.52 d; the ridge between them
+    **{"alpha": LOG(1.5e-3), "gamma_path": 0.42, "delta": -0.02, "bend": 0.0},
+    **{"beta": LOG(4e5), "epsilon": 0.52, "epsilon_n": 0.0, "rho": 0.55, "rho_high": 0.05},
+    # what a miss costs, and where runs diverge
+    **{"lr_curvature": LOG(0.022), "knee": 0.5, "batch_curvature": LOG(0.012), "batch_skew": 0.4},
+    **{"fade_n": 0.1, "fade_d": 0.1, "cliff": 1.6, "log_cliff_width": LOG(0.3)},
+    # the level
+    **{"level": LOG(2.62), "share": -0.4, "slope_n": 0.065, "slope_d": 0.062},
+    **{"curve_nn": 0.012, "curve_nd": -0.002, "curve_dd": 0.012},
+    **{"offset": 0.0, "offset_n": 0.0, "offset_d": 0.0},
+    # noise of runs, and shifts of cells and sizes
+    **{"log_noise": LOG(1.2e-3), "log_noise_slope": LOG(0.1), "log_dof_minus_4": LOG(2.0)},
+    **{
+        "log_tau_level": LOG(1e-3),
+        "log_tau_size": LOG(2e-3),
+        "log_tau_lr": LOG(0.1),
+        "log_tau_batch": LOG(0.1),
+    },
+    # of runs off their cell's usual settings: the design has none
+    **{"log_off_shift": LOG(1e-3), "log_off_noise": LOG(2e-3), "log_off_dof_minus_2": 0.0},
 }
-"""The default truth: prior centres, but exponents a little off them, so that a fit has something to find."""
+"""The default truth: AdamW-like, near the prior centres but not at them: a fit has something to find."""
 
-SEQUENCE_LENGTH = 2048
+SEQUENCE_LENGTH = 2048  # tokens
+TAUS = ("level", "lr", "batch")
 
 
 def simulate_runs(
@@ -38,8 +59,9 @@ def simulate_runs(
 ) -> pd.DataFrame:
     """Runs of a design, as the surface would have them.
 
-    ln loss is the surface's mean plus Student-t noise that grows with the excess; a run beyond the cliff
-    diverges with the probability of ``bayeslaw.model``.
+    Every cell has shifts of its own in level, learning rate and batch, every N one in level; ln loss is the
+    surface's mean plus Student-t noise that grows with the excess; a run diverges the likelier, the further
+    its learning rate lies above the best one.
 
     Args:
         design: study, optimizer, params_nonembedding, tokens, learning_rate, batch_tokens; one row a run.
@@ -59,13 +81,14 @@ def simulate_runs(
     p = _truth(truth)
     rng = np.random.default_rng(seed)
     n, d = _coordinates(design["params_nonembedding"], design["tokens"])
-    v = np.log(design["batch_tokens"].to_numpy(float)) - surface.log_batch_optimum(p, n, d)
-    lr_best = surface.log_lr_optimum(p, n, d) + surface.ridge(v, p["rho"], p["rho_high"])
+    shift = _shifts(design, p, rng)
+    v = np.log(design["batch_tokens"].to_numpy(float)) - surface.log_batch_optimum(p, n, d) - shift["batch"]
+    lr_best = surface.log_lr_optimum(p, n, d) + shift["lr"] + surface.ridge(v, p["rho"], p["rho_high"])
     u = np.log(design["learning_rate"].to_numpy(float)) - lr_best
     excess = surface.lr_batch_excess(p, u, v) * surface.fading(p, n, d)
     usual = np.zeros(len(design))
     noise = surface.noise_scale(p, excess, usual) * rng.standard_t(surface.noise_dof(p, usual))
-    loss = np.exp(surface.log_level(p, n, d) + excess + noise)
+    loss = np.exp(surface.log_level(p, n, d) + shift["level"] + excess + noise)
     falls = rng.uniform(size=len(design)) < 1.0 / (
         1.0 + np.exp(-(u - p["cliff"]) / np.exp(p["log_cliff_width"]))
     )
@@ -119,15 +142,38 @@ def example_design(
 def true_optimum(target: Target, truth: Mapping[str, float] | None = None) -> dict[str, float]:
     """The simulated truth at a target: learning_rate, batch_tokens and loss [nats/token] at the optimum.
 
+    Shifts of the target's own cell and size are left out: no sweep elsewhere could tell them.
     At a batch that the target fixes, the learning rate is the best one there; the loss stays that of B*.
     """
     p = _truth(truth)
-    n, d = _coordinates(np.array(target.params_nonembedding), np.array(target.tokens))
+    n, d = _coordinates(target.params_nonembedding, target.tokens)
     best = surface.log_batch_optimum(p, n, d)
     batch = best if target.batch_tokens is None else np.log(target.batch_tokens)
     log_lr = surface.log_lr_optimum(p, n, d) + surface.ridge(batch - best, p["rho"], p["rho_high"])
     logs = {"learning_rate": log_lr, "batch_tokens": batch, "loss": surface.log_level(p, n, d)}
     return {name: float(np.exp(value)) for name, value in logs.items()}
+
+
+def true_regret(
+    target: Target, settings: Mapping[str, float], truth: Mapping[str, float] | None = None
+) -> float:
+    """Loss above the best reachable, a fraction of it, of a noiseless run with these settings.
+
+    Args:
+        target: the run.
+        settings: learning_rate and batch_tokens [tokens].
+        truth: as in ``simulate_runs``.
+
+    >>> target = Target(1e9, 2e10)
+    >>> true_regret(target, true_optimum(target))
+    0.0
+    """
+    p = _truth(truth)
+    n, d = _coordinates(target.params_nonembedding, target.tokens)
+    v = np.log(settings["batch_tokens"]) - surface.log_batch_optimum(p, n, d)
+    best = surface.log_lr_optimum(p, n, d) + surface.ridge(v, p["rho"], p["rho_high"])
+    u = np.log(settings["learning_rate"]) - best
+    return float(np.expm1(surface.lr_batch_excess(p, u, v) * surface.fading(p, n, d)))
 
 
 def _truth(truth: Mapping[str, float] | None) -> dict[str, np.ndarray]:
@@ -139,6 +185,17 @@ def _truth(truth: Mapping[str, float] | None) -> dict[str, np.ndarray]:
         )
     p = {name: np.array(value, float) for name, value in (TRUTH | dict(truth or {})).items()}
     return p | {"gamma": p["gamma_path"] - p["delta"]}
+
+
+def _shifts(
+    design: pd.DataFrame, p: Mapping[str, np.ndarray], rng: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """Each run's share of what its cell (and its N, for the level) has of its own; shape (run,)."""
+    cell = design.groupby(list(CELL)).ngroup().to_numpy()
+    size = design.groupby(["study", "params_nonembedding"]).ngroup().to_numpy()
+    drawn = {name: np.exp(p[f"log_tau_{name}"]) * rng.standard_normal(cell.max() + 1)[cell] for name in TAUS}
+    of_size = np.exp(p["log_tau_size"]) * rng.standard_normal(size.max() + 1)[size]
+    return drawn | {"level": drawn["level"] + of_size}
 
 
 def _coordinates(params: object, tokens: object) -> tuple[np.ndarray, np.ndarray]:
