@@ -27,13 +27,18 @@ def diagnose(draws: Mapping[str, NDArray[np.float64]], divergences: int) -> dict
 
     Returns:
         rhat_max, ess_bulk_min, ess_tail_min, divergences, chains, draws, worst (the parameters nearest to
-        failing), enough (draws), converged (enough and no divergence), and messages that say what failed and what to do.
+        failing), enough (draws), converged (enough and no divergence), and messages that say what failed and
+        what to do.
     """
     data = az.from_dict(posterior=dict(draws)).posterior
     rhat, bulk, tail = az.rhat(data), az.ess(data, method="bulk"), az.ess(data, method="tail")
     rows = [
-        (f"{name}{list(index) if index else ''}", float(rhat[name].values[index]), float(bulk[name].values[index]),
-         float(tail[name].values[index]))
+        (
+            f"{name}{list(index) or ''}",
+            float(rhat[name].values[index]),
+            float(bulk[name].values[index]),
+            float(tail[name].values[index]),
+        )
         for name in data.data_vars
         for index in np.ndindex(rhat[name].shape)
     ]  # fmt: skip
@@ -42,12 +47,19 @@ def diagnose(draws: Mapping[str, NDArray[np.float64]], divergences: int) -> dict
     shape = next(iter(draws.values())).shape
     messages: list[str] = []
     if not rhat_max <= RHAT_MAX:
-        messages.append(f"R-hat is {rhat_max:.3f}, above {RHAT_MAX}: the chains disagree; draw longer (--draws)")
+        messages.append(
+            f"R-hat is {rhat_max:.3f}, above {RHAT_MAX}: the chains disagree; draw longer (--draws)"
+        )
     if not min(bulk_min, tail_min) >= ESS_MIN:
-        messages.append(f"ESS is {min(bulk_min, tail_min):.0f}, below {ESS_MIN:.0f}: intervals are rough; draw longer")
+        messages.append(
+            f"ESS is {min(bulk_min, tail_min):.0f}, below {ESS_MIN:.0f}: intervals are rough; draw longer"
+        )
     enough = not messages
     if divergences:
-        messages.append(f"{divergences} divergent transitions: a corner of the posterior may be missed; fit with another --seed")
+        messages.append(
+            f"{divergences} divergent transitions: a corner of the posterior may be missed; "
+            "fit with another --seed"
+        )
     worst = sorted(rows, key=lambda row: (-row[1], min(row[2:])))[:WORST]
     return {
         "converged": not messages,

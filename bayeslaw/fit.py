@@ -77,8 +77,8 @@ def fit(
     began = time.perf_counter()
     sweep = prepare(runs)
     say(
-        f"{len(sweep.cell)} runs, {len(sweep.cell_group)} cells, {len(sweep.group_study)} (study, optimizer) groups; "
-        "finding the mode"
+        f"{len(sweep.cell)} runs, {len(sweep.cell_group)} cells, {len(sweep.group_study)} groups of one "
+        "study and optimizer; finding the mode"
     )
     target = density(sweep)
     named, diagnostics = _draw(sweep, target, seed, chains, draws, say)
@@ -107,10 +107,11 @@ def _draw(
         divergences += int(np.sum(extra["diverging"]))
         steps.append(float(np.mean(extra["num_steps"])))
         named = _named(target, np.concatenate(parts, axis=1))
-        diagnostics = diagnose(named, divergences)
+        diagnostics = diagnose(_by_parameter(sweep, named), divergences)
         say(
             f"{named['bend'].shape[1]} draws a chain: R-hat {diagnostics['rhat_max']:.3f}, ESS bulk "
-            f"{diagnostics['ess_bulk_min']:.0f}, tail {diagnostics['ess_tail_min']:.0f}, {divergences} divergences"
+            f"{diagnostics['ess_bulk_min']:.0f}, tail {diagnostics['ess_tail_min']:.0f}, "
+            f"{divergences} divergences"
         )
         if diagnostics["enough"]:
             break
@@ -127,12 +128,30 @@ def _sampler(target: Density, w: Whitening, chains: int, draws: int) -> MCMC:
         max_tree_depth=TREE_DEPTH,
     )
     method = _chain_method(chains)
-    return MCMC(kernel, num_warmup=WARMUP, num_samples=draws, num_chains=chains, chain_method=method, progress_bar=False)
+    return MCMC(
+        kernel,
+        num_warmup=WARMUP,
+        num_samples=draws,
+        num_chains=chains,
+        chain_method=method,
+        progress_bar=False,
+    )
 
 
 def _named(target: Density, flat: np.ndarray) -> Draws:
     unravel = jax.jit(jax.vmap(jax.vmap(target.unravel)))
     return {name: np.asarray(values) for name, values in unravel(jnp.asarray(flat)).items()}
+
+
+def _by_parameter(sweep: Sweep, named: Draws) -> Draws:
+    """Sites that hold many parameters, split by the parameters' names; (chain, draw, ...)."""
+    split = {site: list(members) for site, (members, _) in blocks(sweep).items()}
+    split |= {"study_values": list(study_priors(sweep)), **{site: list(families(sweep)) for site in SPREADS}}
+    parameters = {site: values for site, values in named.items() if site not in split}
+    for site, names in split.items():
+        prefix = f"{site} " if site in SPREADS else ""
+        parameters |= {f"{prefix}{name}": named[site][:, :, row] for row, name in enumerate(names)}
+    return parameters
 
 
 def _chain_method(chains: int) -> str:
@@ -142,7 +161,12 @@ def _chain_method(chains: int) -> str:
 
 
 def _posterior(
-    runs: pd.DataFrame, sweep: Sweep, named: Draws, diagnostics: dict[str, Any], seed: int, sources: tuple[str, ...]
+    runs: pd.DataFrame,
+    sweep: Sweep,
+    named: Draws,
+    diagnostics: dict[str, Any],
+    seed: int,
+    sources: tuple[str, ...],
 ) -> Posterior:
     flat = {k: v.reshape(-1, *v.shape[2:]) for k, v in named.items()}
     total = len(flat["bend"])
@@ -154,7 +178,10 @@ def _posterior(
     spread = {kind: {f: np.exp(flat[kind][:, i]) for i, f in enumerate(chosen)} for kind in SPREADS}
     used = runs[runs["status"] != "stopped"]
     cells = used.drop_duplicates(list(CELL)).sort_values(list(CELL))
-    groups = tuple((sweep.studies[s], sweep.optimizers[o]) for s, o in zip(sweep.group_study, sweep.group_optimizer, strict=True))
+    groups = tuple(
+        (sweep.studies[s], sweep.optimizers[o])
+        for s, o in zip(sweep.group_study, sweep.group_optimizer, strict=True)
+    )
     sizes = cells.drop_duplicates(["study", "params_nonembedding"])
     return Posterior(
         group=_by_group(sweep, flat),
@@ -168,7 +195,9 @@ def _posterior(
         groups=groups,
         studies=sweep.studies,
         optimizers=sweep.optimizers,
-        cells=tuple((r.study, r.optimizer, float(r.params_nonembedding), float(r.tokens)) for r in cells.itertuples()),
+        cells=tuple(
+            (r.study, r.optimizer, float(r.params_nonembedding), float(r.tokens)) for r in cells.itertuples()
+        ),
         pivot=sweep.pivot,
         conventions={s: _conventions(used[used["study"] == s]) for s in sweep.studies},
         provenance=_provenance(runs, seed, sources),
@@ -186,10 +215,14 @@ def _effects(sweep: Sweep, flat: Draws, study: Draws) -> Draws:
         return cell_effects_given(sweep, values, raw)
 
     raw = {site: jnp.asarray(flat[site]) for site in sites}
-    return {k: np.asarray(v) for k, v in jax.vmap(one)({k: jnp.asarray(v) for k, v in study.items()}, raw).items()}
+    return {
+        k: np.asarray(v) for k, v in jax.vmap(one)({k: jnp.asarray(v) for k, v in study.items()}, raw).items()
+    }
 
 
-def cell_effects_given(sweep: Sweep, studies: dict[str, jax.Array], raw: dict[str, jax.Array]) -> dict[str, jax.Array]:
+def cell_effects_given(
+    sweep: Sweep, studies: dict[str, jax.Array], raw: dict[str, jax.Array]
+) -> dict[str, jax.Array]:
     """``model.cell_effects`` at given raw sites."""
     return numpyro.handlers.substitute(lambda: cell_effects(sweep, studies), raw)()
 
@@ -219,7 +252,7 @@ def _provenance(runs: pd.DataFrame, seed: int, sources: tuple[str, ...]) -> dict
         "rows": len(runs),
         "rows_by_study": {str(k): int(v) for k, v in runs["study"].value_counts().items()},
         "statuses": {str(k): int(v) for k, v in runs["status"].value_counts().items()},
-        "table_sha256": hashlib.sha256(np.ascontiguousarray(hashed)).hexdigest(),
+        "table_sha256": hashlib.sha256(hashed.tobytes()).hexdigest(),
         "method": "nuts",
         "seed": seed,
         "versions": {name: _version(name) for name in packages} | {"python": platform.python_version()},

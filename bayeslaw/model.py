@@ -28,9 +28,28 @@ RUNS_TO_CENTRE = {"level": 2.0, "lr": 8.0, "batch": 8.0}
 """Finished runs at which a cell's effect is half centred."""
 
 CELL_ONLY = {
-    *("alpha", "gamma", "gamma_path", "delta", "bend", "beta", "epsilon", "epsilon_n", "offset", "offset_n", "offset_d"),
+    *(
+        "alpha",
+        "gamma",
+        "gamma_path",
+        "delta",
+        "bend",
+        "beta",
+        "epsilon",
+        "epsilon_n",
+        "offset",
+        "offset_n",
+        "offset_d",
+    ),
     *("level", "share", "slope_n", "slope_d", "curve_nn", "curve_nd", "curve_dd", "fade_n", "fade_d"),
-    *("log_tau_level", "log_tau_size", "log_tau_lr", "log_tau_batch", "log_dof_minus_4", "log_off_dof_minus_2"),
+    *(
+        "log_tau_level",
+        "log_tau_size",
+        "log_tau_lr",
+        "log_tau_batch",
+        "log_dof_minus_4",
+        "log_off_dof_minus_2",
+    ),
 }
 """Values whose work is done once a cell: its optimum, level, fading and tails."""
 
@@ -103,7 +122,9 @@ def surface_model(sweep: Sweep, losses: bool = True) -> None:
     bend = numpyro.sample("bend", dist.Normal(priors.BEND[0], priors.BEND[1]))
     effects = cell_effects(sweep, studies)
     cell_study = sweep.group_study[sweep.cell_group]
-    at_cell = {k: v[sweep.cell_group] for k, v in groups.items()} | {k: v[cell_study] for k, v in studies.items()}
+    at_cell = {k: v[sweep.cell_group] for k, v in groups.items()} | {
+        k: v[cell_study] for k, v in studies.items()
+    }
     n, d = jnp.asarray(sweep.cell_log_n), jnp.asarray(sweep.cell_log_d)
     at_cell["bend"] = jnp.broadcast_to(bend, n.shape)
     lr_star = surface.log_lr_optimum(at_cell, n, d) + effects["lr"]
@@ -111,8 +132,8 @@ def surface_model(sweep: Sweep, losses: bool = True) -> None:
     level = surface.log_level(at_cell, n, d) + effects["level"]
     fading = surface.fading(at_cell, n, d)
     at_cell |= {"lr_star": lr_star, "batch_star": batch_star, "cell_level": level, "fading": fading}
-    for kind, off in (("", 0.0), ("off_", 1.0)):
-        dof = surface.noise_dof(studies, jnp.full(len(sweep.studies), off))
+    for kind, usual in (("", 0.0), ("off_", 1.0)):
+        dof = surface.noise_dof(studies, jnp.full(len(sweep.studies), usual))
         at_cell |= {f"{kind}dof": dof[cell_study], f"{kind}tails": student_t_normaliser(dof)[cell_study]}
     p = _at_runs(at_cell, sweep)
     v = sweep.log_batch - p["batch_star"]
@@ -125,7 +146,11 @@ def surface_model(sweep: Sweep, losses: bool = True) -> None:
     numpyro.deterministic("moments", jnp.stack([mean, jnp.log(scale), dof]))
     if losses:
         tails = jnp.where(off > 0, p["off_tails"], p["tails"])
-        loss = tails - jnp.log(scale) - 0.5 * (dof + 1.0) * jnp.log1p(((sweep.log_loss - mean) / scale) ** 2 / dof)
+        loss = (
+            tails
+            - jnp.log(scale)
+            - 0.5 * (dof + 1.0) * jnp.log1p(((sweep.log_loss - mean) / scale) ** 2 / dof)
+        )
         numpyro.factor("loss", jnp.sum(jnp.where(sweep.finished, loss, 0.0)))
     numpyro.factor("outcome", jnp.sum(_outcome_log_prob(sweep, u, p)))
 
@@ -143,7 +168,9 @@ def _at_runs(at_cell: Values, sweep: Sweep) -> Values:
     """Each cell's values at its runs: one gather of rows, whose gradient is one scatter and not thirty."""
     names = [name for name in at_cell if name not in CELL_ONLY]
     rows = jnp.stack([at_cell[name] for name in names], axis=1)[sweep.cell]
-    return {name: column[:, 0] for name, column in zip(names, jnp.split(rows, len(names), axis=1), strict=True)}
+    return {
+        name: column[:, 0] for name, column in zip(names, jnp.split(rows, len(names), axis=1), strict=True)
+    }
 
 
 def group_values(sweep: Sweep) -> Values:

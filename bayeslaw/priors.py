@@ -31,18 +31,30 @@ class Family:
 SPREAD_LOG_SD = 0.5
 
 LR_BATCH: dict[str, Family] = {
-    "alpha": Family(np.log(2e-3), 0.7, 1.0, 0.4, "tuned constant 2e-3 (notes 1-2); Lion to SGD span decades (3)"),
-    "gamma_path": Family(0.36, 0.1, 0.12, 0.08, "gamma + delta: Porian .36, DeepSeek .25, Step Law .41, Bjorck .27"),
-    "delta": Family(-0.1, 0.15, 0.12, 0.08, "-d ln eta/d ln D along B*: Step Law -.31, Bjorck -.08, Scion +.28"),
+    "alpha": Family(
+        np.log(2e-3), 0.7, 1.0, 0.4, "tuned constant 2e-3 (notes 1-2); Lion to SGD span decades (3)"
+    ),
+    "gamma_path": Family(
+        0.36, 0.1, 0.12, 0.08, "gamma + delta: Porian .36, DeepSeek .25, Step Law .41, Bjorck .27"
+    ),
+    "delta": Family(
+        -0.1, 0.15, 0.12, 0.08, "-d ln eta/d ln D along B*: Step Law -.31, Bjorck -.08, Scion +.28"
+    ),
     "beta": Family(np.log(3e5), 0.7, 0.3, 0.4, "optimal batches of 0.1 to 1M tokens at 300M x 10B (notes 1)"),
     "epsilon": Family(0.47, 0.1, 0.06, 0.06, "batch exponent in D: .38 to .61, theory .5 (notes 1, 4, 8)"),
     "epsilon_n": Family(-0.05, 0.1, 0.06, 0.06, "0 claimed by Step Law, -.27 on its own cells (notes 2)"),
     "rho": Family(0.6, 0.2, 0.1, 0.1, "square root to linear rule below B*: .5 to .79 (notes 2, 3, 8)"),
-    "rho_high": Family(0.0, 0.2, 0.1, 0.1, "the surge: flat above B*, slope -.03 (notes 2; arXiv:2405.14578)"),
+    "rho_high": Family(
+        0.0, 0.2, 0.1, 0.1, "the surge: flat above B*, slope -.03 (notes 2; arXiv:2405.14578)"
+    ),
     "lr_curvature": Family(np.log(0.02), 0.5, 0.2, 0.2, "second derivative 2 x 9 per mille/nat^2 (notes 6)"),
-    "knee": Family(0.5, 0.4, 0.15, 0.15, "undershoot turns linear: 3.7 per mille at eta/2, 9.8 at eta/4 (notes 6)"),
+    "knee": Family(
+        0.5, 0.4, 0.15, 0.15, "undershoot turns linear: 3.7 per mille at eta/2, 9.8 at eta/4 (notes 6)"
+    ),
     "batch_curvature": Family(np.log(0.012), 0.5, 0.2, 0.2, "2 x 4 to 7 per mille/nat^2 in ln B (notes 6)"),
-    "batch_skew": Family(0.4, 0.3, 0.1, 0.1, "too large a batch costs steps in proportion, too small only noise"),
+    "batch_skew": Family(
+        0.4, 0.3, 0.1, 0.1, "too large a batch costs steps in proportion, too small only noise"
+    ),
     "cliff": Family(1.7, 0.4, 0.3, 0.2, "ln(eta_div/eta*) N(1.7, 0.6) (notes 8)"),
     "offset": Family(0.0, 0.005, 0.015, 0.005, "optimizers differ by 1 to 3% in loss (notes 3)"),
     "offset_n": Family(0.0, 0.001, 0.003, 0.001, "speed-ups shrink with N, 1.4x to 1.1x (notes 3)"),
@@ -57,7 +69,9 @@ DECAY: dict[str, Family] = {
 
 MOMENTUM: dict[str, Family] = {
     "zeta": Family(np.log(0.07), 0.4, 0.4, 0.2, "0.9 to 0.95, Muon 0.95 to 0.98 (notes 3)"),
-    "kappa": Family(0.15, 0.15, 0.1, 0.05, "kappa N(0.25, 0.2), Muon .95 to .98; 0 at fixed alpha (notes 4, 8)"),
+    "kappa": Family(
+        0.15, 0.15, 0.1, 0.05, "kappa N(0.25, 0.2), Muon .95 to .98; 0 at fixed alpha (notes 4, 8)"
+    ),
     "momentum_curvature": Family(np.log(0.02), 0.7, 0.3, 0.3, "flatter than the learning rate"),
 }
 
@@ -67,17 +81,29 @@ STUDY: dict[str, tuple[float, float, str]] = {
     "slope_n": (0.06, 0.025, "-d ln L/d ln N: Kaplan .076, Chinchilla .38 x .5 x .34 (notes 7)"),
     "slope_d": (0.06, 0.025, "-d ln L/d ln D: Kaplan .095, Chinchilla .38 x .5 x .3 (notes 7)"),
     "curve_nn": (0.012, 0.006, "d2 ln L/d ln N2: .018 in Chinchilla's additive form, .006 in a product form"),
-    "curve_nd": (-0.003, 0.006, "d2 ln L/d ln N d ln D: -.003 additive, +.004 product; the N x D interaction"),
+    "curve_nd": (
+        -0.003,
+        0.006,
+        "d2 ln L/d ln N d ln D: -.003 additive, +.004 product; the N x D interaction",
+    ),
     "curve_dd": (0.012, 0.005, "d2 ln L/d ln D2: .015 additive, .004 product"),
     "fade_n": (0.1, 0.05, "an excess in proportion to L - E: (E/L) d ln R/d ln N = .6 x .15"),
-    "fade_d": (0.1, 0.05, "the same in D; curvature 15 to 5 per mille/nat^2 from 5B to 100B is .37 (notes 6)"),
+    "fade_d": (
+        0.1,
+        0.05,
+        "the same in D; curvature 15 to 5 per mille/nat^2 from 5B to 100B is .37 (notes 6)",
+    ),
     "log_noise": (np.log(1.2e-3), 0.5, "residual sd 0.9 to 1.6 per mille (notes 6); seeds 0.4 (peers.md)"),
     "log_noise_slope": (np.log(0.1), 0.6, "far from the optimum runs scatter by a tenth of their excess"),
     "log_dof_minus_4": (np.log(2.0), 0.5, "heavy tails: about 6 degrees of freedom"),
     "log_off_shift": (np.log(1e-3), 0.7, "a setting outside the model, off its usual value, costs a little"),
     "log_off_noise": (np.log(2e-3), 0.7, "and scatters as much"),
     "log_off_dof_minus_2": (np.log(1.0), 0.5, "some such settings hardly matter, some ruin the run"),
-    "log_tau_level": (np.log(1.5e-3), 0.5, "with sizes, rms 2.0 per mille of cells about the level with interaction (design.md)"),
+    "log_tau_level": (
+        np.log(1.5e-3),
+        0.5,
+        "with sizes, rms 2.0 per mille of cells about the level with interaction (design.md)",
+    ),
     "log_tau_size": (np.log(2e-3), 0.5, "width, depth and their ratio move all cells of one N together"),
     "log_tau_lr": (np.log(0.12), 0.4, "residual sd .11 of cell optima (notes 2)"),
     "log_tau_batch": (np.log(0.12), 0.4, "residual sd .09 of cell optima (notes 2)"),
@@ -87,4 +113,4 @@ STUDY: dict[str, tuple[float, float, str]] = {
 BEND = (0.0, 0.03, "curvature of ln eta* in ln N: N(0, 0.05) (notes 8), an extrapolation discrepancy")
 
 REFERENCE_SCALE = (3e8, 1e10)
-"""(N, D) at which the intercept and level priors are stated; they move to the pivot by the prior exponents."""
+"""(N, D) where the priors of intercepts and level are stated; the prior exponents move them to the pivot."""

@@ -150,7 +150,7 @@ def fading(p: Params, n: Array, d: Array) -> Array:
 
 
 def side_excess(gap: Array, log_curvature: Array) -> Array:
-    """Excess at the pivot of a weight decay or momentum ``gap`` nats off its optimum; linear from about 1 nat."""
+    """Excess at the pivot of a weight decay or momentum ``gap`` nats off its optimum; linear beyond a nat."""
     xp = _xp(gap)
     return pseudo_huber(gap, xp.exp(log_curvature + 0.0 * gap), 1.0)
 
@@ -185,4 +185,6 @@ def noise_dof(p: Params, off: Array) -> Array:
     With heavier tails a cell of few runs has several modes: each run may pass for the outlier.
     """
     xp = _xp(off)
-    return xp.where(off > 0, 2.0 + xp.exp(p["log_off_dof_minus_2"] + 0.0 * off), 4.0 + xp.exp(p["log_dof_minus_4"]))
+    return xp.where(
+        off > 0, 2.0 + xp.exp(p["log_off_dof_minus_2"] + 0.0 * off), 4.0 + xp.exp(p["log_dof_minus_4"])
+    )

@@ -30,8 +30,10 @@ class Sweep:
         log_momentum_gap: ln(1 - momentum), NaN where unknown or never varied, shape (run,).
         finished, diverged, crashed: masks, shape (run,).
         off: 1 where an unmodelled hyperparameter departs from the cell's usual value, shape (run,).
-        cell: shape (run,); cell_group, cell_size, cell_log_n, cell_log_d: shape (cell,), logs about the pivot.
-        group_study, group_optimizer: shape (group,); size_study: shape (size,), a size being one N of one study.
+        cell: shape (run,).
+        cell_group, cell_size, cell_log_n, cell_log_d: shape (cell,); logs about the pivot.
+        group_study, group_optimizer: shape (group,).
+        size_study: shape (size,); a size is one N of one study.
         decay_groups, momentum_groups: groups that vary weight decay, momentum; shape (k,).
         cliff_studies: mask of studies that report diverged runs, shape (study,).
         pivot: (N0, D0).
@@ -132,7 +134,10 @@ def off_usual(runs: pd.DataFrame, cell: Ints, finished: NDArray[np.bool_]) -> Fl
     off = np.zeros(len(runs), bool)
     for name in (c for c in runs.columns if c in UNMODELLED or str(c).startswith("extra_")):
         off |= _departs(runs[name], cell, finished)
-    for ratio, times in (("warmup_tokens", 1.0 / runs["batch_tokens"]), ("final_lr_ratio", runs["learning_rate"])):
+    for ratio, times in (
+        ("warmup_tokens", 1.0 / runs["batch_tokens"]),
+        ("final_lr_ratio", runs["learning_rate"]),
+    ):
         if ratio in runs:
             other = (runs[ratio].astype(float) * times).round(9)
             off |= _departs(runs[ratio], cell, finished) & _departs(other, cell, finished)

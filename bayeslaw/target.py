@@ -32,7 +32,9 @@ class Target:
             if value is None and name == "batch_tokens":
                 continue
             if not (isinstance(value, (int, float)) and math.isfinite(value) and value > 0):
-                raise BadInput(f"target: {name} = {value!r}; expected a finite number above 0 [count]; give it as 7e9")
+                raise BadInput(
+                    f"target: {name} = {value!r}; expected a finite number above 0 [count]; give it as 7e9"
+                )
         if self.batch_tokens is not None and self.batch_tokens > self.tokens:
             raise BadInput(
                 f"target: batch_tokens = {self.batch_tokens:g} exceeds tokens = {self.tokens:g}; "

@@ -1,4 +1,4 @@
-"""A Gaussian stand-in for the posterior: its mode and the information there. NUTS walks in its coordinates."""
+"""A Gaussian stand-in for the posterior, its mode and information: NUTS walks in its coordinates."""
 
 from __future__ import annotations
 
@@ -112,8 +112,8 @@ def _mode(
     scale: Floats,
     free: np.ndarray,
 ) -> tuple[Floats, Floats]:
-    """Mode over the ``free`` coordinates, sought in ever better coordinates ``scale``, and the last of these."""
-    for round_ in range(ROUNDS):
+    """Mode over the ``free`` coordinates, sought in ever better coordinates, and the last of these."""
+    for _ in range(ROUNDS):
         base, steps = x, scale
 
         def energy(z: Floats, base: Floats = base, steps: Floats = steps) -> tuple[float, Floats]:
@@ -173,7 +173,9 @@ def _columns(function: Callable[[jax.Array], jax.Array], dim: int) -> Callable[[
 def _prior_sites(sweep: Sweep) -> dict[str, Any]:
     centre = numpyro.handlers.substitute(numpyro.handlers.seed(surface_model, 0), substitute_fn=_prior_mean)
     trace = numpyro.handlers.trace(centre).get_trace(sweep)
-    return {k: site["fn"] for k, site in trace.items() if site["type"] == "sample" and not site["is_observed"]}
+    return {
+        k: site["fn"] for k, site in trace.items() if site["type"] == "sample" and not site["is_observed"]
+    }
 
 
 def _prior_mean(site: dict[str, Any]) -> jax.Array | None:
@@ -188,5 +190,3 @@ def _is_scale(sweep: Sweep, name: str, mean: jax.Array) -> jax.Array:
         held = np.array([key.startswith(HELD) for key in study_priors(sweep)], float)
         return jnp.asarray(held[:, None] * np.ones(mean.shape))
     return jnp.zeros_like(mean)
-
-

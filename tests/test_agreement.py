@@ -47,7 +47,9 @@ def test_predicted_runs_are_those_of_the_likelihood(runs, monkeypatch):
     }
     posterior = fit._posterior(runs, sweep, sites, {}, 0, ())
     mean, log_scale, _ = np.asarray(trace["moments"]["value"])
-    monkeypatch.setattr(advisor_module, "run_noise", lambda p, excess, rng, off: surface.off_shift(p, off + 0.0 * excess))
+    monkeypatch.setattr(
+        advisor_module, "run_noise", lambda p, excess, rng, off: surface.off_shift(p, off + 0.0 * excess)
+    )
     quiet = np.log(PosteriorAdvisor(posterior).loss_draws(runs))[0]
     assert quiet == pytest.approx(mean, abs=1e-6)
     monkeypatch.setattr(

@@ -1,7 +1,7 @@
 """Held-out scales: fit on small models, score on large ones. Slow, outside CI, resumable.
 
-    python tests/studies/heldout.py run [--only PREFIX]     # appends to results/heldout.jsonl, skips what is there
-    python tests/studies/heldout.py table                   # prints the tables of the README
+    python tests/studies/heldout.py run [--only PREFIX]   # appends to results/heldout.jsonl what is not there
+    python tests/studies/heldout.py table                 # prints the tables of the README
 
 Real runs come from ../shared/data, which is never committed; see its README for their origin.
 """
@@ -66,9 +66,16 @@ def cases() -> Iterator[Case]:
     n = "params_nonembedding"
     sizes = np.sort(steplaw[n].unique())
     for cut in sizes[2:]:
-        yield f"steplaw/origin N<{cut:.3g}", lambda cut=cut: _pair(steplaw[steplaw[n] < cut], steplaw[steplaw[n] >= cut])
+        yield (
+            f"steplaw/origin N<{cut:.3g}",
+            lambda cut=cut: _pair(steplaw[steplaw[n] < cut], steplaw[steplaw[n] >= cut]),
+        )
     small, large = steplaw[steplaw[n] < 5e8], steplaw[steplaw[n] > 5e8]
-    methods = {"argmin": baselines.fit_argmin, "huber": baselines.fit_huber, "near-optimal": baselines.fit_near_optimal}
+    methods = {
+        "argmin": baselines.fit_argmin,
+        "huber": baselines.fit_huber,
+        "near-optimal": baselines.fit_near_optimal,
+    }
     for name, method in methods.items():
         yield f"steplaw/baseline {name}", lambda method=method: [(method(small), large)]
     for law in ("step", "constant", "porian", "deepseek", "bjorck", "kaplan"):
@@ -110,7 +117,9 @@ def _pair(train: pd.DataFrame, test: pd.DataFrame) -> list[tuple[Any, pd.DataFra
 
 def run(only: str) -> None:
     RESULTS.parent.mkdir(exist_ok=True)
-    done = {json.loads(line)["case"] for line in RESULTS.read_text().splitlines()} if RESULTS.exists() else set()
+    done = (
+        {json.loads(line)["case"] for line in RESULTS.read_text().splitlines()} if RESULTS.exists() else set()
+    )
     for name, build in cases():
         if name in done or not name.startswith(only):
             continue
@@ -135,7 +144,9 @@ def score(advisor: Any, test: pd.DataFrame) -> dict[str, Any]:
     ]
     if isinstance(advisor, PosteriorAdvisor):
         d = advisor.posterior.diagnostics
-        row["fit"] = {k: _short(d[k]) for k in ("rhat_max", "ess_bulk_min", "ess_tail_min", "divergences", "seconds")}
+        row["fit"] = {
+            k: _short(d[k]) for k in ("rhat_max", "ess_bulk_min", "ess_tail_min", "divergences", "seconds")
+        }
         row["fit"]["rows"] = advisor.posterior.provenance["rows"]
     return row
 

@@ -12,7 +12,15 @@ Row = dict[str, Any]
 
 def heldout_tables(rows: Sequence[Row]) -> str:
     """All the tables that the results allow, one under the other."""
-    parts = [_regret(rows), _optima(rows), _losses(rows), _few(rows), _new_study(rows), _pooling(rows), _fits(rows)]
+    parts = [
+        _regret(rows),
+        _optima(rows),
+        _losses(rows),
+        _few(rows),
+        _new_study(rows),
+        _pooling(rows),
+        _fits(rows),
+    ]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -57,7 +65,9 @@ def _optima(rows: Sequence[Row]) -> str:
         flags = [value for cell in row["cells"] for value in (cell["covered"] or {}).values()]
         every += flags
         mean = np.mean([cell["regret"] for cell in row["cells"]])
-        body.append([row["case"].split()[-1], str(len(row["cells"])), _percent(mean), f"{sum(flags)} of {len(flags)}"])
+        body.append(
+            [row["case"].split()[-1], str(len(row["cells"])), _percent(mean), f"{sum(flags)} of {len(flags)}"]
+        )
     if every:
         body.append(["all", "", "", f"{sum(every)} of {len(every)} ({np.mean(every):.0%})"])
     header = ["fitted on", "cells beyond", "mean regret", "smoothed optima inside the 90% intervals"]
@@ -67,11 +77,18 @@ def _optima(rows: Sequence[Row]) -> str:
 def _losses(rows: Sequence[Row]) -> str:
     chosen = [row for row in _starting(rows, "scalebench/") if "seed" not in row["case"]]
     body = [
-        [row["case"].removeprefix("scalebench/"), str(row["n"]), f"{row['r2']:.4f}", f"{row['r2_within_cells']:.3f}",
-         _percent(row["coverage"], 1)]
+        [
+            row["case"].removeprefix("scalebench/"),
+            str(row["n"]),
+            f"{row['r2']:.4f}",
+            f"{row['r2_within_cells']:.3f}",
+            _percent(row["coverage"], 1),
+        ]
         for row in chosen
-    ]  # fmt: skip
-    return _table("ScaleBench: losses of held-out runs", ["split", "runs", "R2", "R2 within cells", "coverage"], body)
+    ]
+    return _table(
+        "ScaleBench: losses of held-out runs", ["split", "runs", "R2", "R2 within cells", "coverage"], body
+    )
 
 
 def _few(rows: Sequence[Row]) -> str:
@@ -80,11 +97,17 @@ def _few(rows: Sequence[Row]) -> str:
         if chosen := _starting(rows, prefix):
             r2, cover = [row["r2"] for row in chosen], [row["coverage"] for row in chosen]
             used = [row["fit"]["rows"] for row in chosen]
-            body.append(
-                [prefix.removeprefix("scalebench/").removesuffix(" seed"), str(len(chosen)), f"{min(used)} to {max(used)}",
-                 f"{np.median(r2):.4f}", f"{min(r2):.3f}", _percent(float(np.mean(cover)), 1)]
-            )  # fmt: skip
-    header = ["ScaleBench, 1% of the FLOPs at random", "seeds", "runs used", "median R2", "worst R2", "mean coverage"]
+            counts = [prefix.removeprefix("scalebench/").removesuffix(" seed"), str(len(chosen))]
+            scores = [f"{np.median(r2):.4f}", f"{min(r2):.3f}", _percent(float(np.mean(cover)), 1)]
+            body.append([*counts, f"{min(used)} to {max(used)}", *scores])
+    header = [
+        "ScaleBench, 1% of the FLOPs at random",
+        "seeds",
+        "runs used",
+        "median R2",
+        "worst R2",
+        "mean coverage",
+    ]
     return _table("Few runs", header, body)
 
 
@@ -121,4 +144,7 @@ def _fits(rows: Sequence[Row]) -> str:
         return ""
     good = [f for f in fits if f["rhat_max"] <= 1.01 and min(f["ess_bulk_min"], f["ess_tail_min"]) >= 400]
     clean = [f for f in good if f["divergences"] == 0]
-    return f"{len(clean)} of {len(fits)} fits met R-hat <= 1.01 and ESS >= 400 without a divergence; {len(good)} with some."
+    return (
+        f"{len(good)} of {len(fits)} fits met R-hat <= 1.01 and bulk and tail ESS >= 400; "
+        f"{len(clean)} of them had no divergence."
+    )
