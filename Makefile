@@ -3,10 +3,13 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 STAMP := .venv/stamp
 
-.PHONY: demo test lint format clean .venv
+.PHONY: demo picture test lint format clean .venv
 
-demo: $(STAMP)  # from the shipped posterior to a recommendation
+demo: $(STAMP)  # from sixty simulated runs to advice, beside the truth; about two minutes
 	$(BIN)/python -m bayeslaw.demo
+
+picture: demo  # the figure of the README
+	cp out/demo/recommendation.png docs/recommendation.png
 
 test: lint  # what CI runs
 	$(BIN)/pytest

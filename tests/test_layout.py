@@ -14,19 +14,36 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "bayeslaw"
 FILES = sorted(PACKAGE.rglob("*.py"))
 TRAINING = {"train", "models", "data", "torch", "accelerate", "datasets", "transformers"}
-USES = ("predict", "evaluate", "design", "replay", "report")
+ENTRY = ("cli", "demo")
+USES = ("compare", "fit_summary", "plots", "predict", "evaluate", "design", "replay", "report", *ENTRY)
+FITTING = ("sweep", "model", "whiten", "diagnose", "fit")
 ABOVE = {  # a module, and what lies above it: never imported by it
-    "errors": ("schema", "cells", "surface", "model", "posterior", "fit", *USES, "cli"),
-    "schema": ("runs", "importers", "surface", "model", "posterior", "fit", *USES, "cli"),
-    "runs": ("importers", "surface", "model", "posterior", "fit", *USES, "cli"),
-    "surface": ("model", "posterior", "fit", *USES, "cli"),
-    "model": ("posterior", "fit", *USES, "cli"),
-    "posterior": ("fit", *USES, "cli"),
-    "fit": (*USES, "cli"),
-    "predict": ("fit", "model", "design", "replay", "report", "cli"),
-    "evaluate": ("fit", "model", "design", "replay", "report", "cli"),
-    "design": ("replay", "report", "cli"),
+    "errors": ("schema", "cells", "surface", "posterior", "pooling", "basin", *FITTING, *USES),
+    "target": ("runs", "surface", "posterior", "pooling", "basin", *FITTING, *USES),
+    "schema": ("runs", "importers", "surface", "posterior", "pooling", "basin", *FITTING, *USES),
+    "runs": ("importers", "surface", "simulate", "posterior", "pooling", "basin", *FITTING, *USES),
+    "fit_doubts": ("posterior", "pooling", "basin", *FITTING, *USES),
+    "priors": ("runs", "schema", "posterior", "pooling", "basin", *FITTING, *USES),
+    "surface": ("runs", "schema", "posterior", "pooling", "basin", "simulate", *FITTING, *USES),
+    "simulate": ("posterior", "pooling", "basin", *FITTING, *USES),
+    "sweep": ("posterior", "pooling", "basin", "model", "whiten", "fit", *USES),
+    "model": ("posterior", "pooling", "basin", "whiten", "fit", *USES),
+    "whiten": ("posterior", "pooling", "basin", "fit", *USES),
+    "diagnose": ("posterior", "pooling", "basin", "whiten", "fit", *USES),
+    "posterior": ("pooling", "basin", *FITTING, *USES),
+    "pooling": ("basin", "advisor", *FITTING, *USES),
+    "basin": ("advisor", *FITTING, *USES),
+    "fit": ("advisor", *USES),
+    "predict": (*FITTING, "advisor", "plots", "evaluate", "design", "replay", "report", *ENTRY),
+    "advisor": ("evaluate", "design", "replay", "report", "model", "whiten", "fit", *ENTRY),
+    "compare": (*FITTING, "predict", "evaluate", *ENTRY),
+    "plots": (*FITTING, "design", "replay", "report", *ENTRY),
+    "fit_summary": (*FITTING, "predict", "evaluate", *ENTRY),
+    "evaluate": (*FITTING, "design", "replay", "report", *ENTRY),
+    "design": ("replay", "report", *ENTRY),
+    "cli": ("demo",),
 }
+WITHOUT_JAX = ("predict", "fit_summary", "simulate", "evaluate", "plots")
 
 
 def module_of(file: Path) -> str:
@@ -106,16 +123,15 @@ def test_help_loads_nothing_heavy():
     result = subprocess.run(
         [sys.executable, "-c", script], cwd=PACKAGE.parent, capture_output=True, text=True, check=True
     )
-    heavy = {
-        "pandas",
-        "numpy",
-        "pyarrow",
-        "jax",
-        "numpyro",
-        "arviz",
-        "xarray",
-        "scipy",
-        "matplotlib",
-        "torch",
-    }
+    heavy = set("pandas numpy pyarrow jax numpyro arviz xarray scipy matplotlib torch".split())
     assert heavy & set(result.stdout.split()) == set()
+
+
+@pytest.mark.parametrize("module", WITHOUT_JAX)
+def test_what_reads_a_posterior_or_a_table_needs_no_jax(module):
+    graph = {module_of(file): own_imports(file) for file in FILES}
+    reached, waiting = set(), {module}
+    while waiting:
+        reached |= waiting
+        waiting = set().union(*(graph[name] for name in waiting)) - reached
+    assert reached & {"model", "whiten", "fit"} == set()
