@@ -5,15 +5,20 @@ Tests of files, texts and exit codes use it; nobody should believe its intervals
 
 from __future__ import annotations
 
+import os
+
+os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"  # compiling takes most of a small fit
+
 from bayeslaw import cli
 
 
 def main() -> None:
-    """As ``bayeslaw``, but one round of scales, one block of draws and a short warm-up."""
-    from bayeslaw import fit, whiten
+    """As ``bayeslaw``, but one round of scales, a short warm-up, short paths and one block of draws."""
+    if "fit" in cli.sys.argv:
+        from bayeslaw import fit, whiten
 
-    whiten.EM_STEPS = 1
-    fit.WARMUP, fit.MAX_BLOCKS = 60, 1
+        whiten.EM_STEPS = 1
+        fit.WARMUP, fit.MAX_BLOCKS, fit.TREE_DEPTH = 60, 1, 4
     cli.main()
 
 

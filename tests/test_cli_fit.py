@@ -41,7 +41,7 @@ def fitted(one_cell, tmp_path_factory):
         "100",
         "--json",
     ]
-    command = [sys.executable, "-m", "bayeslaw.cli", "fit", *asked]
+    command = [sys.executable, "-m", "tests.quick_cli", "fit", *asked]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     return folder, result.stdout, result.stderr

@@ -1,0 +1,47 @@
+"""The Gaussian stand-in: near-standard coordinates, and scales found without sampling."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+import pytest
+
+from bayeslaw.model import study_priors
+from bayeslaw.simulate import example_design, simulate_runs
+from bayeslaw.sweep import prepare
+from bayeslaw.whiten import density, whitening
+
+jax.config.update("jax_enable_x64", True)
+
+
+@pytest.fixture(scope="module")
+def whitened():
+    sweep = prepare(simulate_runs(example_design(), seed=1))
+    target = density(sweep)
+    return sweep, target, whitening(sweep, target)
+
+
+def test_the_mode_is_flat_and_better_than_the_prior(whitened):
+    _, target, w = whitened
+    energy, gradient = jax.value_and_grad(target.energy)(w.mean)
+    assert energy < target.energy(target.start)
+    assert np.abs(w.scale.T @ np.asarray(gradient))[~target.scales].max() < 1.0
+
+
+def test_the_energy_is_near_quadratic_in_its_coordinates(whitened):
+    """One standard step along any direction costs about a half, so NUTS needs few steps."""
+    _, target, w = whitened
+    steps = np.random.default_rng(0).standard_normal((20, len(w.mean)))
+    steps[:, target.scales] = 0.0
+    steps /= np.linalg.norm(steps, axis=1, keepdims=True)
+    energy = jax.jit(target.energy)
+    rise = [(energy(w.mean + w.scale @ z) + energy(w.mean - w.scale @ z)) / 2 - energy(w.mean) for z in steps]
+    assert np.median(rise) == pytest.approx(0.5, rel=0.35)
+
+
+def test_the_noise_is_found_without_collapsing(whitened):
+    """The sweep was simulated with scale 0.0012: the joint mode would say much less."""
+    sweep, target, w = whitened
+    values = np.asarray(target.unravel(w.mean)["study_values"])
+    noise = np.exp(values[list(study_priors(sweep)).index("log_noise"), 0])
+    assert 0.0006 < noise < 0.0024
