@@ -392,6 +392,7 @@ def _fitted_range(law: Mapping[str, Any]) -> str:
 
 
 def setting(name: str, value: float) -> str:
+    """A hyperparameter's value for a person: batches as counts, the rest to three digits."""
     return short(value) if name == "batch_tokens" else _three_digits(value)
 
 
