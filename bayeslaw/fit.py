@@ -41,7 +41,9 @@ MAX_BLOCKS = 8
 
 FIELDS = ("diverging", "num_steps")
 TREE_DEPTH = 8
-TARGET_ACCEPT = 0.85
+TARGET_ACCEPT = (0.85, 0.95, 0.99)
+"""Tried in turn until no transition diverges."""
+
 CONVENTIONS = ("loss_kind", "schedule", "sequence_length", "parametrization")
 
 Draws = dict[str, np.ndarray]
@@ -92,12 +94,31 @@ def fit(
 def _draw(
     sweep: Sweep, target: Density, seed: int, chains: int, draws: int, say: Callable[[str], None]
 ) -> tuple[Draws, dict[str, Any]]:
-    """Blocks of draws in whitened coordinates until every parameter has converged."""
+    """Draws in whitened coordinates until converged; from the start in smaller steps if any diverges."""
     w = whitening(sweep, target, seed)
     say(f"{len(target.start)} parameters, mode found: warming up {chains} chains")
-    sampler = _sampler(target, w, chains, draws)
+    for accept in TARGET_ACCEPT:
+        sampler = _sampler(target, w, chains, draws, accept)
+        last = accept == TARGET_ACCEPT[-1]
+        named, diagnostics = _blocks(sweep, target, w, sampler, seed, say, tolerate=last)
+        if last or not diagnostics["divergences"]:
+            break
+        say(f"{diagnostics['divergences']} divergences: again from the start, in smaller steps")
+    return named, diagnostics
+
+
+def _blocks(
+    sweep: Sweep,
+    target: Density,
+    w: Whitening,
+    sampler: MCMC,
+    seed: int,
+    say: Callable[[str], None],
+    tolerate: bool,
+) -> tuple[Draws, dict[str, Any]]:
+    """Blocks of draws until there are enough, or, unless they are tolerated, one diverges."""
     start_key, key = jax.random.split(jax.random.PRNGKey(seed))
-    start = 0.5 * jax.random.normal(start_key, (chains, len(w.mean)))
+    start = 0.5 * jax.random.normal(start_key, (sampler.num_chains, len(w.mean)))
     parts: list[np.ndarray] = []
     divergences, steps = 0, []
     for _ in range(MAX_BLOCKS):
@@ -113,18 +134,18 @@ def _draw(
             f"{diagnostics['ess_bulk_min']:.0f}, tail {diagnostics['ess_tail_min']:.0f}, "
             f"{divergences} divergences"
         )
-        if diagnostics["enough"]:
+        if diagnostics["enough"] or (divergences and not tolerate):
             break
         sampler.post_warmup_state = sampler.last_state
         key = sampler.post_warmup_state.rng_key
     return named, diagnostics | {"leapfrog_steps_mean": float(np.mean(steps))}
 
 
-def _sampler(target: Density, w: Whitening, chains: int, draws: int) -> MCMC:
+def _sampler(target: Density, w: Whitening, chains: int, draws: int, accept: float) -> MCMC:
     mean, scale = jnp.asarray(w.mean), jnp.asarray(w.scale)
     kernel = NUTS(
         potential_fn=lambda z: target.energy(mean + scale @ z),
-        target_accept_prob=TARGET_ACCEPT,
+        target_accept_prob=accept,
         max_tree_depth=TREE_DEPTH,
     )
     method = _chain_method(chains)
