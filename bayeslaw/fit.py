@@ -35,7 +35,7 @@ jax.config.update("jax_enable_x64", True)
 KEEP = 1000
 """Draws kept in the artifact, evenly spaced."""
 
-WARMUP = 300
+WARMUP = 200
 MAX_BLOCKS = 8
 """Blocks of draws after which an unconverged fit is kept and said to be so."""
 
@@ -144,7 +144,7 @@ def _blocks(
 def _sampler(target: Density, w: Whitening, chains: int, draws: int, accept: float) -> MCMC:
     mean, scale = jnp.asarray(w.mean), jnp.asarray(w.scale)
     kernel = NUTS(
-        potential_fn=lambda z: target.energy(mean + scale @ z),
+        potential_fn=jax.jit(lambda z: target.energy(mean + scale @ z)),
         target_accept_prob=accept,
         max_tree_depth=TREE_DEPTH,
     )

@@ -19,7 +19,7 @@ from bayeslaw.sweep import Floats, Sweep
 HELD = ("log_tau", "log_noise", "log_dof", "log_off")
 """Beginnings of the names of a study's scales."""
 
-EM_STEPS = 4
+EM_STEPS = 3
 EM_DRAWS = 16
 
 ROUNDS = 6
@@ -49,10 +49,10 @@ class Whitening(NamedTuple):
 
 def density(sweep: Sweep) -> Density:
     """The flat log density of a sweep and its prior's centre."""
-    sites = _prior_sites(sweep)
-    start, unravel = ravel_pytree({name: jnp.asarray(d.mean) for name, d in sites.items()})
-    sd, _ = ravel_pytree({name: jnp.sqrt(jnp.asarray(d.variance)) for name, d in sites.items()})
-    scales, _ = ravel_pytree({name: _is_scale(sweep, name, jnp.asarray(d.mean)) for name, d in sites.items()})
+    mean, variance = _prior_moments(sweep)
+    start, unravel = ravel_pytree(mean)
+    sd, _ = ravel_pytree({name: jnp.sqrt(value) for name, value in variance.items()})
+    scales, _ = ravel_pytree({name: _is_scale(sweep, name, value) for name, value in mean.items()})
 
     def energy(x: jax.Array) -> jax.Array:
         return -log_density(surface_model, (sweep,), {}, unravel(x))[0]
@@ -170,17 +170,28 @@ def _columns(function: Callable[[jax.Array], jax.Array], dim: int) -> Callable[[
     return lambda x: np.asarray(pushed(jnp.asarray(x)))
 
 
-def _prior_sites(sweep: Sweep) -> dict[str, Any]:
-    centre = numpyro.handlers.substitute(numpyro.handlers.seed(surface_model, 0), substitute_fn=_prior_mean)
-    trace = numpyro.handlers.trace(centre).get_trace(sweep)
-    return {
-        k: site["fn"] for k, site in trace.items() if site["type"] == "sample" and not site["is_observed"]
-    }
+def _prior_moments(sweep: Sweep) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+    """Mean and variance of every latent site given that the sites before it are at their means."""
+
+    def moments() -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+        centred = numpyro.handlers.substitute(
+            numpyro.handlers.seed(surface_model, 0), substitute_fn=_prior_mean
+        )
+        trace = numpyro.handlers.trace(centred).get_trace(sweep)
+        latent = {name: site["fn"] for name, site in trace.items() if _is_latent(site)}
+        return {k: jnp.asarray(d.mean) for k, d in latent.items()}, {
+            k: jnp.asarray(d.variance) for k, d in latent.items()
+        }
+
+    return jax.jit(moments)()
+
+
+def _is_latent(site: dict[str, Any]) -> bool:
+    return site["type"] == "sample" and not site["is_observed"]
 
 
 def _prior_mean(site: dict[str, Any]) -> jax.Array | None:
-    free = site["type"] == "sample" and not site["is_observed"]
-    return jnp.asarray(site["fn"].mean) if free else None
+    return jnp.asarray(site["fn"].mean) if _is_latent(site) else None
 
 
 def _is_scale(sweep: Sweep, name: str, mean: jax.Array) -> jax.Array:

@@ -55,7 +55,9 @@ def test_predicted_runs_are_those_of_the_likelihood(runs, monkeypatch):
     monkeypatch.setattr(
         advisor_module,
         "run_noise",
-        lambda p, excess, rng, off: np.log(surface.noise_scale(p, excess, off)),
+        lambda p, excess, rng, off: (
+            surface.off_shift(p, off + 0.0 * excess) + np.log(surface.noise_scale(p, excess, off))
+        ),
     )
     scaled = np.log(PosteriorAdvisor(posterior).loss_draws(runs))[0]
     assert scaled - mean == pytest.approx(log_scale, abs=1e-5)
