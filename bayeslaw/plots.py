@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import stats
 
+from bayeslaw.atomic import written_whole
 from bayeslaw.errors import BadInput
 from bayeslaw.posterior import Posterior
 from bayeslaw.predict import loss_curve, predict
@@ -134,16 +134,8 @@ def save_figure(figure: Figure, path: Path) -> None:
     kind = path.suffix.lower().removeprefix(".")
     if kind not in kinds:
         raise BadInput(f"{path}: unknown kind of figure; expected one of .{', .'.join(kinds)}; use .png")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with written_whole(path) as temporary:
         figure.savefig(temporary, format=kind, dpi=150)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise BadInput(
-            f"{path}: cannot be written ({error.strerror or error}); choose another place"
-        ) from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _round_ticks(axis: Axis) -> None:

@@ -9,7 +9,6 @@ Reading imports NumPy and h5py only, so that ``bayeslaw predict`` starts at once
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bayeslaw.atomic import written_whole
 from bayeslaw.errors import BadInput
 
 Floats = NDArray[np.float64]
@@ -152,19 +152,8 @@ def write_posterior(posterior: Posterior, path: str | Path) -> None:
 
     path = Path(path)
     check_posterior(posterior, str(path))
-    if not path.parent.is_dir():
-        raise BadInput(f"{path}: cannot be written, {path.parent} is no folder; create it or choose another")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with h5netcdf.File(temporary, "w") as file:
-            _fill(file, posterior)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise BadInput(
-            f"{path}: cannot be written ({error.strerror or error}); choose another place"
-        ) from None
-    finally:
-        temporary.unlink(missing_ok=True)
+    with written_whole(path) as temporary, h5netcdf.File(temporary, "w") as file:
+        _fill(file, posterior)
 
 
 def _fill(file: Any, p: Posterior) -> None:

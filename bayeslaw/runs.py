@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bayeslaw.atomic import written_whole
 from bayeslaw.errors import BadInput
 from bayeslaw.schema import COLUMNS, REQUIRED, validate
 
@@ -63,18 +64,8 @@ def write_runs(table: pd.DataFrame, path: PathLike) -> None:
     path = Path(path)
     writer = _by_suffix(path, WRITERS)
     table = _whole_counts(validate(table, str(path)))
-    if not path.parent.is_dir():
-        raise BadInput(f"{path}: cannot be written, {path.parent} is no folder; create it or choose another")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with written_whole(path) as temporary:
         writer(table, temporary)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise BadInput(
-            f"{path}: cannot be written ({error.strerror or error}); choose another place"
-        ) from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read_table(path: PathLike) -> pd.DataFrame:

@@ -19,6 +19,7 @@ USES = ("compare", "fit_summary", "plots", "predict", "evaluate", "design", "rep
 FITTING = ("sweep", "model", "whiten", "diagnose", "fit")
 ABOVE = {  # a module, and what lies above it: never imported by it
     "errors": ("schema", "cells", "surface", "posterior", "pooling", "basin", *FITTING, *USES),
+    "atomic": ("runs", "schema", "surface", "posterior", "pooling", "basin", *FITTING, *USES),
     "target": ("runs", "surface", "posterior", "pooling", "basin", *FITTING, *USES),
     "schema": ("runs", "importers", "surface", "posterior", "pooling", "basin", *FITTING, *USES),
     "runs": ("importers", "surface", "simulate", "posterior", "pooling", "basin", *FITTING, *USES),
