@@ -230,22 +230,13 @@ def _posterior(
 
 def _effects(sweep: Sweep, flat: Draws, study: Draws) -> Draws:
     """Cell and size effects of each draw, un-centred, by running the model's own code on the draws."""
-    sites = ("cell_level", "cell_lr", "cell_batch", "size_level")
 
     def one(values: dict[str, jax.Array], raw: dict[str, jax.Array]) -> dict[str, jax.Array]:
-        return cell_effects_given(sweep, values, raw)
+        return numpyro.handlers.substitute(lambda: cell_effects(sweep, values), raw)()
 
-    raw = {site: jnp.asarray(flat[site]) for site in sites}
-    return {
-        k: np.asarray(v) for k, v in jax.vmap(one)({k: jnp.asarray(v) for k, v in study.items()}, raw).items()
-    }
-
-
-def cell_effects_given(
-    sweep: Sweep, studies: dict[str, jax.Array], raw: dict[str, jax.Array]
-) -> dict[str, jax.Array]:
-    """``model.cell_effects`` at given raw sites."""
-    return numpyro.handlers.substitute(lambda: cell_effects(sweep, studies), raw)()
+    sites = {site: jnp.asarray(flat[site]) for site in ("cell_level", "cell_lr", "cell_batch", "size_level")}
+    values = {name: jnp.asarray(draws) for name, draws in study.items()}
+    return {name: np.asarray(effect) for name, effect in jax.vmap(one)(values, sites).items()}
 
 
 def _by_group(sweep: Sweep, flat: Draws) -> Draws:
