@@ -20,29 +20,20 @@ import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 import numpyro  # noqa: E402
 import pandas as pd  # noqa: E402
-from numpyro.infer import MCMC, NUTS  # noqa: E402
 
 from bayeslaw.diagnose import diagnose  # noqa: E402
+from bayeslaw.draw import Drawn, draw  # noqa: E402
 from bayeslaw.errors import BadInput  # noqa: E402
 from bayeslaw.model import SPREADS, blocks, cell_effects, families, study_priors  # noqa: E402
 from bayeslaw.posterior import Posterior  # noqa: E402
 from bayeslaw.schema import CELL  # noqa: E402
 from bayeslaw.sweep import Sweep, prepare  # noqa: E402
-from bayeslaw.whiten import Density, Whitening, density, whitening  # noqa: E402
+from bayeslaw.whiten import Density, density, whitening  # noqa: E402
 
 jax.config.update("jax_enable_x64", True)
 
 KEEP = 1000
 """Draws kept in the artifact, evenly spaced."""
-
-WARMUP = 200
-MAX_BLOCKS = 8
-"""Blocks of draws after which an unconverged fit is kept and said to be so."""
-
-FIELDS = ("diverging", "num_steps")
-TREE_DEPTH = 8
-TARGET_ACCEPT = (0.85, 0.95, 0.99)
-"""Tried in turn until no transition diverges."""
 
 CONVENTIONS = ("loss_kind", "schedule", "sequence_length", "parametrization")
 
@@ -60,13 +51,13 @@ def fit(
     """Posterior of the loss surface given runs.
 
     Draws come in blocks of ``draws`` a chain, until every parameter has R-hat <= 1.01 and bulk and tail
-    ESS >= 400, or after ``MAX_BLOCKS``; the diagnostics say which.
+    ESS >= 400, or there are ``draw.MAX_DRAWS`` a chain; the diagnostics say which.
 
     Args:
         runs: a valid run table (``bayeslaw.schema``), any number of studies and optimizers.
         seed: of the chains; the same seed on the same machine gives the same draws.
         chains: of NUTS (Hoffman & Gelman 2014).
-        draws: a chain and block, after ``WARMUP``.
+        draws: a chain and block, after the warm-up.
         sources: where the runs came from, for the provenance.
         say: receives progress messages.
 
@@ -94,69 +85,25 @@ def fit(
 def _draw(
     sweep: Sweep, target: Density, seed: int, chains: int, draws: int, say: Callable[[str], None]
 ) -> tuple[Draws, dict[str, Any]]:
-    """Draws in whitened coordinates until converged; from the start in smaller steps if any diverges."""
+    """Draws until converged, by the names of their sites, and their diagnostics."""
     w = whitening(sweep, target, seed)
     say(f"{len(target.start)} parameters, mode found: warming up {chains} chains")
-    for accept in TARGET_ACCEPT:
-        sampler = _sampler(target, w, chains, draws, accept)
-        last = accept == TARGET_ACCEPT[-1]
-        named, diagnostics = _blocks(sweep, target, w, sampler, seed, say, tolerate=last)
-        if last or not diagnostics["divergences"]:
-            break
-        say(f"{diagnostics['divergences']} divergences: again from the start, in smaller steps")
-    return named, diagnostics
+    named: Draws = {}
+    diagnostics: dict[str, Any] = {}
 
-
-def _blocks(
-    sweep: Sweep,
-    target: Density,
-    w: Whitening,
-    sampler: MCMC,
-    seed: int,
-    say: Callable[[str], None],
-    tolerate: bool,
-) -> tuple[Draws, dict[str, Any]]:
-    """Blocks of draws until there are enough, or, unless they are tolerated, one diverges."""
-    start_key, key = jax.random.split(jax.random.PRNGKey(seed))
-    start = 0.5 * jax.random.normal(start_key, (sampler.num_chains, len(w.mean)))
-    parts: list[np.ndarray] = []
-    divergences, steps = 0, []
-    for _ in range(MAX_BLOCKS):
-        sampler.run(key, init_params=start, extra_fields=FIELDS)
-        parts.append(w.mean + np.asarray(sampler.get_samples(group_by_chain=True)) @ w.scale.T)
-        extra = sampler.get_extra_fields()
-        divergences += int(np.sum(extra["diverging"]))
-        steps.append(float(np.mean(extra["num_steps"])))
-        named = _named(target, np.concatenate(parts, axis=1))
-        diagnostics = diagnose(_by_parameter(sweep, named), divergences)
+    def enough(drawn: Drawn) -> bool:
+        nonlocal named, diagnostics
+        named = _named(target, drawn.x)
+        diagnostics = diagnose(_by_parameter(sweep, named), drawn.divergences)
         say(
-            f"{named['bend'].shape[1]} draws a chain: R-hat {diagnostics['rhat_max']:.3f}, ESS bulk "
+            f"{drawn.x.shape[1]} draws a chain: R-hat {diagnostics['rhat_max']:.3f}, ESS bulk "
             f"{diagnostics['ess_bulk_min']:.0f}, tail {diagnostics['ess_tail_min']:.0f}, "
-            f"{divergences} divergences"
+            f"{drawn.divergences} divergences"
         )
-        if diagnostics["enough"] or (divergences and not tolerate):
-            break
-        sampler.post_warmup_state = sampler.last_state
-        key = sampler.post_warmup_state.rng_key
-    return named, diagnostics | {"leapfrog_steps_mean": float(np.mean(steps))}
+        return bool(diagnostics["enough"])
 
-
-def _sampler(target: Density, w: Whitening, chains: int, draws: int, accept: float) -> MCMC:
-    mean, scale = jnp.asarray(w.mean), jnp.asarray(w.scale)
-    kernel = NUTS(
-        potential_fn=jax.jit(lambda z: target.energy(mean + scale @ z)),
-        target_accept_prob=accept,
-        max_tree_depth=TREE_DEPTH,
-    )
-    method = _chain_method(chains)
-    return MCMC(
-        kernel,
-        num_warmup=WARMUP,
-        num_samples=draws,
-        num_chains=chains,
-        chain_method=method,
-        progress_bar=False,
-    )
+    drawn = draw(target.energy, w, chains, draws, seed, enough, say)
+    return named, diagnostics | {"leapfrog_steps_mean": drawn.leapfrog_steps}
 
 
 def _named(target: Density, flat: np.ndarray) -> Draws:
@@ -173,12 +120,6 @@ def _by_parameter(sweep: Sweep, named: Draws) -> Draws:
         prefix = f"{site} " if site in SPREADS else ""
         parameters |= {f"{prefix}{name}": named[site][:, :, row] for row, name in enumerate(names)}
     return parameters
-
-
-def _chain_method(chains: int) -> str:
-    """Chains side by side on host devices where JAX is not yet started with fewer, else in one batch."""
-    numpyro.set_host_device_count(chains)
-    return "parallel" if jax.local_device_count() >= chains else "vectorized"
 
 
 def _posterior(

@@ -57,7 +57,15 @@ def density(sweep: Sweep) -> Density:
     def energy(x: jax.Array) -> jax.Array:
         return -log_density(surface_model, (sweep,), {}, unravel(x))[0]
 
-    return Density(energy, unravel, np.asarray(start), np.asarray(sd), np.asarray(scales) > 0)
+    return Density(_differentiated(energy), unravel, np.asarray(start), np.asarray(sd), np.asarray(scales) > 0)
+
+
+def _differentiated(energy: Callable[[jax.Array], jax.Array]) -> Callable[[jax.Array], jax.Array]:
+    """The same function, whose derivative is compiled once for all who ask for it."""
+    value_and_grad = jax.jit(jax.value_and_grad(energy))
+    differentiated = jax.custom_vjp(lambda x: value_and_grad(x)[0])
+    differentiated.defvjp(value_and_grad, lambda gradient, cotangent: (cotangent * gradient,))
+    return differentiated
 
 
 def whitening(sweep: Sweep, target: Density, seed: int = 0) -> Whitening:
@@ -69,37 +77,36 @@ def whitening(sweep: Sweep, target: Density, seed: int = 0) -> Whitening:
     expected (Fisher) information of the losses plus the curvature of prior and outcomes: unlike the observed
     Hessian of a Student-t likelihood it is positive, so it whitens even where the mode is flat.
     """
-    value_and_grad = jax.jit(jax.value_and_grad(target.energy))
+    value_and_grad = jax.value_and_grad(target.energy)
     information = _information(sweep, target)
-    improve = _scales_step(target, np.random.default_rng(seed))
+    improve = _scales_step(target, value_and_grad, np.random.default_rng(seed))
     x, scale = np.array(target.start), np.diag(np.where(target.scales, 0.0, target.sd))
     for _ in range(EM_STEPS):
         x, scale = _mode(value_and_grad, information, x, scale, ~target.scales)
         x = improve(x, scale)
     x, scale = _mode(value_and_grad, information, x, scale, ~target.scales)
     held = np.flatnonzero(target.scales)
-    scale[held, held] = target.sd[held]
+    scale[held, held] = 1.0 / np.sqrt(np.maximum(np.diag(information(x))[held], target.sd[held] ** -2))
     return Whitening(x, scale)
 
 
-def _scales_step(target: Density, rng: np.random.Generator) -> Callable[[Floats, Floats], Floats]:
+def _scales_step(
+    target: Density, value_and_grad: Callable[[jax.Array], Any], rng: np.random.Generator
+) -> Callable[[Floats, Floats], Floats]:
     """A step that puts the scales where the energy averaged over draws of x + scale z is least."""
     held = np.flatnonzero(target.scales)
 
-    def averaged(scales: jax.Array, draws: jax.Array) -> jax.Array:
-        return jnp.mean(jax.lax.map(lambda x: target.energy(x.at[held].set(scales)), draws))
-
-    value_and_grad = jax.jit(jax.value_and_grad(averaged))
-
     def improve(x: Floats, scale: Floats) -> Floats:
-        draws = jnp.asarray(x + rng.standard_normal((EM_DRAWS, len(x))) @ scale.T)
+        draws = x + rng.standard_normal((EM_DRAWS, len(x))) @ scale.T
 
-        def energy(scales: Floats) -> tuple[float, Floats]:
-            value, gradient = value_and_grad(jnp.asarray(scales), draws)
-            return float(value), np.asarray(gradient)
+        def averaged(scales: Floats) -> tuple[float, Floats]:
+            draws[:, held] = scales
+            found = [value_and_grad(jnp.asarray(draw)) for draw in draws]
+            values, gradients = (np.mean(np.stack(part), axis=0) for part in zip(*found, strict=True))
+            return float(values), gradients[held]
 
         better = np.array(x)
-        better[held] = minimize(energy, x[held], jac=True, method="L-BFGS-B", options={"maxiter": 30}).x
+        better[held] = minimize(averaged, x[held], jac=True, method="L-BFGS-B", options={"maxiter": 30}).x
         return better
 
     return improve
@@ -139,35 +146,33 @@ def _inverse_root(information: Floats, free: np.ndarray) -> Floats:
 
 
 def _information(sweep: Sweep, target: Density) -> Callable[[Floats], Floats]:
-    def without_losses(x: jax.Array) -> jax.Array:
-        return -log_density(surface_model, (sweep, False), {}, target.unravel(x))[0]
-
-    def moments(x: jax.Array) -> jax.Array:
+    def energy_of_rest(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Energy of prior and outcomes, and the moments of the losses."""
         model = numpyro.handlers.substitute(surface_model, target.unravel(x))
-        return numpyro.handlers.trace(model).get_trace(sweep, False)["moments"]["value"]
+        log_joint, trace = log_density(model, (sweep, False), {}, {})
+        return -log_joint, trace["moments"]["value"]
 
-    curvature = _columns(jax.grad(without_losses), len(target.start))
-    slopes = _columns(moments, len(target.start))
+    slope_and_moments = jax.grad(energy_of_rest, has_aux=True)
+
+    @jax.jit
+    def along_all(x: jax.Array) -> Any:
+        """Moments, and along every coordinate the change of slope and moments.
+
+        One direction after the other: batched (vmap), XLA takes minutes to compile the covariances.
+        """
+        _, moments = slope_and_moments(x)
+        return moments, jax.lax.map(lambda v: jax.jvp(slope_and_moments, (x,), (v,))[1], jnp.eye(len(x)))
+
     finished = sweep.finished.astype(float)
 
     def information(x: Floats) -> Floats:
-        _, log_scale, dof = np.asarray(moments(jnp.asarray(x)))
-        slope = slopes(x)  # (dim, 3, run): of mean, ln scale and degrees of freedom
+        (_, log_scale, dof), (curvature, slope) = jax.tree.map(np.asarray, along_all(jnp.asarray(x)))
         about_mean = finished * (dof + 1) / (dof + 3) * np.exp(-2 * log_scale)  # Lange et al. (1989)
         about_scale = finished * 2 * dof / (dof + 3)
-        mean, scale = slope[:, 0], slope[:, 1]
-        return (mean * about_mean) @ mean.T + (scale * about_scale) @ scale.T + curvature(x)
+        mean, scale = slope[:, 0], slope[:, 1]  # (dim, run)
+        return np.asarray((mean * about_mean) @ mean.T + (scale * about_scale) @ scale.T + curvature)
 
     return information
-
-
-def _columns(function: Callable[[jax.Array], jax.Array], dim: int) -> Callable[[Floats], Floats]:
-    """Directional derivatives of ``function`` along every coordinate, stacked first.
-
-    One after the other: batched (vmap), XLA takes minutes to compile the group covariances.
-    """
-    pushed = jax.jit(lambda x: jax.lax.map(lambda v: jax.jvp(function, (x,), (v,))[1], jnp.eye(dim)))
-    return lambda x: np.asarray(pushed(jnp.asarray(x)))
 
 
 def _prior_moments(sweep: Sweep) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
