@@ -154,11 +154,25 @@ def lr_batch_excess(basin: Basin, log_lr: Floats, log_batch: Floats, beyond_batc
     Returns:
         Shape (draw, setting), at most ``MAX_EXCESS``.
     """
+    p, u, v = _off_optimum(basin, log_lr, log_batch)
+    excess = surface.lr_excess(p, u, v) if beyond_batch else surface.lr_batch_excess(p, u, v)
+    return np.minimum(basin.fading[:, None] * excess, MAX_EXCESS)
+
+
+def near_cliff(basin: Basin, log_lr: Floats, log_batch: Floats) -> Floats:
+    """How much the ln loss of a run scatters for closeness to divergence, draw by draw.
+
+    Arguments and shape as in ``lr_batch_excess``; ``surface.near_cliff`` says more.
+    """
+    p, u, _ = _off_optimum(basin, log_lr, log_batch)
+    return surface.near_cliff(p, u)
+
+
+def _off_optimum(basin: Basin, log_lr: Floats, log_batch: Floats) -> tuple[dict[str, Floats], Floats, Floats]:
+    """The parameters with an axis for settings, and how far these are from the ridge and from B*."""
     p = {name: values[:, None] for name, values in basin.p.items()}
     v = log_batch - basin.log_batch[:, None]
-    u = log_lr - basin.log_lr[:, None] - surface.ridge(v, p["rho"], p["rho_high"])
-    excess = surface.lr_batch_excess(p, u, 0.0 * v if beyond_batch else v)
-    return np.minimum(basin.fading[:, None] * excess, MAX_EXCESS)
+    return p, log_lr - basin.log_lr[:, None] - surface.ridge(v, p["rho"], p["rho_high"]), v
 
 
 def extra_excess(basin: Basin, name: str, coordinate: Floats) -> Floats:

@@ -21,7 +21,7 @@ BLOCK = 50
 """Steps of a chain in one compiled call."""
 
 WARM_BLOCKS = 7
-ACCEPT = 0.9
+ACCEPT = 0.93
 """Acceptance that the warm-up aims at."""
 
 TREE_DEPTH = 8

@@ -54,7 +54,7 @@ CELL_ONLY = {
 """Values whose work is done once a cell: its optimum, level, fading and tails."""
 
 SPREADS = ("log_between_optimizers", "log_between_studies")
-SPREAD_JITTER = 1e-6
+SPREAD_JITTER = 1e-8
 
 MIXED_STATUS = 0.02
 """Share of divergences, and of survivals, that the cliff does not explain."""
@@ -139,9 +139,9 @@ def surface_model(sweep: Sweep, losses: bool = True) -> None:
     v = sweep.log_batch - p["batch_star"]
     u = sweep.log_lr - p["lr_star"] - surface.ridge(v, p["rho"], p["rho_high"])
     excess = (surface.lr_batch_excess(p, u, v) + _decay_momentum_excess(sweep, p)) * p["fading"]
-    off = jnp.asarray(sweep.off)
-    mean = p["cell_level"] + excess + surface.off_shift(p, off)
-    scale = surface.noise_scale(p, excess, off)
+    off, erratic = jnp.asarray(sweep.off), surface.near_cliff(p, u)
+    mean = p["cell_level"] + excess + surface.cliff_shift(p, erratic) + surface.off_shift(p, off)
+    scale = surface.noise_scale(p, excess, erratic, off)
     dof = jnp.where(off > 0, p["off_dof"], p["dof"])
     numpyro.deterministic("moments", jnp.stack([mean, jnp.log(scale), dof]))
     if losses:

@@ -15,7 +15,7 @@ import numpy as np
 
 from bayeslaw.posterior import Floats, Posterior, derived
 
-NUGGET = 1e-6
+NUGGET = 1e-8
 """Variance of a group about its optimizer's and study's effects (``model.group_covariance``)."""
 
 

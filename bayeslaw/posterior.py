@@ -23,7 +23,7 @@ from bayeslaw.errors import BadInput
 Floats = NDArray[np.float64]
 Contents = dict[str, Any]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Raised whenever a file written before could be misread."""
 
 STEPS_PER_SD = 1024

@@ -51,6 +51,7 @@ LR_BATCH: dict[str, Family] = {
     "knee": Family(
         0.5, 0.4, 0.15, 0.15, "undershoot turns linear: 3.7 per mille at eta/2, 9.8 at eta/4 (notes 6)"
     ),
+    "twist": Family(0.2, 0.15, 0.1, 0.1, "fewer steps make good less: a wrong eta costs more at large B"),
     "batch_curvature": Family(np.log(0.012), 0.5, 0.2, 0.2, "2 x 4 to 7 per mille/nat^2 in ln B (notes 6)"),
     "batch_skew": Family(
         0.4, 0.3, 0.1, 0.1, "too large a batch costs steps in proportion, too small only noise"
@@ -64,15 +65,17 @@ LR_BATCH: dict[str, Family] = {
 DECAY: dict[str, Family] = {
     "lambda": Family(np.log(0.15), 0.5, 0.6, 0.3, "tuned decays 0.1 to 0.2, Lion 0.6 (notes 3)"),
     "mu": Family(0.0, 0.15, 0.1, 0.1, "falls with D/N (Power Lines), rises as width grows (notes 1, 3)"),
-    "decay_curvature": Family(np.log(0.02), 0.7, 0.3, 0.3, "flatter than the learning rate"),
+    "decay_curvature": Family(np.log(0.02), 0.7, 0.2, 0.2, "flatter than the learning rate"),
 }
 
 MOMENTUM: dict[str, Family] = {
-    "zeta": Family(np.log(0.07), 0.4, 0.4, 0.2, "0.9 to 0.95, Muon 0.95 to 0.98 (notes 3)"),
+    "zeta": Family(
+        np.log(0.06), 0.25, 0.3, 0.2, "0.9 to 0.95, Muon 0.95 to 0.98 (notes 3); below 0.8 nowhere"
+    ),
     "kappa": Family(
         0.15, 0.15, 0.1, 0.05, "kappa N(0.25, 0.2), Muon .95 to .98; 0 at fixed alpha (notes 4, 8)"
     ),
-    "momentum_curvature": Family(np.log(0.02), 0.7, 0.3, 0.3, "flatter than the learning rate"),
+    "momentum_curvature": Family(np.log(0.02), 0.7, 0.2, 0.2, "flatter than the learning rate"),
 }
 
 STUDY: dict[str, tuple[float, float, str]] = {
@@ -94,19 +97,20 @@ STUDY: dict[str, tuple[float, float, str]] = {
         "the same in D; curvature 15 to 5 per mille/nat^2 from 5B to 100B is .37 (notes 6)",
     ),
     "log_noise": (np.log(1.2e-3), 0.5, "residual sd 0.9 to 1.6 per mille (notes 6); seeds 0.4 (peers.md)"),
-    "log_noise_slope": (np.log(0.1), 0.6, "far from the optimum runs scatter by a tenth of their excess"),
+    "log_noise_slope": (np.log(0.06), 0.6, "far from the optimum runs scatter in proportion to their excess"),
     "log_dof_minus_4": (np.log(2.0), 0.5, "heavy tails: about 6 degrees of freedom"),
     "log_off_shift": (np.log(1e-3), 0.7, "a setting outside the model, off its usual value, costs a little"),
     "log_off_noise": (np.log(2e-3), 0.7, "and scatters as much"),
     "log_off_dof_minus_2": (np.log(1.0), 0.5, "some such settings hardly matter, some ruin the run"),
     "log_tau_level": (
-        np.log(1.5e-3),
+        np.log(1.3e-3),
         0.5,
         "with sizes, rms 2.0 per mille of cells about the level with interaction (design.md)",
     ),
-    "log_tau_size": (np.log(2e-3), 0.5, "width, depth and their ratio move all cells of one N together"),
+    "log_tau_size": (np.log(1.5e-3), 0.5, "width, depth and their ratio move all cells of one N together"),
     "log_tau_lr": (np.log(0.12), 0.4, "residual sd .11 of cell optima (notes 2)"),
     "log_tau_batch": (np.log(0.12), 0.4, "residual sd .09 of cell optima (notes 2)"),
+    "log_cliff_cost": (np.log(0.03), 0.7, "mean excess at 4x is 177 per mille, median 31 (notes 6)"),
     "log_cliff_width": (np.log(0.3), 0.4, "16% at 4x, 51% at 8x, 83% at 16x eta* (notes 6)"),
 }
 

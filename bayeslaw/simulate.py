@@ -31,8 +31,14 @@ TRUTH: dict[str, float] = {
     **{"alpha": LOG(1.5e-3), "gamma_path": 0.42, "delta": -0.02, "bend": 0.0},
     **{"beta": LOG(4e5), "epsilon": 0.52, "epsilon_n": 0.0, "rho": 0.55, "rho_high": 0.05},
     # what a miss costs, and where runs diverge
-    **{"lr_curvature": LOG(0.022), "knee": 0.5, "batch_curvature": LOG(0.012), "batch_skew": 0.4},
-    **{"fade_n": 0.1, "fade_d": 0.1, "cliff": 1.6, "log_cliff_width": LOG(0.3)},
+    **{
+        "lr_curvature": LOG(0.022),
+        "knee": 0.5,
+        "twist": 0.2,
+        "batch_curvature": LOG(0.012),
+        "batch_skew": 0.4,
+    },
+    **{"fade_n": 0.1, "fade_d": 0.1, "cliff": 1.6, "log_cliff_width": LOG(0.3), "log_cliff_cost": LOG(0.03)},
     # the level
     **{"level": LOG(2.62), "share": -0.4, "slope_n": 0.065, "slope_d": 0.062},
     **{"curve_nn": 0.012, "curve_nd": -0.002, "curve_dd": 0.012},
@@ -86,8 +92,9 @@ def simulate_runs(
     lr_best = surface.log_lr_optimum(p, n, d) + shift["lr"] + surface.ridge(v, p["rho"], p["rho_high"])
     u = np.log(design["learning_rate"].to_numpy(float)) - lr_best
     excess = surface.lr_batch_excess(p, u, v) * surface.fading(p, n, d)
-    usual = np.zeros(len(design))
-    noise = surface.noise_scale(p, excess, usual) * rng.standard_t(surface.noise_dof(p, usual))
+    usual, erratic = np.zeros(len(design)), surface.near_cliff(p, u)
+    scatter = surface.noise_scale(p, excess, erratic, usual) * rng.standard_t(surface.noise_dof(p, usual))
+    noise = surface.cliff_shift(p, erratic) + scatter
     loss = np.exp(surface.log_level(p, n, d) + shift["level"] + excess + noise)
     falls = rng.uniform(size=len(design)) < 1.0 / (
         1.0 + np.exp(-(u - p["cliff"]) / np.exp(p["log_cliff_width"]))

@@ -26,6 +26,9 @@ Params = Mapping[str, Array]
 RIDGE_WIDTH = 0.5
 """Half-width [nats of batch] of the bend in the ridge at B = B*."""
 
+TWIST_MAX = 3.0
+"""Bound of the twist's exponent, beyond any batch that was ever run."""
+
 DECAY_FLOOR = 0.01
 """Weight decay is compared as ln(w + DECAY_FLOOR), so that a run without decay stays comparable."""
 
@@ -101,16 +104,50 @@ def log_momentum_gap(p: Params, n: Array) -> Array:
 def lr_batch_excess(p: Params, u: Array, v: Array) -> Array:
     """Excess ln loss, at the pivot, of being u off in ln eta (from the ridge) and v off in ln B.
 
-    Overshooting the learning rate costs the square of u; undershooting turns from square to line.
-
-    >>> p = dict(lr_curvature=-3.0, knee=0.5, batch_curvature=-3.0, batch_skew=0.3)
+    >>> p = dict(lr_curvature=-3.0, knee=0.5, twist=0.2, batch_curvature=-3.0, batch_skew=0.3)
     >>> float(lr_batch_excess(p, np.array(0.0), np.array(0.0)))
     0.0
     """
+    return lr_excess(p, u, v) + batch_excess(p, v)
+
+
+def lr_excess(p: Params, u: Array, v: Array) -> Array:
+    """Excess at the pivot of a learning rate u off the best one at a batch v off the best one.
+
+    Overshooting costs the square of u; undershooting turns from square to line. Both cost
+    exp(``twist`` v) times as much: a larger batch leaves fewer steps to make good a wrong step size.
+    """
     xp = _xp(u)
     knee = xp.where(u < 0, xp.exp(p["knee"] + 0.0 * u), 0.0)
-    lr_part = pseudo_huber(u, xp.exp(p["lr_curvature"] + 0.0 * u), knee)
-    return lr_part + linex(v, xp.exp(p["batch_curvature"] + 0.0 * v), p["batch_skew"])
+    curvature = xp.exp(p["lr_curvature"] + xp.clip(p["twist"] * v, -TWIST_MAX, TWIST_MAX))
+    return pseudo_huber(u, curvature, knee)
+
+
+def batch_excess(p: Params, v: Array) -> Array:
+    """Excess at the pivot of a batch v off the best one, at the best learning rate there."""
+    return linex(v, _xp(v).exp(p["batch_curvature"] + 0.0 * v), p["batch_skew"])
+
+
+def near_cliff(p: Params, u: Array) -> Array:
+    """How much the ln loss of a run close to divergence scatters: runs that spike and recover.
+
+    The amount grows as the chance of diverging does, up to ``log_cliff_cost``.
+
+    >>> p = dict(cliff=1.7, log_cliff_width=np.log(0.3), log_cliff_cost=np.log(0.02))
+    >>> float(near_cliff(p, np.array(1.7))).__round__(6)
+    0.01
+    """
+    xp = _xp(u)
+    z = (u - p["cliff"]) / xp.exp(p["log_cliff_width"])
+    return xp.exp(p["log_cliff_cost"]) / (1.0 + xp.exp(-xp.clip(z, -50.0, 50.0)))
+
+
+def cliff_shift(p: Params, erratic: Array) -> Array:
+    """Mean ln loss lost near the cliff: ``erratic`` (see ``near_cliff``) times the chance of diverging.
+
+    It vanishes faster than the scatter, so that it does not move the optimum.
+    """
+    return erratic * erratic * _xp(erratic).exp(-p["log_cliff_cost"])
 
 
 def log_level(p: Params, n: Array, d: Array) -> Array:
@@ -165,18 +202,20 @@ def off_shift(p: Params, off: Array) -> Array:
     return xp.exp(p["log_off_shift"] + 0.0 * off) * off
 
 
-def noise_scale(p: Params, excess: Array, off: Array) -> Array:
+def noise_scale(p: Params, excess: Array, erratic: Array, off: Array) -> Array:
     """Scale of the Student-t scatter of ln loss.
 
-    It grows with the excess. Runs off the usual settings (``off``, see ``off_shift``) have a scatter of
-    their own, so that they do not pass for noise.
+    It grows with the excess and towards the cliff. Runs off the usual settings (``off``, see ``off_shift``)
+    have a scatter of their own, so that they do not pass for noise.
 
     Args:
         excess: ln loss above the cell's best.
+        erratic: ``near_cliff`` of the runs.
+        off: as in ``off_shift``.
     """
     xp = _xp(excess)
     base = xp.where(off > 0, p["log_off_noise"], p["log_noise"] + 0.0 * excess)
-    return xp.exp(base) + xp.exp(p["log_noise_slope"]) * excess
+    return xp.exp(base) + xp.exp(p["log_noise_slope"]) * excess + erratic
 
 
 def noise_dof(p: Params, off: Array) -> Array:

@@ -129,7 +129,8 @@ def off_usual(runs: pd.DataFrame, cell: Ints, finished: NDArray[np.bool_]) -> Fl
     """1 where a hyperparameter outside the model departs from its cell's most common value, else 0.
 
     Warm-up and final learning rate count as departing only if they do so both in absolute and in
-    relative terms, since studies fix either.
+    relative terms, since studies fix either. A run that ends within its warm-up departs in any case: it never
+    reached its nominal peak learning rate.
     """
     off = np.zeros(len(runs), bool)
     for name in (c for c in runs.columns if c in UNMODELLED or str(c).startswith("extra_")):
@@ -141,6 +142,8 @@ def off_usual(runs: pd.DataFrame, cell: Ints, finished: NDArray[np.bool_]) -> Fl
         if ratio in runs:
             other = (runs[ratio].astype(float) * times).round(9)
             off |= _departs(runs[ratio], cell, finished) & _departs(other, cell, finished)
+    if "warmup_tokens" in runs:
+        off |= (runs["warmup_tokens"].astype(float) >= runs["tokens"]).to_numpy()
     return off.astype(float)
 
 

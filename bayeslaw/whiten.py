@@ -57,7 +57,9 @@ def density(sweep: Sweep) -> Density:
     def energy(x: jax.Array) -> jax.Array:
         return -log_density(surface_model, (sweep,), {}, unravel(x))[0]
 
-    return Density(_differentiated(energy), unravel, np.asarray(start), np.asarray(sd), np.asarray(scales) > 0)
+    return Density(
+        _differentiated(energy), unravel, np.asarray(start), np.asarray(sd), np.asarray(scales) > 0
+    )
 
 
 def _differentiated(energy: Callable[[jax.Array], jax.Array]) -> Callable[[jax.Array], jax.Array]:

@@ -15,10 +15,10 @@ from bayeslaw import cli
 def main() -> None:
     """As ``bayeslaw``, but one round of scales, a short warm-up, short paths and one block of draws."""
     if "fit" in cli.sys.argv:
-        from bayeslaw import fit, whiten
+        from bayeslaw import draw, whiten
 
         whiten.EM_STEPS = 1
-        fit.WARMUP, fit.MAX_BLOCKS, fit.TREE_DEPTH = 60, 1, 4
+        draw.BLOCK, draw.WARM_BLOCKS, draw.TREE_DEPTH, draw.MAX_DRAWS = 10, 6, 4, 1
     cli.main()
 
 

@@ -48,15 +48,19 @@ def test_predicted_runs_are_those_of_the_likelihood(runs, monkeypatch):
     posterior = fit._posterior(runs, sweep, sites, {}, 0, ())
     mean, log_scale, _ = np.asarray(trace["moments"]["value"])
     monkeypatch.setattr(
-        advisor_module, "run_noise", lambda p, excess, rng, off: surface.off_shift(p, off + 0.0 * excess)
+        advisor_module,
+        "run_noise",
+        lambda p, excess, erratic, rng, off: surface.off_shift(p, off) + surface.cliff_shift(p, erratic),
     )
     quiet = np.log(PosteriorAdvisor(posterior).loss_draws(runs))[0]
     assert quiet == pytest.approx(mean, abs=1e-6)
     monkeypatch.setattr(
         advisor_module,
         "run_noise",
-        lambda p, excess, rng, off: (
-            surface.off_shift(p, off + 0.0 * excess) + np.log(surface.noise_scale(p, excess, off))
+        lambda p, excess, erratic, rng, off: (
+            surface.off_shift(p, off)
+            + surface.cliff_shift(p, erratic)
+            + np.log(surface.noise_scale(p, excess, erratic, off))
         ),
     )
     scaled = np.log(PosteriorAdvisor(posterior).loss_draws(runs))[0]

@@ -11,7 +11,7 @@ from bayeslaw import surface
 
 jax.config.update("jax_enable_x64", True)
 
-BASIN = {"lr_curvature": -4.0, "knee": 0.5, "batch_curvature": -4.5, "batch_skew": 0.3}
+BASIN = {"lr_curvature": -4.0, "knee": 0.5, "twist": 0.2, "batch_curvature": -4.5, "batch_skew": 0.3}
 LEVEL = {
     **{"level": 0.9, "share": -0.5, "slope_n": 0.06, "slope_d": 0.05},
     **{
