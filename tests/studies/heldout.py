@@ -20,8 +20,12 @@ import pandas as pd
 
 from bayeslaw import baselines
 from bayeslaw.advisor import PosteriorAdvisor
+from bayeslaw.basin import to_coordinate
 from bayeslaw.evaluate import evaluate, law_advisor
 from bayeslaw.importers import import_runs
+from bayeslaw.schema import CELL
+from bayeslaw.scoring import coverage, crps
+from bayeslaw.target import Target
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT.parent / "shared" / "data"
@@ -32,7 +36,7 @@ FILES = {
     "marin": "marin_optimizer_sweep.csv",
 }
 SEEDS = range(10)
-Case = tuple[str, Callable[[], list[tuple[Any, pd.DataFrame]]]]
+Case = tuple[str, Callable[[], tuple[Any, pd.DataFrame]]]
 
 
 def table(name: str) -> pd.DataFrame:
@@ -77,9 +81,9 @@ def cases() -> Iterator[Case]:
         "near-optimal": baselines.fit_near_optimal,
     }
     for name, method in methods.items():
-        yield f"steplaw/baseline {name}", lambda method=method: [(method(small), large)]
+        yield f"steplaw/baseline {name}", lambda method=method: (method(small), large)
     for law in ("step", "constant", "porian", "deepseek", "bjorck", "kaplan"):
-        yield f"steplaw/law {law}", lambda law=law: [(law_advisor(law), large)]
+        yield f"steplaw/law {law}", lambda law=law: (law_advisor(law), large)
     pool, target = scalebench[scalebench[n] < 1e9], scalebench[scalebench[n] > 1e9]
     yield "scalebench/N<1e9", lambda: _pair(pool, target)
     last = (scalebench[n] > 1e9) & (scalebench["tokens"] > 5e10)
@@ -110,9 +114,9 @@ def cases() -> Iterator[Case]:
         )
 
 
-def _pair(train: pd.DataFrame, test: pd.DataFrame) -> list[tuple[Any, pd.DataFrame]]:
+def _pair(train: pd.DataFrame, test: pd.DataFrame) -> tuple[Any, pd.DataFrame]:
     train, test = train.reset_index(drop=True), test.reset_index(drop=True)
-    return [(fitted(train), test)]
+    return fitted(train), test
 
 
 def run(only: str) -> None:
@@ -125,8 +129,7 @@ def run(only: str) -> None:
             continue
         print(name, flush=True)
         began = time.perf_counter()
-        for advisor, test in build():
-            row = {"case": name, **score(advisor, test), "seconds": round(time.perf_counter() - began, 1)}
+        row = {"case": name, **score(*build()), "seconds": round(time.perf_counter() - began, 1)}
         with RESULTS.open("a") as file:
             file.write(json.dumps(row) + "\n")
         print("   ", {k: v for k, v in row.items() if k != "case"}, flush=True)
@@ -143,12 +146,42 @@ def score(advisor: Any, test: pd.DataFrame) -> dict[str, Any]:
         if c["scorable"]
     ]
     if isinstance(advisor, PosteriorAdvisor):
+        row["side"] = side_optima(advisor, test)
         d = advisor.posterior.diagnostics
         row["fit"] = {
             k: _short(d[k]) for k in ("rhat_max", "ess_bulk_min", "ess_tail_min", "divergences", "seconds")
         }
         row["fit"]["rows"] = advisor.posterior.provenance["rows"]
     return row
+
+
+def side_optima(advisor: PosteriorAdvisor, test: pd.DataFrame) -> dict[str, Any]:
+    """Weight decay and momentum of each cell's best run against the draws of their optimum.
+
+    CRPS in nats of ``basin.to_coordinate``; only cells that hold two values. A best run is a noisy optimum on
+    a coarse grid: of use to compare methods on the same cells, not to judge coverage.
+    """
+    found: dict[str, Any] = {}
+    finished = test[test["status"] == "finished"]
+    for name in ("weight_decay", "momentum"):
+        scores, inside = [], []
+        for key, runs in finished.groupby(list(CELL)):
+            study, optimizer, n, d = key
+            target = Target(float(n), float(d), str(optimizer), str(study))
+            if name not in runs or runs[name].nunique() < 2:
+                continue
+            draws = advisor.optimum_draws(target)
+            if name in draws:
+                best = to_coordinate(name, runs.loc[runs["loss"].idxmin(), name])
+                scores.append(crps(to_coordinate(name, draws[name])[:, None], [best]))
+                inside.append(coverage(to_coordinate(name, draws[name])[:, None], [best], 0.9))
+        if scores:
+            found[name] = {
+                "cells": len(scores),
+                "crps_nats": _short(float(np.mean(scores))),
+                "covered": _short(float(np.mean(inside))),
+            }
+    return found
 
 
 def _short(value: Any) -> Any:
