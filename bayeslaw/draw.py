@@ -147,7 +147,7 @@ def _compiled(energy: Energy, state: HMCState) -> Callable[[HMCState], Any]:
         state = kernel.sample(state, (), {})
         return state, (state.z, state.diverging, state.accept_prob, state.num_steps)
 
-    return jax.jit(lambda state: jax.lax.scan(step, state, length=BLOCK)).lower(state).compile()  # type: ignore[no-any-return]
+    return jax.jit(lambda state: jax.lax.scan(step, state, length=BLOCK)).lower(state).compile()
 
 
 def _run(

@@ -16,7 +16,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 TRAINING = {"train", "models", "data", "torch", "accelerate", "datasets", "transformers"}
 ENTRY = ("cli", "demo")
 USES = ("compare", "fit_summary", "plots", "predict", "evaluate", "design", "replay", "report", *ENTRY)
-FITTING = ("sweep", "model", "whiten", "diagnose", "fit")
+FITTING = ("sweep", "model", "whiten", "draw", "diagnose", "fit")
 ABOVE = {  # a module, and what lies above it: never imported by it
     "errors": ("schema", "cells", "surface", "posterior", "pooling", "basin", *FITTING, *USES),
     "atomic": ("runs", "schema", "surface", "posterior", "pooling", "basin", *FITTING, *USES),
@@ -27,16 +27,17 @@ ABOVE = {  # a module, and what lies above it: never imported by it
     "priors": ("runs", "schema", "posterior", "pooling", "basin", *FITTING, *USES),
     "surface": ("runs", "schema", "posterior", "pooling", "basin", "simulate", *FITTING, *USES),
     "simulate": ("posterior", "pooling", "basin", *FITTING, *USES),
-    "sweep": ("posterior", "pooling", "basin", "model", "whiten", "fit", *USES),
-    "model": ("posterior", "pooling", "basin", "whiten", "fit", *USES),
-    "whiten": ("posterior", "pooling", "basin", "fit", *USES),
-    "diagnose": ("posterior", "pooling", "basin", "whiten", "fit", *USES),
+    "sweep": ("posterior", "pooling", "basin", "model", "whiten", "draw", "fit", *USES),
+    "model": ("posterior", "pooling", "basin", "whiten", "draw", "fit", *USES),
+    "whiten": ("posterior", "pooling", "basin", "draw", "fit", *USES),
+    "draw": ("posterior", "pooling", "basin", "fit", *USES),
+    "diagnose": ("posterior", "pooling", "basin", "whiten", "draw", "fit", *USES),
     "posterior": ("pooling", "basin", *FITTING, *USES),
     "pooling": ("basin", "advisor", *FITTING, *USES),
     "basin": ("advisor", *FITTING, *USES),
     "fit": ("advisor", *USES),
     "predict": (*FITTING, "advisor", "plots", "evaluate", "design", "replay", "report", *ENTRY),
-    "advisor": ("evaluate", "design", "replay", "report", "model", "whiten", "fit", *ENTRY),
+    "advisor": ("evaluate", "design", "replay", "report", "model", "whiten", "draw", "fit", *ENTRY),
     "compare": (*FITTING, "predict", "evaluate", *ENTRY),
     "plots": (*FITTING, "design", "replay", "report", *ENTRY),
     "fit_summary": (*FITTING, "predict", "evaluate", *ENTRY),
@@ -135,4 +136,4 @@ def test_what_reads_a_posterior_or_a_table_needs_no_jax(module):
     while waiting:
         reached |= waiting
         waiting = set().union(*(graph[name] for name in waiting)) - reached
-    assert reached & {"model", "whiten", "fit"} == set()
+    assert reached & {"model", "whiten", "draw", "fit"} == set()

@@ -12,6 +12,8 @@ from bayeslaw import surface
 jax.config.update("jax_enable_x64", True)
 
 BASIN = {"lr_curvature": -4.0, "knee": 0.5, "twist": 0.2, "batch_curvature": -4.5, "batch_skew": 0.3}
+CLIFF = {"cliff": 1.7, "log_cliff_width": np.log(0.3), "log_cliff_cost": np.log(0.02)}
+NOISE = {"log_noise": np.log(0.001), "log_noise_slope": np.log(0.05), "log_off_noise": np.log(0.003)}
 LEVEL = {
     **{"level": 0.9, "share": -0.5, "slope_n": 0.06, "slope_d": 0.05},
     **{
@@ -47,6 +49,48 @@ def test_curvatures_are_second_derivatives():
         )
 
 
+def test_a_wrong_rate_costs_exp_twist_v_times_as_much_at_another_batch():
+    """On both sides of the best rate, up to the bound, and without moving it or the batch's own cost."""
+    u = np.array([-1.5, -0.01, 0.01, 1.5])
+    for v in (-2.0, 2.0):
+        ratio = surface.lr_excess(BASIN, u, v) / surface.lr_excess(BASIN, u, 0.0)
+        assert ratio == pytest.approx(np.exp(0.2 * v))
+        both = surface.lr_batch_excess(BASIN, u, np.array(v))
+        assert both - surface.lr_excess(BASIN, u, v) == pytest.approx(
+            surface.batch_excess(BASIN, np.array(v))
+        )
+    assert surface.lr_excess(BASIN, np.array(0.0), 2.0) == 0
+    far = surface.lr_excess(BASIN, u, 1e3) / surface.lr_excess(BASIN, u, 0.0)
+    assert far == pytest.approx(np.exp(surface.TWIST_MAX))
+
+
+def test_runs_scatter_near_the_cliff_as_they_diverge_beyond_it():
+    """Half the cost at the cliff, rising to all of it; nothing far below, and no overflow."""
+    u = np.array([-1e3, 0.8, 1.4, 1.7, 2.0, 1e3])
+    erratic = surface.near_cliff(CLIFF, u)
+    assert erratic[3] == pytest.approx(0.5 * 0.02)
+    assert (np.diff(erratic) > 0).all()
+    assert erratic[[0, -1]] == pytest.approx([0.0, 0.02])
+    assert erratic[2] + erratic[4] == pytest.approx(0.02)  # 0.3, one width, either side
+    assert erratic[4] == pytest.approx(0.02 / (1 + np.exp(-1)))
+
+
+def test_the_mean_shifts_only_where_runs_are_about_to_diverge():
+    """Small against the scatter far below the cliff, a quarter of the cost at it, the whole far above."""
+    erratic = surface.near_cliff(CLIFF, np.array([0.5, 1.7, 10.0]))
+    shift = surface.cliff_shift(CLIFF, erratic)
+    assert shift[0] < 0.02 * erratic[0]
+    assert shift[1:] == pytest.approx([0.02 / 4, 0.02])
+
+
+def test_the_scatter_adds_noise_excess_and_closeness_to_the_cliff():
+    """Off the usual settings the noise is another; the rest stays."""
+    excess, erratic = np.array([0.0, 0.1, 0.0, 0.1]), np.array([0.0, 0.0, 0.02, 0.02])
+    usual, off = (surface.noise_scale(NOISE, excess, erratic, np.full(4, x)) for x in (0.0, 1.0))
+    assert usual == pytest.approx([0.001, 0.006, 0.021, 0.026])
+    assert off - usual == pytest.approx(np.full(4, 0.003 - 0.001))
+
+
 def test_far_batches_do_not_overflow():
     assert np.isfinite(surface.linex(np.array([-1e3, 1e3]), 1.0, 2.0)).all()
 
@@ -75,7 +119,20 @@ def test_a_pure_power_law_is_reproduced_to_all_orders():
     assert surface.log_level(level, n, 0.0 * n) == pytest.approx(exact, abs=1e-12)
 
 
-def test_numpy_and_jax_agree():
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda u, v: surface.lr_batch_excess(BASIN, u, v),
+        lambda u, v: surface.lr_excess(BASIN, u, v),
+        lambda u, v: surface.batch_excess(BASIN, v),
+        lambda u, v: surface.near_cliff(CLIFF, u),
+        lambda u, v: surface.cliff_shift(CLIFF, surface.near_cliff(CLIFF, u)),
+        lambda u, v: surface.noise_scale(NOISE, u * u, surface.near_cliff(CLIFF, u), 1.0 * (v > 0)),
+    ],
+    ids=["lr_batch_excess", "lr_excess", "batch_excess", "near_cliff", "cliff_shift", "noise_scale"],
+)
+def test_numpy_and_jax_agree(function):
     u, v = np.linspace(-2, 2, 9), np.linspace(2, -2, 9)
-    numpy, jaxed = (surface.lr_batch_excess(BASIN, xp.asarray(u), xp.asarray(v)) for xp in (np, jnp))
+    numpy, jaxed = (function(xp.asarray(u), xp.asarray(v)) for xp in (np, jnp))
+    assert isinstance(jaxed, jax.Array)
     assert np.asarray(jaxed) == pytest.approx(numpy, rel=1e-12)

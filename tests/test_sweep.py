@@ -61,6 +61,14 @@ def test_a_warmup_fixed_in_steps_is_not_off_when_the_batch_varies():
     assert prepare(runs.assign(warmup_tokens=[1e8, 1e8, 2e8, 2e8, 4e8, 5e8])).off.sum() == 1
 
 
+def test_a_run_that_ends_within_its_warmup_is_off_though_all_do():
+    """It never reached its peak learning rate, so being usual in its cell is no excuse."""
+    runs = table(warmup_tokens=2e9)  # the whole of the runs of 2e9 tokens, half of those of 4e9
+    assert list(prepare(runs).off) == [1, 1, 0, 1, 1, 0]
+    assert list(prepare(runs.assign(warmup_tokens=1.9e9)).off) == [0] * 6
+    assert list(prepare(runs.assign(warmup_tokens=np.nan)).off) == [0] * 6
+
+
 def test_only_a_study_that_reports_divergence_informs_the_cliff():
     sweep = prepare(table(status=["finished"] * 2 + ["diverged"] + ["finished"] * 2 + ["crashed"]))
     assert dict(zip(sweep.studies, sweep.cliff_studies, strict=True)) == {"a": False, "b": True}

@@ -6,12 +6,18 @@ import jax
 import numpy as np
 import pytest
 
+from bayeslaw import whiten
 from bayeslaw.model import study_priors
 from bayeslaw.simulate import example_design, simulate_runs
 from bayeslaw.sweep import prepare
-from bayeslaw.whiten import density, whitening
+from bayeslaw.whiten import Density, density, whitening
 
 jax.config.update("jax_enable_x64", True)
+
+
+def density_of_three(scales, sd):
+    """A standard Gaussian of three coordinates."""
+    return Density(lambda x: 0.5 * x @ x, lambda x: {}, np.zeros(3), sd, scales)
 
 
 @pytest.fixture(scope="module")
@@ -45,3 +51,24 @@ def test_the_noise_is_found_without_collapsing(whitened):
     values = np.asarray(target.unravel(w.mean)["study_values"])
     noise = np.exp(values[list(study_priors(sweep)).index("log_noise"), 0])
     assert 0.0006 < noise < 0.0024
+
+
+def test_where_the_runs_tell_nothing_a_scale_keeps_the_priors_width(monkeypatch):
+    """A made-up information: the first scale is known to 0.1, that of the second is negative."""
+    monkeypatch.setattr(whiten, "_information", lambda *_: lambda x: np.diag([100.0, -7.0, 4.0]))
+    target = density_of_three(scales=np.array([True, True, False]), sd=np.array([1.0, 0.5, 1.0]))
+    assert whitening(None, target).scale == pytest.approx(np.diag([0.1, 0.5, 0.5]))
+
+
+def test_the_scales_get_widths_from_the_runs(whitened):
+    """Positive, never wider than the prior's, without correlations; the noise is known better than that."""
+    sweep, target, w = whitened
+    held = np.flatnonzero(target.scales)
+    widths, prior = w.scale[held, held], target.sd[held]
+    assert (widths > 0).all()
+    assert (widths <= prior * (1 + 1e-12)).all()
+    assert np.count_nonzero(w.scale[held]) == np.count_nonzero(w.scale[:, held]) == len(held)
+    shares = np.ones(len(target.sd))
+    shares[held] = widths / prior
+    noise = list(study_priors(sweep)).index("log_noise")
+    assert target.unravel(shares)["study_values"][noise, 0] < 0.6
