@@ -61,7 +61,7 @@ class PosteriorAdvisor:
     def _cell_draws(self, basin: at.Basin, runs: pd.DataFrame, off: Floats) -> Floats:
         target = basin.target
         rate, batch = (np.log(runs[name].to_numpy(float)) for name in ("learning_rate", "batch_tokens"))
-        excess, erratic = (f(basin, rate, batch) for f in (at.lr_batch_excess, at.near_cliff))
+        excess = at.lr_batch_excess(basin, rate, batch)
         for name in basin.extras:
             absorbed = pooling.borrowed(self.posterior, target.study, target.optimizer, at.EXTRAS[name][0])
             if name in runs and not absorbed:  # a group that never varied it has it in its level
@@ -71,7 +71,7 @@ class PosteriorAdvisor:
                 excess = excess + np.where(known, term, 0.0)
         key = (target.study, target.optimizer, target.params_nonembedding, target.tokens)
         p = {name: values[:, None] for name, values in basin.p.items()}
-        noise = run_noise(p, excess, erratic, pooling.keyed_rng(self.seed, "runs", *key), off)
+        noise = run_noise(p, excess, pooling.keyed_rng(self.seed, "runs", *key), off)
         return np.exp(basin.log_loss[:, None] + excess + noise)
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bayeslaw import pooling, surface
-from bayeslaw.posterior import Floats, Posterior
+from bayeslaw.posterior import SIZE_SHIFTS, Floats, Posterior
 from bayeslaw.target import Target
 
 Settings = dict[str, float]
@@ -108,18 +108,20 @@ def cell_effects(
     drawn = {
         name: np.exp(p[f"log_tau_{name}"]) * rng.standard_normal(posterior.draws) for name in posterior.cell
     }
-    return drawn | {"level": drawn["level"] + _size_effect(posterior, target, p, seed)}
+    size = _size_effects(posterior, target, p, seed)
+    size["level"] = size["level"] + size["slope"] * coordinates(posterior, target)[1]
+    return {name: values + size[name] for name, values in drawn.items()}
 
 
-def _size_effect(posterior: Posterior, target: Target, p: dict[str, Floats], seed: int) -> Floats:
-    """Shift of ln loss shared by all cells of one N in one study; zero in a posterior without sizes."""
-    if "log_tau_size" not in p:
-        return np.zeros(posterior.draws)
+def _size_effects(posterior: Posterior, target: Target, p: dict[str, Floats], seed: int) -> dict[str, Floats]:
+    """Shifts shared by all cells of one N in one study (``Posterior.size``); fresh where N was not fitted."""
     for i, (study, n) in enumerate(posterior.sizes):
         if study == target.study and _same(n, target.params_nonembedding) and posterior.size:
-            return posterior.size["level"][:, i]
+            return {name: values[:, i] for name, values in posterior.size.items()}
     rng = pooling.keyed_rng(seed, "size", target.study, f"{target.params_nonembedding:.6e}")
-    return np.exp(p["log_tau_size"]) * rng.standard_normal(posterior.draws)
+    return {
+        name: np.exp(p[f"log_tau_size_{name}"]) * rng.standard_normal(posterior.draws) for name in SIZE_SHIFTS
+    }
 
 
 def fitted_cell(posterior: Posterior, target: Target) -> int | None:
@@ -154,25 +156,11 @@ def lr_batch_excess(basin: Basin, log_lr: Floats, log_batch: Floats, beyond_batc
     Returns:
         Shape (draw, setting), at most ``MAX_EXCESS``.
     """
-    p, u, v = _off_optimum(basin, log_lr, log_batch)
-    excess = surface.lr_excess(p, u, v) if beyond_batch else surface.lr_batch_excess(p, u, v)
-    return np.minimum(basin.fading[:, None] * excess, MAX_EXCESS)
-
-
-def near_cliff(basin: Basin, log_lr: Floats, log_batch: Floats) -> Floats:
-    """How much the ln loss of a run scatters for closeness to divergence, draw by draw.
-
-    Arguments and shape as in ``lr_batch_excess``; ``surface.near_cliff`` says more.
-    """
-    p, u, _ = _off_optimum(basin, log_lr, log_batch)
-    return surface.near_cliff(p, u)
-
-
-def _off_optimum(basin: Basin, log_lr: Floats, log_batch: Floats) -> tuple[dict[str, Floats], Floats, Floats]:
-    """The parameters with an axis for settings, and how far these are from the ridge and from B*."""
     p = {name: values[:, None] for name, values in basin.p.items()}
     v = log_batch - basin.log_batch[:, None]
-    return p, log_lr - basin.log_lr[:, None] - surface.ridge(v, p["rho"], p["rho_high"]), v
+    u = log_lr - basin.log_lr[:, None] - surface.ridge(v, p["rho"], p["rho_high"])
+    excess = surface.lr_excess(p, u, v) if beyond_batch else surface.lr_batch_excess(p, u, v)
+    return np.minimum(basin.fading[:, None] * excess, MAX_EXCESS)
 
 
 def extra_excess(basin: Basin, name: str, coordinate: Floats) -> Floats:

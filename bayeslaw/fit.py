@@ -24,7 +24,7 @@ import pandas as pd  # noqa: E402
 from bayeslaw.diagnose import diagnose  # noqa: E402
 from bayeslaw.draw import Drawn, draw  # noqa: E402
 from bayeslaw.errors import BadInput  # noqa: E402
-from bayeslaw.model import SPREADS, blocks, cell_effects, families, study_priors  # noqa: E402
+from bayeslaw.model import CELL_TAUS, SIZE_TAUS, SPREADS, blocks, cell_effects, families, study_priors  # noqa: E402
 from bayeslaw.posterior import Posterior  # noqa: E402
 from bayeslaw.schema import CELL  # noqa: E402
 from bayeslaw.sweep import Sweep, prepare  # noqa: E402
@@ -151,7 +151,7 @@ def _posterior(
         bend=flat["bend"],
         between_optimizers=spread[SPREADS[0]],
         between_studies=spread[SPREADS[1]],
-        cell={name: effects[name] for name in ("level", "lr", "batch")},
+        cell={name: effects[name] for name in CELL_TAUS},
         family_prior={name: (f.mean, f.sd) for name, f in chosen.items()},
         study_prior=study_priors(sweep),
         groups=groups,
@@ -165,7 +165,7 @@ def _posterior(
         provenance=_provenance(runs, seed, sources),
         diagnostics=diagnostics,
         sizes=tuple((r.study, float(r.params_nonembedding)) for r in sizes.itertuples()),
-        size={"level": effects["size"]},
+        size={name: effects[f"size_{name}"] for name in SIZE_TAUS},
     )
 
 
@@ -175,7 +175,8 @@ def _effects(sweep: Sweep, flat: Draws, study: Draws) -> Draws:
     def one(values: dict[str, jax.Array], raw: dict[str, jax.Array]) -> dict[str, jax.Array]:
         return numpyro.handlers.substitute(lambda: cell_effects(sweep, values), raw)()
 
-    sites = {site: jnp.asarray(flat[site]) for site in ("cell_level", "cell_lr", "cell_batch", "size_level")}
+    names = [f"cell_{name}" for name in CELL_TAUS] + [f"size_{name}" for name in SIZE_TAUS]
+    sites = {site: jnp.asarray(flat[site]) for site in names}
     values = {name: jnp.asarray(draws) for name, draws in study.items()}
     return {name: np.asarray(effect) for name, effect in jax.vmap(one)(values, sites).items()}
 

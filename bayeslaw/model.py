@@ -24,6 +24,12 @@ from bayeslaw.sweep import Floats, Ints, Sweep
 Values = dict[str, jax.Array]
 
 CELL_TAUS = {"level": "log_tau_level", "lr": "log_tau_lr", "batch": "log_tau_batch"}
+SIZE_TAUS = {
+    "level": "log_tau_size_level",
+    "slope": "log_tau_size_slope",
+    "lr": "log_tau_size_lr",
+    "batch": "log_tau_size_batch",
+}
 RUNS_TO_CENTRE = {"level": 2.0, "lr": 8.0, "batch": 8.0}
 """Finished runs at which a cell's effect is half centred."""
 
@@ -47,6 +53,7 @@ CELL_ONLY = {
         "log_tau_size",
         "log_tau_lr",
         "log_tau_batch",
+        *SIZE_TAUS.values(),
         "log_dof_minus_4",
         "log_off_dof_minus_2",
     ),
@@ -139,9 +146,9 @@ def surface_model(sweep: Sweep, losses: bool = True) -> None:
     v = sweep.log_batch - p["batch_star"]
     u = sweep.log_lr - p["lr_star"] - surface.ridge(v, p["rho"], p["rho_high"])
     excess = (surface.lr_batch_excess(p, u, v) + _decay_momentum_excess(sweep, p)) * p["fading"]
-    off, erratic = jnp.asarray(sweep.off), surface.near_cliff(p, u)
-    mean = p["cell_level"] + excess + surface.cliff_shift(p, erratic) + surface.off_shift(p, off)
-    scale = surface.noise_scale(p, excess, erratic, off)
+    off = jnp.asarray(sweep.off)
+    mean = p["cell_level"] + excess + surface.off_shift(p, off)
+    scale = surface.noise_scale(p, excess, off)
     dof = jnp.where(off > 0, p["off_dof"], p["dof"])
     numpyro.deterministic("moments", jnp.stack([mean, jnp.log(scale), dof]))
     if losses:
@@ -207,7 +214,9 @@ def study_values(sweep: Sweep) -> Values:
 def cell_effects(sweep: Sweep, studies: Values) -> Values:
     """Shifts of level, ln eta* and ln B* of each cell; partially centred (Papaspiliopoulos et al. 2007).
 
-    The level also shifts for all cells of one size, since width, depth and their ratio change with N.
+    All cells of one size shift together, since width, depth and their ratio change with N: ``size_level``,
+    ``size_slope`` (of the level in ln D), ``size_lr`` and ``size_batch``, one value a size. They are part of
+    the cells' shifts ``level``, ``lr`` and ``batch``.
     """
     weights = centring(sweep)
     cell_study = sweep.group_study[sweep.cell_group]
@@ -215,8 +224,15 @@ def cell_effects(sweep: Sweep, studies: Values) -> Values:
         name: _partly_centred(f"cell_{name}", weights[name], studies[tau][cell_study])
         for name, tau in CELL_TAUS.items()
     }
-    size = _partly_centred("size_level", weights["size"], studies["log_tau_size"][sweep.size_study])
-    return effects | {"level": effects["level"] + size[sweep.cell_size], "size": size}
+    sizes = {
+        name: _partly_centred(f"size_{name}", weights["size"], studies[tau][sweep.size_study])
+        for name, tau in SIZE_TAUS.items()
+    }
+    shared = {name: sizes[name][sweep.cell_size] for name in CELL_TAUS}
+    shared["level"] = shared["level"] + sizes["slope"][sweep.cell_size] * sweep.cell_log_d
+    return {name: effects[name] + shared[name] for name in CELL_TAUS} | {
+        f"size_{name}": values for name, values in sizes.items()
+    }
 
 
 def _partly_centred(site: str, weight: Floats, log_tau: jax.Array) -> jax.Array:

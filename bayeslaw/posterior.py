@@ -24,6 +24,7 @@ Floats = NDArray[np.float64]
 Contents = dict[str, Any]
 
 FORMAT_VERSION = 2
+SIZE_SHIFTS = ("level", "slope", "lr", "batch")
 """Raised whenever a file written before could be misread."""
 
 STEPS_PER_SD = 1024
@@ -54,7 +55,8 @@ class Posterior:
         provenance: sources, row counts, versions, seed, method, created.
         diagnostics: converged, messages, rhat_max, ess_bulk_min, divergences and the like.
         sizes: (study, N) of each size: cells of one N share a shape of network.
-        size: ``level`` -> shift of ln loss shared by a size's cells, (draw, size); empty without sizes.
+        size: shifts shared by a size's cells, (draw, size) each: ``level`` of ln loss, ``slope`` of the same in
+            ln D, ``lr`` of ln eta*, ``batch`` of ln B*; empty without sizes.
     """
 
     group: dict[str, Floats]
@@ -332,7 +334,7 @@ def _assembled(c: Contents) -> Posterior:
         provenance=json.loads(c["provenance"]),
         diagnostics=json.loads(c["diagnostics"]),
         sizes=tuple((str(s), float(n)) for s, n in sizes),
-        size={"level": _floats(c["size_level"])} if "size_level" in c else {},
+        size={name: _floats(c[f"size_{name}"]) for name in SIZE_SHIFTS if f"size_{name}" in c},
     )
 
 

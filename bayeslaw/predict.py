@@ -117,8 +117,7 @@ def outcome_of(basin: Basin, settings: Settings, seed: int = 0) -> Outcome:
     for name in basin.extras:
         others += at.extra_excess(basin, name, at.to_coordinate(name, np.array([settings[name]])))[:, 0]
     rng = pooling.keyed_rng(seed, "run")
-    erratic = at.near_cliff(basin, rate, batch)[:, 0]
-    log_loss = basin.log_loss + whole + others + run_noise(basin.p, whole + others, erratic, rng)
+    log_loss = basin.log_loss + whole + others + run_noise(basin.p, whole + others, rng)
     return Outcome(
         regret=np.expm1(own + others),
         batch_cost=np.expm1(np.maximum(whole - own, 0.0)),
@@ -128,29 +127,20 @@ def outcome_of(basin: Basin, settings: Settings, seed: int = 0) -> Outcome:
 
 
 def run_noise(
-    p: Mapping[str, Floats],
-    excess: Floats,
-    erratic: Floats,
-    rng: np.random.Generator,
-    off: Floats | float = 0.0,
+    p: Mapping[str, Floats], excess: Floats, rng: np.random.Generator, off: Floats | float = 0.0
 ) -> Floats:
-    """Student-t noise of ln loss, about the shifts off the usual settings and near the cliff.
+    """Student-t noise of ln loss, of scale ``surface.noise_scale``, about ``surface.off_shift``.
 
     Args:
         p: ``log_noise``, ``log_noise_slope``, ``log_dof_minus_4`` and their ``log_off_`` counterparts; they
             broadcast with ``excess``.
         excess: ln loss above the best.
-        erratic: ``surface.near_cliff`` of the settings.
         rng: generator.
         off: 1 where a hyperparameter outside the model departs from its cell's usual value.
     """
     off = np.asarray(off, float)
-    scale = surface.noise_scale(p, excess, erratic, off)
-    return (
-        surface.off_shift(p, off)
-        + surface.cliff_shift(p, erratic)
-        + scale * rng.standard_t(surface.noise_dof(p, off), excess.shape)
-    )
+    scale = surface.noise_scale(p, excess, off)
+    return surface.off_shift(p, off) + scale * rng.standard_t(surface.noise_dof(p, off), excess.shape)
 
 
 def extrapolation(posterior: Posterior, target: Target) -> dict[str, float]:

@@ -38,7 +38,7 @@ TRUTH: dict[str, float] = {
         "batch_curvature": LOG(0.012),
         "batch_skew": 0.4,
     },
-    **{"fade_n": 0.1, "fade_d": 0.1, "cliff": 1.6, "log_cliff_width": LOG(0.3), "log_cliff_cost": LOG(0.03)},
+    **{"fade_n": 0.1, "fade_d": 0.1, "cliff": 1.6, "log_cliff_width": LOG(0.3)},
     # the level
     **{"level": LOG(2.62), "share": -0.4, "slope_n": 0.065, "slope_d": 0.062},
     **{"curve_nn": 0.012, "curve_nd": -0.002, "curve_dd": 0.012},
@@ -47,9 +47,12 @@ TRUTH: dict[str, float] = {
     **{"log_noise": LOG(1.2e-3), "log_noise_slope": LOG(0.1), "log_dof_minus_4": LOG(2.0)},
     **{
         "log_tau_level": LOG(1e-3),
-        "log_tau_size": LOG(2e-3),
+        "log_tau_size_level": LOG(2e-3),
+        "log_tau_size_slope": LOG(1e-3),
         "log_tau_lr": LOG(0.1),
+        "log_tau_size_lr": LOG(0.06),
         "log_tau_batch": LOG(0.1),
+        "log_tau_size_batch": LOG(0.05),
     },
     # of runs off their cell's usual settings: the design has none
     **{"log_off_shift": LOG(1e-3), "log_off_noise": LOG(2e-3), "log_off_dof_minus_2": 0.0},
@@ -87,14 +90,13 @@ def simulate_runs(
     p = _truth(truth)
     rng = np.random.default_rng(seed)
     n, d = _coordinates(design["params_nonembedding"], design["tokens"])
-    shift = _shifts(design, p, rng)
+    shift = _shifts(design, d, p, rng)
     v = np.log(design["batch_tokens"].to_numpy(float)) - surface.log_batch_optimum(p, n, d) - shift["batch"]
     lr_best = surface.log_lr_optimum(p, n, d) + shift["lr"] + surface.ridge(v, p["rho"], p["rho_high"])
     u = np.log(design["learning_rate"].to_numpy(float)) - lr_best
     excess = surface.lr_batch_excess(p, u, v) * surface.fading(p, n, d)
-    usual, erratic = np.zeros(len(design)), surface.near_cliff(p, u)
-    scatter = surface.noise_scale(p, excess, erratic, usual) * rng.standard_t(surface.noise_dof(p, usual))
-    noise = surface.cliff_shift(p, erratic) + scatter
+    usual = np.zeros(len(design))
+    noise = surface.noise_scale(p, excess, usual) * rng.standard_t(surface.noise_dof(p, usual))
     loss = np.exp(surface.log_level(p, n, d) + shift["level"] + excess + noise)
     falls = rng.uniform(size=len(design)) < 1.0 / (
         1.0 + np.exp(-(u - p["cliff"]) / np.exp(p["log_cliff_width"]))
@@ -195,14 +197,17 @@ def _truth(truth: Mapping[str, float] | None) -> dict[str, np.ndarray]:
 
 
 def _shifts(
-    design: pd.DataFrame, p: Mapping[str, np.ndarray], rng: np.random.Generator
+    design: pd.DataFrame, d: np.ndarray, p: Mapping[str, np.ndarray], rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
-    """Each run's share of what its cell (and its N, for the level) has of its own; shape (run,)."""
+    """Each run's share of what its cell and its N have of their own; shape (run,)."""
     cell = design.groupby(list(CELL)).ngroup().to_numpy()
     size = design.groupby(["study", "params_nonembedding"]).ngroup().to_numpy()
-    drawn = {name: np.exp(p[f"log_tau_{name}"]) * rng.standard_normal(cell.max() + 1)[cell] for name in TAUS}
-    of_size = np.exp(p["log_tau_size"]) * rng.standard_normal(size.max() + 1)[size]
-    return drawn | {"level": drawn["level"] + of_size}
+
+    def drawn(name: str, group: np.ndarray) -> np.ndarray:
+        return np.exp(p[f"log_tau_{name}"]) * rng.standard_normal(group.max() + 1)[group]
+
+    shift = {name: drawn(name, cell) + drawn(f"size_{name}", size) for name in TAUS}
+    return shift | {"level": shift["level"] + drawn("size_slope", size) * d}
 
 
 def _coordinates(params: object, tokens: object) -> tuple[np.ndarray, np.ndarray]:

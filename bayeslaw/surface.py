@@ -128,28 +128,6 @@ def batch_excess(p: Params, v: Array) -> Array:
     return linex(v, _xp(v).exp(p["batch_curvature"] + 0.0 * v), p["batch_skew"])
 
 
-def near_cliff(p: Params, u: Array) -> Array:
-    """How much the ln loss of a run close to divergence scatters: runs that spike and recover.
-
-    The amount grows as the chance of diverging does, up to ``log_cliff_cost``.
-
-    >>> p = dict(cliff=1.7, log_cliff_width=np.log(0.3), log_cliff_cost=np.log(0.02))
-    >>> float(near_cliff(p, np.array(1.7))).__round__(6)
-    0.01
-    """
-    xp = _xp(u)
-    z = (u - p["cliff"]) / xp.exp(p["log_cliff_width"])
-    return xp.exp(p["log_cliff_cost"]) / (1.0 + xp.exp(-xp.clip(z, -50.0, 50.0)))
-
-
-def cliff_shift(p: Params, erratic: Array) -> Array:
-    """Mean ln loss lost near the cliff: ``erratic`` (see ``near_cliff``) times the chance of diverging.
-
-    It vanishes faster than the scatter, so that it does not move the optimum.
-    """
-    return erratic * erratic * _xp(erratic).exp(-p["log_cliff_cost"])
-
-
 def log_level(p: Params, n: Array, d: Array) -> Array:
     """ln of the expected loss [nats/token] at the best settings, without cell effects.
 
@@ -202,20 +180,19 @@ def off_shift(p: Params, off: Array) -> Array:
     return xp.exp(p["log_off_shift"] + 0.0 * off) * off
 
 
-def noise_scale(p: Params, excess: Array, erratic: Array, off: Array) -> Array:
+def noise_scale(p: Params, excess: Array, off: Array) -> Array:
     """Scale of the Student-t scatter of ln loss.
 
-    It grows with the excess and towards the cliff. Runs off the usual settings (``off``, see ``off_shift``)
-    have a scatter of their own, so that they do not pass for noise.
+    It grows with the excess. Runs off the usual settings (``off``, see ``off_shift``) have a scatter of
+    their own, so that they do not pass for noise.
 
     Args:
         excess: ln loss above the cell's best.
-        erratic: ``near_cliff`` of the runs.
         off: as in ``off_shift``.
     """
     xp = _xp(excess)
     base = xp.where(off > 0, p["log_off_noise"], p["log_noise"] + 0.0 * excess)
-    return xp.exp(base) + xp.exp(p["log_noise_slope"]) * excess + erratic
+    return xp.exp(base) + xp.exp(p["log_noise_slope"]) * excess
 
 
 def noise_dof(p: Params, off: Array) -> Array:

@@ -80,7 +80,12 @@ def test_runs_of_one_new_cell_share_its_shift(fit):
     draws = np.log(PosteriorAdvisor(moved).loss_draws(alike))
     assert np.corrcoef(draws.T)[0, 1] > 0.95
     apart = pd.concat([alike.iloc[:1], alike.iloc[:1].assign(tokens=6.1e10)])
-    steady = shifted(fake_posterior(1000, spread=0.0), log_tau_level=np.log(0.05), log_tau_size=-30.0)
+    steady = shifted(
+        fake_posterior(1000, spread=0.0),
+        log_tau_level=np.log(0.05),
+        log_tau_size_level=-30.0,
+        log_tau_size_slope=-30.0,
+    )
     assert abs(np.corrcoef(np.log(PosteriorAdvisor(steady).loss_draws(apart)).T)[0, 1]) < 0.15
 
 

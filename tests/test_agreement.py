@@ -50,17 +50,15 @@ def test_predicted_runs_are_those_of_the_likelihood(runs, monkeypatch):
     monkeypatch.setattr(
         advisor_module,
         "run_noise",
-        lambda p, excess, erratic, rng, off: surface.off_shift(p, off) + surface.cliff_shift(p, erratic),
+        lambda p, excess, rng, off: surface.off_shift(p, off + 0.0 * excess),
     )
     quiet = np.log(PosteriorAdvisor(posterior).loss_draws(runs))[0]
     assert quiet == pytest.approx(mean, abs=1e-6)
     monkeypatch.setattr(
         advisor_module,
         "run_noise",
-        lambda p, excess, erratic, rng, off: (
-            surface.off_shift(p, off)
-            + surface.cliff_shift(p, erratic)
-            + np.log(surface.noise_scale(p, excess, erratic, off))
+        lambda p, excess, rng, off: (
+            surface.off_shift(p, off + 0.0 * excess) + np.log(surface.noise_scale(p, excess, off))
         ),
     )
     scaled = np.log(PosteriorAdvisor(posterior).loss_draws(runs))[0]

@@ -45,10 +45,12 @@ def test_sizes_come_back_too(tmp_path):
     true = fake_posterior()
     sizes = (("ours", 1e8), ("theirs", 1e8))
     effect = np.random.default_rng(1).standard_normal((true.draws, 2))
-    write_posterior(replace(true, sizes=sizes, size={"level": effect}), tmp_path / "p.nc")
+    write_posterior(replace(true, sizes=sizes, size={"level": effect, "slope": -effect}), tmp_path / "p.nc")
     kept = read_posterior(tmp_path / "p.nc")
     assert kept.sizes == sizes
+    assert list(kept.size) == ["level", "slope"]
     assert_close(kept.size["level"], effect)
+    assert_close(kept.size["slope"], -effect)
 
 
 def test_rounding_keeps_moments_and_tight_combinations():

@@ -15,7 +15,8 @@ from bayeslaw.simulate import TRUTH, example_design, simulate_runs, true_optimum
 from bayeslaw.target import Target
 
 QUIET = {"log_noise": -30.0, "log_noise_slope": -30.0} | {
-    f"log_tau_{name}": -30.0 for name in ("level", "size", "lr", "batch")
+    f"log_tau_{name}": -30.0
+    for name in ("level", "lr", "batch", "size_level", "size_slope", "size_lr", "size_batch")
 }
 
 

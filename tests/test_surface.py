@@ -12,7 +12,6 @@ from bayeslaw import surface
 jax.config.update("jax_enable_x64", True)
 
 BASIN = {"lr_curvature": -4.0, "knee": 0.5, "twist": 0.2, "batch_curvature": -4.5, "batch_skew": 0.3}
-CLIFF = {"cliff": 1.7, "log_cliff_width": np.log(0.3), "log_cliff_cost": np.log(0.02)}
 NOISE = {"log_noise": np.log(0.001), "log_noise_slope": np.log(0.05), "log_off_noise": np.log(0.003)}
 LEVEL = {
     **{"level": 0.9, "share": -0.5, "slope_n": 0.06, "slope_d": 0.05},
@@ -64,31 +63,12 @@ def test_a_wrong_rate_costs_exp_twist_v_times_as_much_at_another_batch():
     assert far == pytest.approx(np.exp(surface.TWIST_MAX))
 
 
-def test_runs_scatter_near_the_cliff_as_they_diverge_beyond_it():
-    """Half the cost at the cliff, rising to all of it; nothing far below, and no overflow."""
-    u = np.array([-1e3, 0.8, 1.4, 1.7, 2.0, 1e3])
-    erratic = surface.near_cliff(CLIFF, u)
-    assert erratic[3] == pytest.approx(0.5 * 0.02)
-    assert (np.diff(erratic) > 0).all()
-    assert erratic[[0, -1]] == pytest.approx([0.0, 0.02])
-    assert erratic[2] + erratic[4] == pytest.approx(0.02)  # 0.3, one width, either side
-    assert erratic[4] == pytest.approx(0.02 / (1 + np.exp(-1)))
-
-
-def test_the_mean_shifts_only_where_runs_are_about_to_diverge():
-    """Small against the scatter far below the cliff, a quarter of the cost at it, the whole far above."""
-    erratic = surface.near_cliff(CLIFF, np.array([0.5, 1.7, 10.0]))
-    shift = surface.cliff_shift(CLIFF, erratic)
-    assert shift[0] < 0.02 * erratic[0]
-    assert shift[1:] == pytest.approx([0.02 / 4, 0.02])
-
-
-def test_the_scatter_adds_noise_excess_and_closeness_to_the_cliff():
+def test_the_scatter_adds_noise_and_a_share_of_the_excess():
     """Off the usual settings the noise is another; the rest stays."""
-    excess, erratic = np.array([0.0, 0.1, 0.0, 0.1]), np.array([0.0, 0.0, 0.02, 0.02])
-    usual, off = (surface.noise_scale(NOISE, excess, erratic, np.full(4, x)) for x in (0.0, 1.0))
-    assert usual == pytest.approx([0.001, 0.006, 0.021, 0.026])
-    assert off - usual == pytest.approx(np.full(4, 0.003 - 0.001))
+    excess = np.array([0.0, 0.1])
+    usual, off = (surface.noise_scale(NOISE, excess, np.full(2, x)) for x in (0.0, 1.0))
+    assert usual == pytest.approx([0.001, 0.006])
+    assert off - usual == pytest.approx(np.full(2, 0.003 - 0.001))
 
 
 def test_far_batches_do_not_overflow():
@@ -125,11 +105,9 @@ def test_a_pure_power_law_is_reproduced_to_all_orders():
         lambda u, v: surface.lr_batch_excess(BASIN, u, v),
         lambda u, v: surface.lr_excess(BASIN, u, v),
         lambda u, v: surface.batch_excess(BASIN, v),
-        lambda u, v: surface.near_cliff(CLIFF, u),
-        lambda u, v: surface.cliff_shift(CLIFF, surface.near_cliff(CLIFF, u)),
-        lambda u, v: surface.noise_scale(NOISE, u * u, surface.near_cliff(CLIFF, u), 1.0 * (v > 0)),
+        lambda u, v: surface.noise_scale(NOISE, u * u, 1.0 * (v > 0)),
     ],
-    ids=["lr_batch_excess", "lr_excess", "batch_excess", "near_cliff", "cliff_shift", "noise_scale"],
+    ids=["lr_batch_excess", "lr_excess", "batch_excess", "noise_scale"],
 )
 def test_numpy_and_jax_agree(function):
     u, v = np.linspace(-2, 2, 9), np.linspace(2, -2, 9)

@@ -84,6 +84,13 @@ def cases() -> Iterator[Case]:
         yield f"steplaw/baseline {name}", lambda method=method: (method(small), large)
     for law in ("step", "constant", "porian", "deepseek", "bjorck", "kaplan"):
         yield f"steplaw/law {law}", lambda law=law: (law_advisor(law), large)
+    for cut in (2.5e8, 4e8, 5e8):
+        small = scalebench[n] < cut
+        next_up = (scalebench[n] >= cut) & (scalebench[n] < 2.1 * cut)
+        yield (
+            f"scalebench/origin N<{cut:.3g}",
+            lambda small=small, next_up=next_up: _pair(scalebench[small], scalebench[next_up]),
+        )
     pool, target = scalebench[scalebench[n] < 1e9], scalebench[scalebench[n] > 1e9]
     yield "scalebench/N<1e9", lambda: _pair(pool, target)
     last = (scalebench[n] > 1e9) & (scalebench["tokens"] > 5e10)
