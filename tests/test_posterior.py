@@ -136,7 +136,7 @@ def test_a_flipped_byte_in_the_draws_is_noticed(path):
         (lambda f: f.attrs.__delitem__("format_version"), "has no format_version"),
         (
             lambda f: f.attrs.__setitem__("format_version", FORMAT_VERSION + 1),
-            f"format_version = 2; this bayeslaw reads {FORMAT_VERSION}; upgrade bayeslaw",
+            f"format_version = {FORMAT_VERSION + 1}; this bayeslaw reads {FORMAT_VERSION}; upgrade bayeslaw",
         ),
         (lambda f: f.attrs.__setitem__("format_version", 0), "fit it again with this version"),
         (lambda f: f.__delitem__("alpha"), "lacks the variable 'alpha'"),
