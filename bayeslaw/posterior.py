@@ -55,7 +55,7 @@ class Posterior:
         provenance: sources, row counts, versions, seed, method, created.
         diagnostics: converged, messages, rhat_max, ess_bulk_min, divergences and the like.
         sizes: (study, N) of each size: cells of one N share a shape of network.
-        size: shifts shared by a size's cells, (draw, size) each: ``level`` of ln loss, ``slope`` of the same in
+        size: shifts shared by a size's cells, (draw, size) each: ``level`` of ln loss, ``slope`` of it in
             ln D, ``lr`` of ln eta*, ``batch`` of ln B*; empty without sizes.
     """
 

@@ -277,6 +277,8 @@ def _about_group(posterior: Posterior, target: Target) -> list[str]:
             f"study {target.study} was never seen: drawn from the population of {len(posterior.studies)} "
             f"({', '.join(posterior.studies)})"
         )
+    if target.study not in posterior.studies:
+        said.append("the loss interval is the prior's: data, tokenizer and loss kind are unknown here")
     elif target.optimizer in posterior.optimizers and not pooling.is_seen(
         posterior, target.study, target.optimizer
     ):

@@ -1,0 +1,228 @@
+"""Simulation-based calibration (Talts et al. 2018) of the recommendation. Slow, outside CI, resumable.
+
+    python tests/studies/calibration.py run [--sweeps 256]   # appends to results/calibration.jsonl
+    python tests/studies/calibration.py table                # prints the table of the README
+
+Each sweep is drawn from the prior: parameters, shifts of cells and sizes, losses and divergences, all by the
+model's own code. Its posterior is drawn by NUTS, and the recommendation is derived from both truth and
+posterior by the code that users run (``bayeslaw.basin``). If all of it is consistent, the rank of the
+truth among posterior draws is uniform.
+
+Sweeps go through NumPyro's NUTS in batches, one chain each, started at the truth (itself a draw of the
+posterior), with NumPyro's own warm-up instead of ``bayeslaw.draw``, whose chains ``diagnose`` watches.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import pandas as pd
+from jax.flatten_util import ravel_pytree
+from numpyro.infer import NUTS
+from numpyro.infer.util import log_density
+from scipy import stats
+
+from bayeslaw import basin as at
+from bayeslaw import fit, model
+from bayeslaw.posterior import Posterior
+from bayeslaw.predict import outcome_of
+from bayeslaw.simulate import example_design
+from bayeslaw.surface import log_lr_optimum
+from bayeslaw.sweep import Sweep, prepare
+from bayeslaw.target import Target
+
+RESULTS = Path(__file__).parent / "results" / "calibration.jsonl"
+TARGET = Target(1e9, 2e10, "adamw", "example")
+FIXED = Target(1e9, 2e10, "adamw", "example", batch_tokens=5e5)
+BATCH, WARMUP, DRAWS, RANKS = 16, 500, 990, 99
+RUNS = 36
+
+Values = dict[str, jax.Array]
+
+
+def design() -> pd.DataFrame:
+    """36 runs of six cells, three model sizes; outcomes are still to be drawn."""
+    table = example_design(RUNS, params=(2e7, 6e7, 1.8e8), tokens_per_param=(20.0, 100.0))
+    return table.assign(
+        run_id=[str(i) for i in range(RUNS)], loss=3.0, loss_kind="simulated", status="finished"
+    )
+
+
+def structure(runs: pd.DataFrame) -> Sweep:
+    """The sweep without outcomes; its study reports divergences, whether there are any or not."""
+    return replace(prepare(runs), cliff_studies=np.array([True]))
+
+
+def with_outcomes(sweep: Sweep, data: Values) -> Sweep:
+    return replace(sweep, **data)
+
+
+def from_prior(sweep: Sweep, key: jax.Array) -> tuple[Values, Values]:
+    """Latent sites and outcomes of one sweep; arrays without a batch axis."""
+    parameters, noise, falls = jax.random.split(key, 3)
+    chances: list[jax.Array] = []
+    original = model._outcome_log_prob
+
+    def recorded(sweep: Sweep, u: jax.Array, p: Values) -> jax.Array:
+        chances.append(jnp.exp(original(sweep, u, p)))
+        return jnp.log(chances[-1])
+
+    model._outcome_log_prob = recorded
+    try:
+        every = replace(sweep, diverged=np.ones(RUNS, bool), finished=np.zeros(RUNS, bool))
+        trace = numpyro.handlers.trace(numpyro.handlers.seed(model.surface_model, parameters)).get_trace(
+            every
+        )
+    finally:
+        model._outcome_log_prob = original
+    mean, log_scale, dof = trace["moments"]["value"]
+    log_loss = mean + jnp.exp(log_scale) * jax.random.t(noise, dof)
+    diverged = jax.random.uniform(falls, (RUNS,)) < chances[0]
+    sites = {
+        name: site["value"]
+        for name, site in trace.items()
+        if site["type"] == "sample" and not site["is_observed"]
+    }
+    return sites, {
+        "log_loss": jnp.where(diverged, 0.0, log_loss),
+        "finished": ~diverged,
+        "diverged": diverged,
+    }
+
+
+def sampler(sweep: Sweep, unravel: Callable[[jax.Array], Values]) -> Callable[..., Any]:
+    """Compiled: keys, flat truths, outcomes of BATCH sweeps -> draws (sweep, draw, dim), divergences."""
+
+    def chain(key: jax.Array, truth: jax.Array, data: Values) -> tuple[jax.Array, jax.Array]:
+        def energy(x: jax.Array) -> jax.Array:
+            return -log_density(model.surface_model, (with_outcomes(sweep, data),), {}, unravel(x))[0]
+
+        kernel = NUTS(potential_fn=energy, dense_mass=True, target_accept_prob=0.9, max_tree_depth=7)
+        state = kernel.init(key, WARMUP, truth, (), {})
+
+        def step(state: Any, _: None) -> tuple[Any, Any]:
+            state = kernel.sample(state, (), {})
+            return state, (state.z, state.diverging)
+
+        state, _ = jax.lax.scan(step, state, length=WARMUP)
+        _, (draws, diverging) = jax.lax.scan(step, state, length=DRAWS)
+        return draws, diverging.sum()
+
+    return jax.jit(jax.vmap(chain))
+
+
+def quantities(posterior: Posterior, seed: int) -> dict[str, np.ndarray]:
+    """What a recommendation is made of, (draw,) each; the cell is unseen, so it has shifts of its own."""
+    basin, fixed = at.basin_at(posterior, TARGET, seed), at.basin_at(posterior, FIXED, seed)
+    p = basin.p
+    return {
+        "ln eta*": basin.log_lr,
+        "ln B*": basin.log_batch,
+        "ln eta* at a fixed batch": at.log_lr_at_batch(fixed, np.log(FIXED.batch_tokens or 1.0)),
+        "ln eta* without shifts": log_lr_optimum(p, np.float64(basin.n), np.float64(basin.d)),
+        "ln loss at the optimum": basin.log_loss,
+        "alpha": p["alpha"],
+        "gamma": p["gamma"],
+        "delta": p["delta"],
+        "beta": p["beta"],
+        "epsilon": p["epsilon"],
+    }
+
+
+def ranks(runs: pd.DataFrame, sweep: Sweep, sites: Values, draws: Values, seed: int) -> dict[str, int]:
+    """Rank of each true quantity among RANKS posterior draws, 0 to RANKS."""
+    fitted = _posterior(runs, sweep, draws)
+    truth = _posterior(runs, sweep, {name: values[None] for name, values in sites.items()})
+    true, drawn = quantities(truth, seed + 1), quantities(fitted, seed)
+    settings = at.decide(at.basin_at(fitted, TARGET, seed))
+    true_outcome = outcome_of(at.basin_at(truth, TARGET, seed + 1), settings, seed + 1)
+    outcome = outcome_of(at.basin_at(fitted, TARGET, seed), settings, seed)
+    true |= {"regret of the advice": true_outcome.regret, "loss of a run that follows it": true_outcome.loss}
+    drawn |= {"regret of the advice": outcome.regret, "loss of a run that follows it": outcome.loss}
+    every = DRAWS // RANKS
+    return {name: int(np.sum(values[::every][:RANKS] < true[name][0])) for name, values in drawn.items()}
+
+
+def _posterior(runs: pd.DataFrame, sweep: Sweep, draws: Values) -> Posterior:
+    """Posterior of one chain of draws (draw, ...)."""
+    named = {name: np.asarray(values)[None] for name, values in draws.items()}
+    return fit._posterior(runs, sweep, named, {}, 0, ())
+
+
+def run(sweeps: int) -> None:
+    runs = design()
+    sweep = structure(runs)
+    fixed_centring = model.centring(sweep)  # must not depend on outcomes, which are traced
+    model.centring = lambda _: fixed_centring
+    RESULTS.parent.mkdir(exist_ok=True)
+    done = len(RESULTS.read_text().splitlines()) if RESULTS.exists() else 0
+    unravel = ravel_pytree(from_prior(sweep, jax.random.PRNGKey(0))[0])[1]
+    draw = sampler(sweep, unravel)
+    prior = jax.jit(jax.vmap(lambda key: from_prior(sweep, key)))
+    for first in range(done, sweeps, BATCH):
+        keys = jnp.stack([jax.random.PRNGKey(seed) for seed in range(first, first + BATCH)])
+        sites, data = prior(keys)
+        flat = jax.vmap(lambda site: ravel_pytree(site)[0])(sites)
+        draws, divergences = draw(keys, flat, data)
+        named = jax.vmap(jax.vmap(unravel))(draws)
+        with RESULTS.open("a") as file:
+            for i in range(BATCH):
+                row = {
+                    "sweep": first + i,
+                    "diverged_runs": int(data["diverged"][i].sum()),
+                    "divergences": int(divergences[i]),
+                    "ranks": ranks(
+                        runs,
+                        sweep,
+                        {name: np.asarray(values[i]) for name, values in sites.items()},
+                        {name: np.asarray(values[i]) for name, values in named.items()},
+                        2 * (first + i) + 1,
+                    ),
+                }
+                file.write(json.dumps(row) + "\n")
+        print(f"{first + BATCH} sweeps; divergences {np.asarray(divergences).tolist()}", flush=True)
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Coverage of the truth by 50 and 90% intervals and a test of uniform ranks, quantity by quantity."""
+    names = list(rows[0]["ranks"])
+    lines = [
+        f"**Simulation-based calibration, {len(rows)} sweeps**",
+        "",
+        "| quantity | 50% interval covers | 90% interval covers | Kolmogorov-Smirnov p |",
+        "| --- | --- | --- | --- |",
+    ]
+    jitter = np.random.default_rng(0)
+    for name in names:
+        rank = np.array([row["ranks"][name] for row in rows])
+        pit = (rank + jitter.uniform(size=len(rank))) / (RANKS + 1)
+        inside = [float(np.mean(np.abs(pit - 0.5) <= level / 2)) for level in (0.5, 0.9)]
+        p = stats.kstest(pit, "uniform").pvalue
+        lines.append(f"| {name} | {inside[0]:.1%} | {inside[1]:.1%} | {p:.2f} |")
+    half = [1.96 * np.sqrt(q * (1 - q) / len(rows)) for q in (0.5, 0.9)]
+    lines += ["", f"Chance alone moves the coverages by {half[0]:.1%} and {half[1]:.1%} (95%)."]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("what", choices=["run", "table"])
+    parser.add_argument("--sweeps", type=int, default=256)
+    given = parser.parse_args()
+    if given.what == "run":
+        run(given.sweeps)
+    else:
+        print(table([json.loads(line) for line in RESULTS.read_text().splitlines()]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""How the time of a fit grows with rows, on simulated sweeps. Slow, outside CI; run it on an idle machine.
+
+python tests/studies/scaling.py run     # appends to results/scaling.jsonl what is not there
+python tests/studies/scaling.py table   # prints the table of the README
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from bayeslaw.simulate import example_design, simulate_runs
+
+RESULTS = Path(__file__).parent / "results" / "scaling.jsonl"
+ROWS = (1_900, 7_500, 30_000, 60_000)
+PARAMS = (2e7, 6e7, 1.8e8, 5.4e8)
+RATIOS = (10.0, 20.0, 50.0, 100.0)
+
+
+def one(rows: int) -> dict[str, Any]:
+    """Fit ``rows`` simulated runs of sixteen cells in this process."""
+    from bayeslaw.fit import fit
+
+    runs = simulate_runs(example_design(rows, params=PARAMS, tokens_per_param=RATIOS), seed=1)
+    d = fit(runs, say=lambda message: print("   ", message, file=sys.stderr, flush=True)).diagnostics
+    kept = (
+        "seconds",
+        "draws",
+        "leapfrog_steps_mean",
+        "rhat_max",
+        "ess_bulk_min",
+        "ess_tail_min",
+        "divergences",
+    )
+    return {"rows": rows, **{name: round(float(d[name]), 4) for name in kept}}
+
+
+def run() -> None:
+    """Each size in a process of its own, so that none profits from what another compiled."""
+    done = {row["rows"] for row in read()}
+    for rows in (rows for rows in ROWS if rows not in done):
+        command = [sys.executable, __file__, str(rows)]
+        line = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+        with RESULTS.open("a") as file:
+            file.write(line)
+        print(line, end="", flush=True)
+
+
+def read() -> list[dict[str, Any]]:
+    return [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Seconds, and seconds a thousand rows, by number of rows."""
+    lines = [
+        "**Time of a fit, simulated runs of 16 cells**",
+        "",
+        "| rows | seconds | seconds per 1,000 rows | draws a chain | leapfrog steps | R-hat | divergences |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in rows:
+        each = 1000 * row["seconds"] / row["rows"]
+        lines.append(
+            f"| {row['rows']:,} | {row['seconds']:.0f} | {each:.1f} | {row['draws']:.0f} "
+            f"| {row['leapfrog_steps_mean']:.0f} | {row['rhat_max']:.3f} | {row['divergences']:.0f} |"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    what = sys.argv[1] if len(sys.argv) == 2 else ""
+    if what.isdigit():
+        print(json.dumps(one(int(what))))
+    elif what == "run":
+        run()
+    elif what == "table":
+        print(table(read()))
+    else:
+        sys.exit(__doc__)
