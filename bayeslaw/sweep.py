@@ -19,6 +19,10 @@ UNMODELLED = ("beta2", "epsilon", "grad_clip", "dropout", "schedule")
 """Columns whose departure from the cell's usual value the surface cannot explain; ``extra_*`` join them."""
 
 
+VALUES_TO_BEND = 3
+"""Values of weight decay or momentum from which a group's optimum is fitted: two tell a slope, no optimum."""
+
+
 @dataclass(frozen=True)
 class Sweep:
     """Runs as arrays; index arrays count into the label tuples.
@@ -26,15 +30,16 @@ class Sweep:
     Attributes:
         log_lr, log_batch: ln peak learning rate, ln batch [tokens], shape (run,).
         log_loss: ln loss [nats/token], 0 where the run did not finish, shape (run,).
-        log_decay: ln(weight decay + DECAY_FLOOR), NaN where unknown or never varied, shape (run,).
-        log_momentum_gap: ln(1 - momentum), NaN where unknown or never varied, shape (run,).
+        log_decay: ln(weight decay + DECAY_FLOOR), NaN where unknown or hardly varied, shape (run,).
+        log_momentum_gap: ln(1 - momentum), NaN where unknown or hardly varied, shape (run,).
         finished, diverged, crashed: masks, shape (run,).
-        off: 1 where an unmodelled hyperparameter departs from the cell's usual value, shape (run,).
+        off: 1 where a hyperparameter outside the group's model departs from the cell's usual value, (run,).
         cell: shape (run,).
         cell_group, cell_size, cell_log_n, cell_log_d: shape (cell,); logs about the pivot.
         group_study, group_optimizer: shape (group,).
         size_study: shape (size,); a size is one N of one study.
-        decay_groups, momentum_groups: groups that vary weight decay, momentum; shape (k,).
+        decay_groups, momentum_groups: groups whose finished runs compare ``VALUES_TO_BEND`` values of weight
+            decay, of momentum within cells; shape (k,).
         cliff_studies: mask of studies that report diverged runs, shape (study,).
         pivot: (N0, D0).
     """
@@ -91,8 +96,16 @@ def prepare(runs: pd.DataFrame, pivot: tuple[float, float] | None = None) -> Swe
     pivot = pivot or (_two_digits(np.exp(np.log(n).mean())), _two_digits(np.exp(np.log(d).mean())))
     cell_group = _index(cells, groups, ["study", "optimizer"])
     run_group = cell_group[cell]
-    decay, decay_groups = _varied(np.log(_column(runs, "weight_decay") + DECAY_FLOOR), cell, run_group)
-    gap, momentum_groups = _varied(np.log1p(-_column(runs, "momentum")), cell, run_group)
+    decay, decay_groups = _varied(
+        np.log(_column(runs, "weight_decay") + DECAY_FLOOR), cell, run_group, finished
+    )
+    gap, momentum_groups = _varied(np.log1p(-_column(runs, "momentum")), cell, run_group, finished)
+    off = off_usual(runs, cell, finished)
+    for name, fitted in (("weight_decay", decay_groups), ("momentum", momentum_groups)):
+        if name in runs:
+            off = np.where(
+                np.isin(run_group, fitted), off, np.maximum(off, _departs(runs[name], cell, finished))
+            )
     diverged = (runs["status"] == "diverged").to_numpy()
     group_study = np.array([studies.index(s) for s in groups["study"]])
     cliff = np.zeros(len(studies), bool)
@@ -107,7 +120,7 @@ def prepare(runs: pd.DataFrame, pivot: tuple[float, float] | None = None) -> Swe
         finished=finished,
         diverged=diverged,
         crashed=(runs["status"] == "crashed").to_numpy(),
-        off=off_usual(runs, cell, finished),
+        off=off,
         cell=cell,
         cell_group=cell_group,
         cell_log_n=np.log(n / pivot[0]),
@@ -156,12 +169,14 @@ def _departs(values: pd.Series, cell: Ints, finished: NDArray[np.bool_]) -> NDAr
     return ~np.isnan(usual) & (codes != usual)
 
 
-def _varied(values: Floats, cell: Ints, group: Ints) -> tuple[Floats, Ints]:
-    """Keep ``values`` in the groups where some cell holds two of them; NaN elsewhere."""
+def _varied(values: Floats, cell: Ints, group: Ints, finished: NDArray[np.bool_]) -> tuple[Floats, Ints]:
+    """Keep ``values`` in the groups whose finished runs compare ``VALUES_TO_BEND`` of them within cells."""
     known = np.isfinite(values)
-    per_cell = pd.Series(np.round(values[known], 6)).groupby(cell[known]).nunique()
-    varying_cells = per_cell.index[per_cell > 1].to_numpy()
-    groups = np.unique(group[np.isin(cell, varying_cells)])
+    compared = known & finished
+    rounded = pd.Series(np.round(values[compared], 6))
+    varies = (rounded.groupby(cell[compared]).transform("nunique") > 1).to_numpy()
+    tried = rounded[varies].groupby(group[compared][varies]).nunique()
+    groups = tried.index[tried >= VALUES_TO_BEND].to_numpy(np.int64)
     return np.where(np.isin(group, groups) & known, values, np.nan), groups
 
 
