@@ -28,7 +28,7 @@ def runs():
         learning_rate=2e-3 * np.exp(rng.standard_normal(len(table))),
         batch_tokens=3e5 * np.exp(rng.standard_normal(len(table))),
         weight_decay=np.where(table["optimizer"] == "adamw", 0.1 + 0.1 * (turn % 3), 0.1),
-        momentum=0.9 + 0.03 * (turn % 2),
+        momentum=0.9 + 0.03 * (turn % 3),
         grad_clip=np.where(turn == 0, 0.5, 1.0),
         loss=2.5,
         status="finished",

@@ -42,11 +42,25 @@ def test_the_order_of_rows_does_not_matter():
     assert (turned.log_loss[::-1] == sweep.log_loss).all()
 
 
-def test_weight_decay_counts_where_a_cell_holds_two():
-    sweep = prepare(table(weight_decay=[0.1, 0.2, 0.1, 0.1, 0.1, 0.2]))
+def test_weight_decay_counts_where_finished_runs_of_a_cell_compare_three():
+    sweep = prepare(table(tokens=2e9, weight_decay=[0.1, 0.2, 0.3, 0.1, 0.2, 0.3]))  # the last has crashed
     b = [s == "b" for s in table()["study"]]
     assert [sweep.studies[sweep.group_study[g]] for g in sweep.decay_groups] == ["b"]
     assert (np.isfinite(sweep.log_decay) == b).all()
+
+
+def test_of_two_values_the_rarer_is_off_and_no_optimum_is_fitted():
+    """Two values tell a slope; an optimum fitted to them runs away to one side."""
+    sweep = prepare(table(tokens=2e9, study="b", optimizer="adamw", momentum=[0.9, 0.9, 0.95, 0.9, 0.9, 0.9]))
+    assert len(sweep.momentum_groups) == 0
+    assert np.isnan(sweep.log_momentum_gap).all()
+    assert list(sweep.off) == [0, 0, 1, 0, 0, 0]
+
+
+def test_values_that_differ_between_cells_only_are_no_comparison():
+    sweep = prepare(table(tokens=np.arange(1, 7) * 1e9, weight_decay=np.arange(6) / 10))
+    assert len(sweep.decay_groups) == 0
+    assert sweep.off.sum() == 0
 
 
 def test_settings_outside_the_model_are_marked_off():

@@ -27,6 +27,7 @@ import numpy as np
 import numpyro
 import pandas as pd
 from jax.flatten_util import ravel_pytree
+from numpyro.diagnostics import effective_sample_size
 from numpyro.infer import NUTS
 from numpyro.infer.util import log_density
 from scipy import stats
@@ -39,11 +40,12 @@ from bayeslaw.simulate import example_design
 from bayeslaw.surface import log_lr_optimum
 from bayeslaw.sweep import Sweep, prepare
 from bayeslaw.target import Target
+from bayeslaw.whiten import density
 
 RESULTS = Path(__file__).parent / "results" / "calibration.jsonl"
 TARGET = Target(1e9, 2e10, "adamw", "example")
 FIXED = Target(1e9, 2e10, "adamw", "example", batch_tokens=5e5)
-BATCH, WARMUP, DRAWS, RANKS = 16, 500, 990, 99
+BATCH, WARMUP, DRAWS, RANKS = 16, 500, 1980, 99
 RUNS = 36
 
 Values = dict[str, jax.Array]
@@ -100,14 +102,20 @@ def from_prior(sweep: Sweep, key: jax.Array) -> tuple[Values, Values]:
 
 
 def sampler(sweep: Sweep, unravel: Callable[[jax.Array], Values]) -> Callable[..., Any]:
-    """Compiled: keys, flat truths, outcomes of BATCH sweeps -> draws (sweep, draw, dim), divergences."""
+    """Compiled: keys, flat truths, outcomes of BATCH sweeps -> draws (sweep, draw, dim), divergences.
+
+    Chains walk in units of the prior's standard deviation, about its mean.
+    """
+    prior = density(sweep)
+    mean, sd = jnp.asarray(prior.start), jnp.asarray(prior.sd)
 
     def chain(key: jax.Array, truth: jax.Array, data: Values) -> tuple[jax.Array, jax.Array]:
-        def energy(x: jax.Array) -> jax.Array:
-            return -log_density(model.surface_model, (with_outcomes(sweep, data),), {}, unravel(x))[0]
+        def energy(z: jax.Array) -> jax.Array:
+            sites = unravel(mean + sd * z)
+            return -log_density(model.surface_model, (with_outcomes(sweep, data),), {}, sites)[0]
 
         kernel = NUTS(potential_fn=energy, dense_mass=True, target_accept_prob=0.9, max_tree_depth=7)
-        state = kernel.init(key, WARMUP, truth, (), {})
+        state = kernel.init(key, WARMUP, (truth - mean) / sd, (), {})
 
         def step(state: Any, _: None) -> tuple[Any, Any]:
             state = kernel.sample(state, (), {})
@@ -115,7 +123,7 @@ def sampler(sweep: Sweep, unravel: Callable[[jax.Array], Values]) -> Callable[..
 
         state, _ = jax.lax.scan(step, state, length=WARMUP)
         _, (draws, diverging) = jax.lax.scan(step, state, length=DRAWS)
-        return draws, diverging.sum()
+        return mean + sd * draws, diverging.sum()
 
     return jax.jit(jax.vmap(chain))
 
@@ -138,8 +146,8 @@ def quantities(posterior: Posterior, seed: int) -> dict[str, np.ndarray]:
     }
 
 
-def ranks(runs: pd.DataFrame, sweep: Sweep, sites: Values, draws: Values, seed: int) -> dict[str, int]:
-    """Rank of each true quantity among RANKS posterior draws, 0 to RANKS."""
+def ranks(runs: pd.DataFrame, sweep: Sweep, sites: Values, draws: Values, seed: int) -> dict[str, Any]:
+    """Rank of each true quantity among RANKS posterior draws, 0 to RANKS, and the least ESS."""
     fitted = _posterior(runs, sweep, draws)
     truth = _posterior(runs, sweep, {name: values[None] for name, values in sites.items()})
     true, drawn = quantities(truth, seed + 1), quantities(fitted, seed)
@@ -149,7 +157,10 @@ def ranks(runs: pd.DataFrame, sweep: Sweep, sites: Values, draws: Values, seed: 
     true |= {"regret of the advice": true_outcome.regret, "loss of a run that follows it": true_outcome.loss}
     drawn |= {"regret of the advice": outcome.regret, "loss of a run that follows it": outcome.loss}
     every = DRAWS // RANKS
-    return {name: int(np.sum(values[::every][:RANKS] < true[name][0])) for name, values in drawn.items()}
+    return {
+        "ess_min": round(min(float(effective_sample_size(values[None])) for values in drawn.values())),
+        "ranks": {n: int(np.sum(values[::every][:RANKS] < true[n][0])) for n, values in drawn.items()},
+    }
 
 
 def _posterior(runs: pd.DataFrame, sweep: Sweep, draws: Values) -> Posterior:
@@ -180,7 +191,7 @@ def run(sweeps: int) -> None:
                     "sweep": first + i,
                     "diverged_runs": int(data["diverged"][i].sum()),
                     "divergences": int(divergences[i]),
-                    "ranks": ranks(
+                    **ranks(
                         runs,
                         sweep,
                         {name: np.asarray(values[i]) for name, values in sites.items()},
@@ -209,7 +220,9 @@ def table(rows: list[dict[str, Any]]) -> str:
         p = stats.kstest(pit, "uniform").pvalue
         lines.append(f"| {name} | {inside[0]:.1%} | {inside[1]:.1%} | {p:.2f} |")
     half = [1.96 * np.sqrt(q * (1 - q) / len(rows)) for q in (0.5, 0.9)]
-    lines += ["", f"Chance alone moves the coverages by {half[0]:.1%} and {half[1]:.1%} (95%)."]
+    ess = np.quantile([row["ess_min"] for row in rows], [0.1, 0.5])
+    lines += ["", f"Least ESS of a sweep's quantities: median {ess[1]:.0f}, 10% quantile {ess[0]:.0f}."]
+    lines += [f"Chance alone moves the coverages by {half[0]:.1%} and {half[1]:.1%} (95%)."]
     return "\n".join(lines)
 
 
