@@ -76,7 +76,8 @@ def draw(
         for number in range(WARM_BLOCKS):
             states, block = run(states)
             warm.append(block.x)
-            step *= _longer(block.accepted)
+            settling = number >= WARM_BLOCKS - 3
+            step *= SMALLER if settling and block.divergences else _longer(block.accepted)
             if number < WARM_BLOCKS - 2:
                 covariance = pooled_covariance(w, np.concatenate(warm[(number + 1) // 2 :], axis=1))
             states = _moved(energy, covariance, step, states)
@@ -85,6 +86,8 @@ def draw(
             for _ in range(-(-draws // BLOCK)):
                 states, block = run(states)
                 parts.append(block)
+                if block.divergences and restarts < RESTARTS:
+                    break
             drawn = _joined(parts)
             if drawn.divergences and restarts < RESTARTS:
                 say(f"{drawn.divergences} divergences: drawing anew in smaller steps")

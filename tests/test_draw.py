@@ -113,16 +113,17 @@ def test_it_stops_when_enough_and_a_seed_fixes_the_draws(known):
 def test_divergences_are_drawn_anew_in_smaller_steps(blocks, monkeypatch):
     """Long steps diverge in the funnel's neck; what is returned is the last pass alone."""
     monkeypatch.setattr(module, "ACCEPT", 0.5)
-    monkeypatch.setattr(module, "SMALLER", 0.2)
+    monkeypatch.setattr(module, "SMALLER", 0.4)
     drawn, said = sampled(funnel, STANDARD, 100)
     passes = blocks[module.WARM_BLOCKS :]
     thrown, kept = passes[:-2], passes[-2:]
-    assert len(thrown) == 2 * len(said) > 0
+    assert 0 < len(said) <= len(thrown) <= 2 * len(said)  # a pass ends with its first block that diverges
     assert sum(told(said)) == sum(block.divergences for _, block in thrown)
     assert drawn.divergences == sum(block.divergences for _, block in kept)
     assert (drawn.x == np.concatenate([block.x for _, block in kept], axis=1)).all()
-    steps = np.array([steps for steps, _ in passes[::2]])
-    assert steps[1:] == pytest.approx(0.2 * steps[:-1])
+    steps = np.array(list(dict.fromkeys(tuple(steps) for steps, _ in passes)))
+    assert len(steps) == len(said) + 1
+    assert steps[1:] == pytest.approx(0.4 * steps[:-1])
     assert (steps == steps[:, :1]).all()
 
 
@@ -133,8 +134,8 @@ def test_draws_that_go_on_diverging_end_at_the_bounds(blocks, monkeypatch):
     drawn, said = sampled(walled, STANDARD, 30, seed=2, chains=3, enough=lambda drawn: False)
     assert drawn.x.shape == (3, 80, 3)  # 30 are two blocks of 20, and 40 are less than MAX_DRAWS
     counts = [block.divergences for _, block in blocks[2:]]
-    assert told(said) == [sum(counts[:2]), sum(counts[2:4])]
-    assert drawn.divergences == sum(counts[4:]) > 5  # of 240 draws, about a fifth hit the wall
+    assert told(said) == counts[:2]
+    assert drawn.divergences == sum(counts[2:]) > 5  # of 240 draws, about a fifth hit the wall
     assert (drawn.x[:, :, 0] <= 1.5).all()
 
 
