@@ -26,8 +26,8 @@ ACCEPT = 0.93
 
 TREE_DEPTH = 8
 SMALLER = 0.7
-RESTARTS = 4
-"""So often are draws with a divergence thrown away, and drawn anew in steps SMALLER times as long."""
+REDRAWN = 6
+"""So often is a block that diverges drawn anew, in steps SMALLER times as long; then divergences count."""
 
 MAX_DRAWS = 3200
 """Draws of a chain after which it stops, enough or not."""
@@ -81,20 +81,22 @@ def draw(
             if number < WARM_BLOCKS - 2:
                 covariance = pooled_covariance(w, np.concatenate(warm[(number + 1) // 2 :], axis=1))
             states = _moved(energy, covariance, step, states)
-        restarts, parts = 0, list[_Block]()
+        redrawn, parts = 0, list[_Block]()
         while True:
-            for _ in range(-(-draws // BLOCK)):
-                states, block = run(states)
-                parts.append(block)
-                if block.divergences and restarts < RESTARTS:
-                    break
-            drawn = _joined(parts)
-            if drawn.divergences and restarts < RESTARTS:
-                say(f"{drawn.divergences} divergences: drawing anew in smaller steps")
-                restarts, parts, step = restarts + 1, [], step * SMALLER
+            after, block = run(states)
+            if block.divergences and redrawn < REDRAWN:
+                say(
+                    f"{block.divergences} divergences: these {BLOCK} draws anew, in smaller steps from now on"
+                )
+                redrawn, step = redrawn + 1, step * SMALLER
                 states = _moved(energy, covariance, step, states)
-            elif enough(drawn) or drawn.x.shape[1] >= MAX_DRAWS:
-                return drawn
+                continue
+            states = after
+            parts.append(block)
+            if len(parts) % -(-draws // BLOCK) == 0:
+                drawn = _joined(parts)
+                if enough(drawn) or drawn.x.shape[1] >= MAX_DRAWS:
+                    return drawn
 
 
 def pooled_covariance(w: Whitening, x: Floats) -> Floats:
