@@ -1,4 +1,4 @@
-"""A Gaussian stand-in for the posterior, its mode and information: NUTS walks in its coordinates."""
+"""A Gaussian stand-in for the posterior, its mode and information: where NUTS starts, and its first metric."""
 
 from __future__ import annotations
 

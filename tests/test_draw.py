@@ -42,7 +42,7 @@ def sampled(energy, w, draws, seed=1, chains=4, enough=lambda drawn: True):
 
 def told(said):
     """The divergences that each message names."""
-    assert all(message.endswith("divergences: drawing anew in smaller steps") for message in said)
+    assert all("draws anew, in smaller steps from now on" in message for message in said)
     return [int(message.split()[0]) for message in said]
 
 
@@ -111,25 +111,24 @@ def test_it_stops_when_enough_and_a_seed_fixes_the_draws(known):
 
 
 def test_divergences_are_drawn_anew_in_smaller_steps(blocks, monkeypatch):
-    """Long steps diverge in the funnel's neck; what is returned is the last pass alone."""
+    """Long steps diverge in the funnel's neck; what is returned are the blocks without divergence."""
     monkeypatch.setattr(module, "ACCEPT", 0.5)
     monkeypatch.setattr(module, "SMALLER", 0.4)
     drawn, said = sampled(funnel, STANDARD, 100)
-    passes = blocks[module.WARM_BLOCKS :]
-    thrown, kept = passes[:-2], passes[-2:]
-    assert 0 < len(said) <= len(thrown) <= 2 * len(said)  # a pass ends with its first block that diverges
-    assert sum(told(said)) == sum(block.divergences for _, block in thrown)
-    assert drawn.divergences == sum(block.divergences for _, block in kept)
-    assert (drawn.x == np.concatenate([block.x for _, block in kept], axis=1)).all()
-    steps = np.array(list(dict.fromkeys(tuple(steps) for steps, _ in passes)))
-    assert len(steps) == len(said) + 1
-    assert steps[1:] == pytest.approx(0.4 * steps[:-1])
+    after = blocks[module.WARM_BLOCKS :]
+    kept = [block for _, block in after if not block.divergences]
+    assert told(said) == [block.divergences for _, block in after if block.divergences] != []
+    assert drawn.divergences == 0
+    assert (drawn.x == np.concatenate([block.x for block in kept], axis=1)).all()
+    steps = np.array([steps for steps, _ in after])
+    shorter = [0.4 if block.divergences else 1.0 for _, block in after[:-1]]
+    assert steps[1:] == pytest.approx(steps[:-1] * np.array(shorter)[:, None])
     assert (steps == steps[:, :1]).all()
 
 
 def test_draws_that_go_on_diverging_end_at_the_bounds(blocks, monkeypatch):
-    """After RESTARTS passes the divergences stay and are counted, and MAX_DRAWS ends what is never enough."""
-    for name, value in {"WARM_BLOCKS": 2, "BLOCK": 20, "RESTARTS": 2, "MAX_DRAWS": 50}.items():
+    """After REDRAWN blocks the divergences stay and are counted; MAX_DRAWS ends what is never enough."""
+    for name, value in {"WARM_BLOCKS": 2, "BLOCK": 20, "REDRAWN": 2, "MAX_DRAWS": 50}.items():
         monkeypatch.setattr(module, name, value)
     drawn, said = sampled(walled, STANDARD, 30, seed=2, chains=3, enough=lambda drawn: False)
     assert drawn.x.shape == (3, 80, 3)  # 30 are two blocks of 20, and 40 are less than MAX_DRAWS

@@ -41,7 +41,7 @@ def brute_force(fit, name, draw, study, optimizer):
         effects[row, 0] = prior_sd
         effects[row, 1 + optimizers.index(o)] = fit.between_optimizers[name][draw]
         effects[row, 1 + len(optimizers) + studies.index(str(s))] = fit.between_studies[name][draw]
-        effects[row, 1 + len(optimizers) + len(studies) + row] = 1e-3
+        effects[row, 1 + len(optimizers) + len(studies) + row] = np.sqrt(pooling.NUGGET)
     joint = effects @ effects.T
     weights = np.linalg.inv(joint[:-1, :-1]) @ joint[:-1, -1]
     mean = prior_mean + weights @ (fit.group[name][draw] - prior_mean)
