@@ -1,4 +1,4 @@
-"""A Gaussian stand-in for the posterior, its mode and information: where NUTS starts, and its first metric."""
+"""A Gaussian stand-in for the posterior, its mode and information: start and first metric of NUTS."""
 
 from __future__ import annotations
 
