@@ -21,6 +21,9 @@ BLOCK = 50
 """Steps of a chain in one compiled call."""
 
 WARM_BLOCKS = 7
+DIMS_A_WARM_BLOCK = 150
+"""One more block of warm-up for so many parameters: the metric of more takes more draws."""
+
 ACCEPT = 0.93
 """Acceptance that the warm-up aims at."""
 
@@ -73,12 +76,13 @@ def draw(
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         run = partial(_run, _compiled(energy, states[0]), threads)
         warm: list[Floats] = []
-        for number in range(WARM_BLOCKS):
+        blocks = WARM_BLOCKS + dim // DIMS_A_WARM_BLOCK
+        for number in range(blocks):
             states, block = run(states)
             warm.append(block.x)
-            settling = number >= WARM_BLOCKS - 3
+            settling = number >= blocks - 3
             step *= SMALLER if settling and block.divergences else _longer(block.accepted)
-            if number < WARM_BLOCKS - 2:
+            if number < blocks - 2:
                 covariance = pooled_covariance(w, np.concatenate(warm[(number + 1) // 2 :], axis=1))
             states = _moved(energy, covariance, step, states)
         redrawn, parts = 0, list[_Block]()
