@@ -103,9 +103,7 @@ def prepare(runs: pd.DataFrame, pivot: tuple[float, float] | None = None) -> Swe
     off = off_usual(runs, cell, finished)
     for name, fitted in (("weight_decay", decay_groups), ("momentum", momentum_groups)):
         if name in runs:
-            off = np.where(
-                np.isin(run_group, fitted), off, np.maximum(off, _departs(runs[name], cell, finished))
-            )
+            off = np.maximum(off, _departs(runs[name], cell, finished) & ~np.isin(run_group, fitted))
     diverged = (runs["status"] == "diverged").to_numpy()
     group_study = np.array([studies.index(s) for s in groups["study"]])
     cliff = np.zeros(len(studies), bool)

@@ -84,11 +84,11 @@ def whitening(sweep: Sweep, target: Density, seed: int = 0) -> Whitening:
     improve = _scales_step(target, value_and_grad, np.random.default_rng(seed))
     x, scale = np.array(target.start), np.diag(np.where(target.scales, 0.0, target.sd))
     for _ in range(EM_STEPS):
-        x, scale = _mode(value_and_grad, information, x, scale, ~target.scales)
+        x, scale, _ = _mode(value_and_grad, information, x, scale, ~target.scales)
         x = improve(x, scale)
-    x, scale = _mode(value_and_grad, information, x, scale, ~target.scales)
+    x, scale, known = _mode(value_and_grad, information, x, scale, ~target.scales)
     held = np.flatnonzero(target.scales)
-    scale[held, held] = 1.0 / np.sqrt(np.maximum(np.diag(information(x))[held], target.sd[held] ** -2))
+    scale[held, held] = 1.0 / np.sqrt(np.maximum(np.diag(known)[held], target.sd[held] ** -2))
     return Whitening(x, scale)
 
 
@@ -120,8 +120,8 @@ def _mode(
     x: Floats,
     scale: Floats,
     free: np.ndarray,
-) -> tuple[Floats, Floats]:
-    """Mode over the ``free`` coordinates, sought in ever better coordinates, and the last of these."""
+) -> tuple[Floats, Floats, Floats]:
+    """Mode over the ``free`` coordinates, in ever better coordinates; the last of these; the information."""
     for _ in range(ROUNDS):
         base, steps = x, scale
 
@@ -132,10 +132,11 @@ def _mode(
         options = {"maxiter": 80, "ftol": 1e-9, "gtol": 1e-2, "maxcor": 30}
         found = minimize(energy, np.zeros(len(x)), jac=True, method="L-BFGS-B", options=options)
         x = base + steps @ found.x
-        scale = _inverse_root(information(x), free)
+        known = information(x)
+        scale = _inverse_root(known, free)
         if found.nit < 40:
             break
-    return x, scale
+    return x, scale, known
 
 
 def _inverse_root(information: Floats, free: np.ndarray) -> Floats:

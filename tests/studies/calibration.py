@@ -31,6 +31,7 @@ from numpyro.diagnostics import effective_sample_size
 from numpyro.infer import NUTS
 from numpyro.infer.util import log_density
 from scipy import stats
+from tables import read_rows
 
 from bayeslaw import basin as at
 from bayeslaw import fit, model
@@ -62,10 +63,6 @@ def design() -> pd.DataFrame:
 def structure(runs: pd.DataFrame) -> Sweep:
     """The sweep without outcomes; its study reports divergences, whether there are any or not."""
     return replace(prepare(runs), cliff_studies=np.array([True]))
-
-
-def with_outcomes(sweep: Sweep, data: Values) -> Sweep:
-    return replace(sweep, **data)
 
 
 def from_prior(sweep: Sweep, key: jax.Array) -> tuple[Values, Values]:
@@ -112,7 +109,7 @@ def sampler(sweep: Sweep, unravel: Callable[[jax.Array], Values]) -> Callable[..
     def chain(key: jax.Array, truth: jax.Array, data: Values) -> tuple[jax.Array, jax.Array]:
         def energy(z: jax.Array) -> jax.Array:
             sites = unravel(mean + sd * z)
-            return -log_density(model.surface_model, (with_outcomes(sweep, data),), {}, sites)[0]
+            return -log_density(model.surface_model, (replace(sweep, **data),), {}, sites)[0]
 
         kernel = NUTS(potential_fn=energy, dense_mass=True, target_accept_prob=0.9, max_tree_depth=7)
         state = kernel.init(key, WARMUP, (truth - mean) / sd, (), {})
@@ -175,7 +172,7 @@ def run(sweeps: int) -> None:
     fixed_centring = model.centring(sweep)  # must not depend on outcomes, which are traced
     model.centring = lambda _: fixed_centring
     RESULTS.parent.mkdir(exist_ok=True)
-    done = len(RESULTS.read_text().splitlines()) if RESULTS.exists() else 0
+    done = len(read_rows(RESULTS))
     unravel = ravel_pytree(from_prior(sweep, jax.random.PRNGKey(0))[0])[1]
     draw = sampler(sweep, unravel)
     prior = jax.jit(jax.vmap(lambda key: from_prior(sweep, key)))
@@ -234,7 +231,7 @@ def main() -> None:
     if given.what == "run":
         run(given.sweeps)
     else:
-        print(table([json.loads(line) for line in RESULTS.read_text().splitlines()]))
+        print(table(read_rows(RESULTS)))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from tables import heldout_tables, read_rows
 
 from bayeslaw import baselines
 from bayeslaw.advisor import PosteriorAdvisor
@@ -128,9 +129,7 @@ def _pair(train: pd.DataFrame, test: pd.DataFrame) -> tuple[Any, pd.DataFrame]:
 
 def run(only: str) -> None:
     RESULTS.parent.mkdir(exist_ok=True)
-    done = (
-        {json.loads(line)["case"] for line in RESULTS.read_text().splitlines()} if RESULTS.exists() else set()
-    )
+    done = {row["case"] for row in read_rows(RESULTS)}
     for name, build in cases():
         if name in done or not name.startswith(only):
             continue
@@ -203,9 +202,7 @@ def main() -> None:
     if given.what == "run":
         run(given.only)
     else:
-        from tables import heldout_tables
-
-        print(heldout_tables([json.loads(line) for line in RESULTS.read_text().splitlines()]))
+        print(heldout_tables(read_rows(RESULTS)))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tables import read_rows
+
 from bayeslaw.simulate import example_design, simulate_runs
 
 RESULTS = Path(__file__).parent / "results" / "scaling.jsonl"
@@ -40,17 +42,13 @@ def one(rows: int) -> dict[str, Any]:
 
 def run() -> None:
     """Each size in a process of its own, so that none profits from what another compiled."""
-    done = {row["rows"] for row in read()}
+    done = {row["rows"] for row in read_rows(RESULTS)}
     for rows in (rows for rows in ROWS if rows not in done):
         command = [sys.executable, __file__, str(rows)]
         line = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
         with RESULTS.open("a") as file:
             file.write(line)
         print(line, end="", flush=True)
-
-
-def read() -> list[dict[str, Any]]:
-    return [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -77,6 +75,6 @@ if __name__ == "__main__":
     elif what == "run":
         run()
     elif what == "table":
-        print(table(read()))
+        print(table(read_rows(RESULTS)))
     else:
         sys.exit(__doc__)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 Row = dict[str, Any]
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The result lines of a study so far; none before its first."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def heldout_tables(rows: Sequence[Row]) -> str:
