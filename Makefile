@@ -28,7 +28,7 @@ format: $(STAMP)
 # Rebuilt when pyproject.toml changes; the stamp appears only after a complete install.
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --editable '.[dev,train,ray]'
 	touch $@
 
 clean:

@@ -1,0 +1,119 @@
+"""Which sequences a run reads, and when: pure functions of an index, so that any resumed run goes on exactly.
+
+The sequences of T tokens lie end to end in the corpus: sequence i is tokens i T to (i + 1) T, and one more as
+the last target.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bayeslaw.errors import BadInput
+
+CHOICE = 0  # of sequences: one for all runs, so that the subsets of different D are nested
+SHUFFLE = 1  # of those chosen, by the seed of the run
+
+
+def sequence_order(available: int, tokens: int, sequence_length: int, seed: int) -> np.ndarray:
+    """Sequences to read in training, in order.
+
+    The first D / T of one fixed permutation of the corpus, which no seed changes: what a run with fewer
+    tokens reads is a subset of what one with more reads. The seed shuffles those chosen.
+
+    Args:
+        available: tokens in the training corpus (``len(corpus.train)``).
+        tokens: D, tokens to train on; rounded down to whole sequences.
+        sequence_length: T, tokens.
+        seed: 0 or above.
+
+    Returns:
+        Indices of sequences, int64 (tokens // sequence_length,), each once.
+
+    Raises:
+        BadInput: for D below one sequence or beyond the corpus, T below 1, or a negative seed.
+
+    >>> sequence_order(available=81, tokens=50, sequence_length=10, seed=0).tolist()
+    [7, 3, 0, 6, 5]
+    >>> sequence_order(available=81, tokens=30, sequence_length=10, seed=0).tolist()
+    [5, 6, 3]
+    """
+    total, wanted = _sequences(available, sequence_length), tokens // sequence_length
+    if wanted < 1:
+        raise BadInput(
+            f"tokens {tokens:,}: less than one sequence of {sequence_length:,}; train on more tokens"
+        )
+    if wanted > total:
+        raise BadInput(
+            f"tokens {tokens:,}: the corpus has {total * sequence_length:,} for training, in sequences of "
+            f"{sequence_length:,}; train on fewer tokens, or choose a larger corpus or a smaller vocabulary"
+        )
+    if seed < 0:
+        raise BadInput(f"seed {seed}: expected 0 or above")
+    chosen = _generator(CHOICE).permutation(total)[:wanted].astype(np.int64)
+    return _generator(SHUFFLE, seed).permutation(chosen)
+
+
+def batch(train: np.ndarray, order: np.ndarray, first: int, count: int, sequence_length: int) -> np.ndarray:
+    """Sequences ``first`` to ``first + count`` of an order, each with the token that follows it.
+
+    Args:
+        train: tokens (n,), uint16.
+        order: of `sequence_order`.
+        first: position in the order, from 0.
+        count: sequences.
+        sequence_length: T, tokens.
+
+    Returns:
+        Tokens, int64 (count, T + 1): inputs are ``[:, :-1]``, targets ``[:, 1:]``.
+
+    Raises:
+        BadInput: when the order ends before.
+    """
+    if not 0 <= first <= first + count <= len(order):
+        raise BadInput(
+            f"sequences {first:,} to {first + count:,}: the order has {len(order):,}; read within it"
+        )
+    return _read(train, order[first : first + count], sequence_length)
+
+
+def validation_batches(validation: np.ndarray, sequence_length: int, count_sequences: int) -> np.ndarray:
+    """Sequences to validate on, the same in every run: evenly spread over the validation tokens.
+
+    Args:
+        validation: tokens (n,), uint16.
+        sequence_length: T, tokens.
+        count_sequences: sequences wanted; all there are where there are fewer.
+
+    Returns:
+        Tokens, int64 (min(count_sequences, whole sequences), T + 1).
+
+    Raises:
+        BadInput: when not one sequence is there or wanted.
+    """
+    total = _sequences(len(validation), sequence_length)
+    if total < 1:
+        raise BadInput(
+            f"validation: {len(validation):,} tokens, less than {sequence_length:,} and one more; "
+            "choose a larger corpus or shorter sequences"
+        )
+    if count_sequences < 1:
+        raise BadInput(f"validation sequences {count_sequences}: expected 1 or more")
+    count = min(count_sequences, total)
+    return _read(validation, np.arange(count, dtype=np.int64) * total // count, sequence_length)
+
+
+def _sequences(tokens: int, sequence_length: int) -> int:
+    """Whole sequences in a row of tokens; the last target needs one token more."""
+    if sequence_length < 1:
+        raise BadInput(f"sequence_length {sequence_length}: expected 1 or more tokens")
+    return max(tokens - 1, 0) // sequence_length
+
+
+def _read(tokens: np.ndarray, sequences: np.ndarray, sequence_length: int) -> np.ndarray:
+    places = sequences[:, None] * sequence_length + np.arange(sequence_length + 1)
+    return np.asarray(tokens[places], dtype=np.int64)
+
+
+def _generator(*key: int) -> np.random.RandomState:
+    """NumPy's legacy generator: the only one whose permutations no later version changes (NEP 19)."""
+    return np.random.RandomState(np.random.MT19937(np.random.SeedSequence(key)))

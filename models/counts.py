@@ -1,0 +1,51 @@
+"""Exact counts of parameters and of floating point operations."""
+
+from __future__ import annotations
+
+from models.transformer import Shape
+
+
+def counts(shape: Shape) -> dict[str, int]:
+    """Parameters by group; ``tests/test_models.py`` compares them with the modules.
+
+    >>> counts(Shape(vocabulary=1024, width=32, depth=2, heads=2))
+    {'embedding': 32768, 'head': 0, 'attention': 8192, 'feed_forward': 16384, 'norms': 160}
+    """
+    matrices = 2 if shape.activation == "gelu" else 3
+    return {
+        "embedding": shape.vocabulary * shape.width,
+        "head": 0 if shape.tied else shape.vocabulary * shape.width,
+        "attention": shape.depth * 4 * shape.width**2,
+        "feed_forward": shape.depth * matrices * shape.width * shape.hidden,
+        "norms": (2 * shape.depth + 1) * shape.width,
+    }
+
+
+def params_embedding(shape: Shape) -> int:
+    """Embedding and, where it is not tied, output head."""
+    groups = counts(shape)
+    return groups["embedding"] + groups["head"]
+
+
+def params_nonembedding(shape: Shape) -> int:
+    """N of the run table: all but embedding and output head.
+
+    >>> params_nonembedding(Shape(vocabulary=1024, width=32, depth=2, heads=2))
+    24736
+    """
+    return sum(counts(shape).values()) - params_embedding(shape)
+
+
+def flops_per_token(shape: Shape, sequence_length: int) -> int:
+    """Floating point operations to train on one token: forward, and twice that for backward.
+
+    Matrix products only: 6 for each weight that multiplies (the head's too, tied or not; looking up an
+    embedding multiplies nothing), and 12 x depth x width x time for attention's scores and averages,
+    causal masking not deducted. Source: Chowdhery et al. 2022 (PaLM), appendix B.
+
+    >>> flops_per_token(Shape(vocabulary=1024, width=32, depth=2, heads=2), 128)
+    442368
+    """
+    groups = counts(shape)
+    multiplied = groups["attention"] + groups["feed_forward"] + shape.vocabulary * shape.width
+    return 6 * multiplied + 12 * shape.depth * shape.width * sequence_length

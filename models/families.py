@@ -1,0 +1,50 @@
+"""Families of sizes: width and depth together, or one with the other fixed."""
+
+from __future__ import annotations
+
+import math
+
+from bayeslaw.errors import BadInput
+from models.counts import params_nonembedding
+from models.transformer import Shape
+
+Size = tuple[int, int, int]
+"""(width, depth, heads)"""
+
+BOTH: tuple[Size, ...] = (
+    *((16, 3, 1), (24, 2, 1), (32, 2, 2), (48, 3, 2), (64, 3, 2), (96, 3, 3), (112, 4, 4), (128, 5, 4)),
+    *((192, 6, 6), (256, 8, 8), (384, 10, 12), (512, 12, 16), (768, 16, 24), (1024, 20, 32)),
+)
+FAMILIES: dict[str, tuple[Size, ...]] = {
+    "both": BOTH,
+    "width": tuple((16 * k, 4, k) for k in (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)),
+    "depth": tuple((64, depth, 4) for depth in (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)),
+}
+
+
+def size_for(params: float, family: str = "both") -> Size:
+    """The size of a family nearest to ``params`` non-embedding parameters, in ratio.
+
+    >>> size_for(25e3)
+    (32, 2, 2)
+
+    Raises:
+        BadInput: unknown family, or none of its sizes within a factor of 2.
+    """
+    if family not in FAMILIES:
+        raise BadInput(f"family = {family}; expected one of {', '.join(FAMILIES)}")
+    if not (math.isfinite(params) and params > 0):
+        raise BadInput(f"params_nonembedding = {params:g}; expected a finite number above 0")
+    size = min(FAMILIES[family], key=lambda s: abs(math.log(params_of(s) / params)))
+    if not 0.5 <= params_of(size) / params <= 2:
+        raise BadInput(
+            f"params_nonembedding = {params:g}; the nearest size of family {family} has {params_of(size):,}; "
+            "give width, depth and heads instead"
+        )
+    return size
+
+
+def params_of(size: Size) -> int:
+    """Non-embedding parameters of a size, with RMSNorm and GELU."""
+    width, depth, heads = size
+    return params_nonembedding(Shape(1, width, depth, heads))

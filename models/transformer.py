@@ -1,0 +1,180 @@
+"""A decoder-only transformer, small enough to read at one sitting."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bayeslaw.errors import BadInput
+
+Norm = Literal["rmsnorm", "layernorm"]
+Activation = Literal["gelu", "swiglu"]
+INIT_SD = 0.02
+ROPE_BASE = 10_000.0
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What fixes the network's size.
+
+    Attributes:
+        vocabulary: tokens known, count.
+        width: of the residual stream.
+        depth: number of blocks.
+        heads: attention heads; width / heads is even, as rotary embeddings need.
+        norm: "rmsnorm", or "layernorm" without bias. (LayerNorm has wrong second derivatives in PyTorch's
+            forward mode, so curvature is measured on RMSNorm.)
+        activation: "gelu" with a hidden layer of 4 widths, or "swiglu" of 8/3 widths,
+            rounded up to a multiple of 8.
+        tied: the output head shares the embedding's matrix.
+
+    Raises:
+        BadInput: a number that is not positive, heads that do not divide the width, an unknown name.
+    """
+
+    vocabulary: int
+    width: int
+    depth: int
+    heads: int
+    norm: Norm = "rmsnorm"
+    activation: Activation = "gelu"
+    tied: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse shapes that cannot be built."""
+        for name in ("vocabulary", "width", "depth", "heads"):
+            if getattr(self, name) < 1:
+                raise BadInput(f"{name} = {getattr(self, name)}; expected a whole number above 0")
+        if self.width % self.heads or (self.width // self.heads) % 2:
+            raise BadInput(
+                f"heads = {self.heads} at width = {self.width}; expected width / heads to be an even number; "
+                "choose other heads"
+            )
+        for name, known in (("norm", get_args(Norm)), ("activation", get_args(Activation))):
+            if getattr(self, name) not in known:
+                raise BadInput(f"{name} = {getattr(self, name)}; expected one of {', '.join(known)}")
+
+    @property
+    def hidden(self) -> int:
+        """Width of the feed-forward layer.
+
+        >>> Shape(1024, 32, 2, 2).hidden, Shape(1024, 32, 2, 2, activation="swiglu").hidden
+        (128, 88)
+        """
+        return 4 * self.width if self.activation == "gelu" else -(-8 * self.width // 24) * 8
+
+
+class Attention(nn.Module):
+    """Causal self-attention with rotary positions."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.heads = shape.heads
+        self.qkv = nn.Linear(shape.width, 3 * shape.width, bias=False)
+        self.out = nn.Linear(shape.width, shape.width, bias=False)
+
+    def forward(self, x: Tensor, rotation: Tensor) -> Tensor:
+        """(batch, time, width) to the same."""
+        qkv = self.qkv(x).unflatten(-1, (3, self.heads, -1))
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (batch, head, time, width / heads)
+        y = F.scaled_dot_product_attention(rotated(q, rotation), rotated(k, rotation), v, is_causal=True)
+        return self.out(y.transpose(1, 2).flatten(2))
+
+
+class FeedForward(nn.Module):
+    """Two layers with GELU, or the gated three of SwiGLU (Shazeer 2020)."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.gated = shape.activation == "swiglu"
+        self.up = nn.Linear(shape.width, shape.hidden * (2 if self.gated else 1), bias=False)
+        self.down = nn.Linear(shape.hidden, shape.width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, time, width) to the same."""
+        if self.gated:
+            gate, value = self.up(x).chunk(2, dim=-1)
+            return self.down(F.silu(gate) * value)
+        return self.down(F.gelu(self.up(x)))
+
+
+class Block(nn.Module):
+    """Attention, then feed-forward, each behind a norm and around a residual."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.attention_norm = _norm(shape)
+        self.attention = Attention(shape)
+        self.feed_forward_norm = _norm(shape)
+        self.feed_forward = FeedForward(shape)
+
+    def forward(self, x: Tensor, rotation: Tensor) -> Tensor:
+        """(batch, time, width) to the same."""
+        x = x + self.attention(self.attention_norm(x), rotation)
+        return x + self.feed_forward(self.feed_forward_norm(x))
+
+
+class Transformer(nn.Module):
+    """Token indices (batch, time) to logits (batch, time, vocabulary)."""
+
+    rotation: Tensor
+
+    def __init__(self, shape: Shape, sequence_length: int) -> None:
+        super().__init__()
+        self.shape = shape
+        self.embedding = nn.Embedding(shape.vocabulary, shape.width)
+        self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.depth))
+        self.norm = _norm(shape)
+        self.head = nn.Linear(shape.width, shape.vocabulary, bias=False)
+        if shape.tied:
+            self.head.weight = self.embedding.weight
+        rotation = rotary_angles(sequence_length, shape.width // shape.heads)
+        self.register_buffer("rotation", rotation, persistent=False)
+        self._initialise()
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(batch, time) to (batch, time, vocabulary)."""
+        x = self.embedding(tokens)
+        rotation = self.rotation[:, : tokens.shape[1]]
+        for block in self.blocks:
+            x = block(x, rotation)
+        return self.head(self.norm(x))
+
+    def _initialise(self) -> None:
+        """GPT-2's: normal, sd 0.02; what writes to the residual stream divided by sqrt(2 depth)."""
+        for name, weight in self.named_parameters():
+            if weight.ndim > 1:
+                writes = name.endswith(("out.weight", "down.weight"))
+                sd = INIT_SD / (2 * self.shape.depth) ** 0.5 if writes else INIT_SD
+                nn.init.normal_(weight, std=sd)
+
+
+def build(shape: Shape, sequence_length: int, seed: int) -> Transformer:
+    """A network whose weights depend on shape and seed alone; leaves the global random state untouched."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Transformer(shape, sequence_length)
+
+
+def rotary_angles(length: int, size: int) -> Tensor:
+    """Cosine and sine of position times frequency, (2, length, size / 2). Source: Su et al. 2021, eq. 15."""
+    frequency = ROPE_BASE ** (-torch.arange(0, size, 2) / size)
+    angle = torch.arange(length)[:, None] * frequency
+    return torch.stack([angle.cos(), angle.sin()])
+
+
+def rotated(x: Tensor, rotation: Tensor) -> Tensor:
+    """Queries or keys (batch, head, time, size), the two halves of ``size`` turned as pairs."""
+    cos, sin = rotation.to(x.dtype)
+    first, second = x.chunk(2, dim=-1)
+    return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)
+
+
+def _norm(shape: Shape) -> nn.Module:
+    if shape.norm == "rmsnorm":
+        return nn.RMSNorm(shape.width, eps=1e-5)
+    return nn.LayerNorm(shape.width, bias=False)

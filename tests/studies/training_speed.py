@@ -1,0 +1,152 @@
+"""Speed of the training lab, as ratios within one run. Slow, outside CI.
+
+    python tests/studies/training_speed.py run      # appends to results/training_speed.jsonl
+    python tests/studies/training_speed.py table    # prints the table of the README
+
+A plain loop of the same network, optimizer and batches, written out by hand below, is the measure. Runs of
+both alternate, and medians are compared, as the machine is shared and noisy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from tables import read_rows
+
+from data.tokens import prepare
+from models.families import params_of, size_for
+from models.transformer import build
+from train.pool import run as run_pool
+from train.run import execute
+from train.schedules import fraction
+from train.spec import RunSpec, checked
+
+RESULTS = Path(__file__).parent / "results" / "training_speed.jsonl"
+REPEATS = 7
+SIZES = {25e3: 600_064, 332e3: 200_064}
+"""Non-embedding parameters, and training tokens of one run: some eight seconds."""
+
+
+def spec_of(params: float, tokens: int, name: str = "speed") -> RunSpec:
+    width, depth, heads = size_for(params)
+    return checked(RunSpec(name, "speed", "stdlib", "adamw", width, depth, heads, tokens, 4096, 1e-3))
+
+
+def plain_loop(spec: RunSpec) -> float:
+    """Seconds to train by hand: batches sliced from memory, fused AdamW, clipping, a cosine."""
+    corpus = prepare(spec.corpus, spec.vocabulary)
+    model = build(spec.shape, spec.sequence_length, spec.seed)
+    s = spec.settings
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=s.learning_rate, betas=(s.momentum, s.beta2), weight_decay=0.1, fused=True
+    )
+    tokens = torch.from_numpy(np.asarray(corpus.train[: spec.tokens + 1]).astype(np.int64))
+    inputs = tokens[: spec.sequences * 128].view(-1, 128)
+    targets = tokens[1 : spec.sequences * 128 + 1].view(-1, 128)
+    began = time.perf_counter()
+    for step in range(spec.steps):
+        rows = slice(step * spec.batch_sequences, (step + 1) * spec.batch_sequences)
+        for group in optimizer.param_groups:
+            group["lr"] = spec.learning_rate * fraction("cosine", step, spec.steps, 0, 0.1)
+        loss = F.cross_entropy(model(inputs[rows]).flatten(0, 1), targets[rows].flatten())
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+    loss.item()
+    return time.perf_counter() - began
+
+
+def ours(spec: RunSpec) -> tuple[float, float]:
+    """Seconds of the training loop, from the first step to the last, and of all that surrounds it."""
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.perf_counter()
+        record = execute(spec, Path(folder))
+        return record["train_seconds"], time.perf_counter() - began - record["wall_seconds"]
+
+
+def one_run(params: float, tokens: int) -> dict[str, Any]:
+    spec = spec_of(params, tokens)
+    plain_loop(spec), ours(spec)  # warm
+    plain, lab, around = [], [], []
+    for _ in range(REPEATS):
+        plain.append(plain_loop(spec))
+        seconds, rest = ours(spec)
+        lab.append(seconds)
+        around.append(rest)
+    return {
+        "what": f"speed of a plain loop reached, N = {params_of(size_for(params)):,}",
+        "value": statistics.median(p / o for p, o in zip(plain, lab)),
+        "asked": "at least 0.95",
+        "detail": {"plain_seconds": plain, "lab_seconds": lab, "start_seconds": around},
+    }
+
+
+def two_workers(params: float, tokens: int, runs: int = 8) -> dict[str, Any]:
+    """Time of the same runs by one worker over that by two, start of the workers apart."""
+    ratios = []
+    for _ in range(3):
+        seconds = [pool_seconds(params, tokens, runs, workers) for workers in (1, 2)]
+        ratios.append(seconds[0] / seconds[1])
+    return {
+        "what": f"speed of two workers over one, N = {params_of(size_for(params)):,}",
+        "value": statistics.median(ratios),
+        "asked": "at least 1.8",
+        "detail": {"ratios": ratios},
+    }
+
+
+def pool_seconds(params: float, tokens: int, runs: int, workers: int) -> float:
+    """Seconds for all runs, counted from when each worker has trained one tiny run."""
+    with tempfile.TemporaryDirectory() as folder:
+        tiny = [spec_of(params, 8192, f"tiny{i}") for i in range(workers)]
+        specs = tiny + [spec_of(params, tokens, f"run{i}") for i in range(runs)]
+        outcomes = run_pool(execute, [(spec, Path(folder) / spec.run_id) for spec in specs], workers)
+        ends = []
+        for outcome in outcomes:
+            assert outcome.kind == "done", outcome.value
+            ends.append(time.perf_counter())
+        return ends[-1] - ends[workers - 1]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=["run", "table"])
+    if parser.parse_args().what == "table":
+        print(table())
+        return
+    torch.set_num_threads(1)
+    rows = [one_run(params, tokens) for params, tokens in SIZES.items()]
+    starts = [s for row in rows for s in row["detail"]["start_seconds"]]
+    rows.append(
+        {
+            "what": "seconds to start a run after the first",
+            "value": statistics.median(starts),
+            "asked": "under 0.2",
+        }
+    )
+    rows += [two_workers(params, tokens) for params, tokens in SIZES.items()]
+    with RESULTS.open("w") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+    print(table())
+
+
+def table() -> str:
+    rows = [f"| {r['what']} | {r['value']:.3f} | {r['asked']} |" for r in read_rows(RESULTS)]
+    return "\n".join(["| | measured | asked |", "| --- | --- | --- |", *rows])
+
+
+if __name__ == "__main__":
+    main()

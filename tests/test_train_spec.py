@@ -1,0 +1,76 @@
+"""What a run may be."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+pytest.importorskip("torch")
+
+from bayeslaw.errors import BadInput
+from train.spec import RunSpec, checked, digest
+
+SPEC = RunSpec("r1", "own", "stdlib", "adamw", 16, 2, 1, 100_096, 4_096, 1e-3, warmup_tokens=8_192)
+
+
+def test_usual_values_are_filled_in():
+    full = checked(SPEC)
+    assert (full.momentum, full.beta2, full.epsilon, full.weight_decay) == (0.9, 0.95, 1e-8, 0.1)
+    assert checked(full) == full
+    assert checked(replace(SPEC, weight_decay=0.0)).weight_decay == 0.0
+    assert checked(replace(SPEC, optimizer="sgd")).beta2 is None
+
+
+def test_every_token_is_seen_and_the_last_batch_is_what_is_left():
+    assert SPEC.sequences * SPEC.sequence_length == SPEC.tokens
+    assert SPEC.steps == 25  # 24 whole batches of 32 sequences, then 14
+    assert SPEC.learning_rate_at(SPEC.steps - 1) == pytest.approx(1e-4)
+
+
+def test_the_digest_names_choices_not_names():
+    assert digest(replace(SPEC, run_id="other", study="x")) == digest(SPEC)
+    assert digest(replace(SPEC, seed=1)) != digest(SPEC)
+    assert digest(SPEC) == digest(SPEC) and len(digest(SPEC)) == 12
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"optimizer": "adam"},
+            "run r1: optimizer = adam; expected one of adamw, sgd, rmsprop, muon, lion, adafactor, lamb; "
+            "correct the plan",
+        ),
+        (
+            {"optimizer": "adafactor", "momentum": 0.9},
+            "run r1: momentum = 0.9; expected nothing, adafactor has no such setting; leave it empty",
+        ),
+        ({"learning_rate": float("inf")}, "run r1: learning_rate = inf; expected at least 0 and below inf; "),
+        ({"learning_rate": 0.0}, "run r1: learning_rate = 0.0; expected above 0; correct the plan"),
+        (
+            {"batch_tokens": 1000},
+            "run r1: batch_tokens = 1000; expected a multiple of sequence_length = 128; ",
+        ),
+        (
+            {"batch_tokens": 128_000},
+            "run r1: batch_tokens = 128000; expected at most tokens = 100096; take a smaller batch or more tokens",
+        ),
+        ({"tokens": -5}, "run r1: tokens = -5; expected at least 1 and below inf"),
+        ({"momentum": 1.0}, "run r1: momentum = 1.0; expected at least 0 and below 1"),
+        ({"schedule": "step"}, "run r1: schedule = step; expected one of constant, linear, cosine, wsd, "),
+        ({"precision": "fp8"}, "run r1: precision = fp8; expected one of no, bf16, fp16"),
+        ({"warmup_tokens": 100_096}, "run r1: warmup_tokens = 100096; expected less than tokens = 100096"),
+        ({"heads": 3}, "heads = 3 at width = 16; expected width / heads to be an even number"),
+        ({"vocabulary": 100_000}, "run r1: vocabulary = 100000; expected at least 257 and below 65537"),
+    ],
+)
+def test_what_cannot_be_run_is_named(change, message):
+    with pytest.raises(BadInput) as caught:
+        checked(replace(SPEC, **change))
+    assert str(caught.value).startswith(message)
+
+
+def test_an_unknown_corpus_is_named():
+    with pytest.raises(BadInput, match="/no/such/corpus"):
+        checked(replace(SPEC, corpus="/no/such/corpus"))

@@ -1,0 +1,116 @@
+"""What a run leaves behind: ``record.json`` (a row of the run table and more) and ``curve.csv``."""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import json
+import platform
+import subprocess
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bayeslaw.atomic import written_whole
+from bayeslaw.errors import BadInput
+from models.counts import flops_per_token, params_embedding, params_nonembedding
+from train.energy import co2e_grams
+from train.spec import RunSpec, digest
+
+RECORD, CURVE = "record.json", "curve.csv"
+CURVE_COLUMNS = ("step", "tokens", "learning_rate", "loss")
+VERSIONS = ("torch", "accelerate", "datasets", "tokenizers", "numpy")
+COPIED = (
+    *("run_id", "study", "optimizer", "width", "depth", "heads", "parametrization", "tokens", "batch_tokens"),
+    *("sequence_length", "learning_rate", "schedule", "warmup_tokens", "momentum", "beta2", "weight_decay"),
+    *("epsilon", "grad_clip", "seed", "corpus", "vocabulary", "norm", "activation", "tied", "precision"),
+)
+
+
+def row(
+    spec: RunSpec, status: str, loss_val: float | None, loss_smoothed: float | None, tokens_seen: int
+) -> dict[str, Any]:
+    """The run table's columns and ours, as far as the spec and the outcome tell.
+
+    Args:
+        spec: checked.
+        status: as in ``bayeslaw.schema.STATUSES``.
+        loss_val: nats per validation token after the last step; None when there is none.
+        loss_smoothed: training loss, mean of the last tenth of the steps.
+        tokens_seen: trained on until the run ended.
+    """
+    shape = spec.shape
+    return {
+        **{name: getattr(spec, name) for name in COPIED},
+        "params_nonembedding": params_nonembedding(shape),
+        "params_embedding": params_embedding(shape),
+        "final_lr_ratio": spec.learning_rate_at(spec.steps - 1) / spec.learning_rate,
+        "dropout": 0.0,
+        "loss": loss_val if status == "finished" else None,
+        "loss_kind": "val_final",
+        "loss_train_smoothed": loss_smoothed,
+        "status": status,
+        "tokens_seen": tokens_seen,
+        "flops": float(tokens_seen * flops_per_token(shape, spec.sequence_length)) or None,
+        "spec_digest": digest(spec),
+    }
+
+
+def cost(wall_seconds: float, cpu_seconds: float, energy: tuple[float, str], device: str) -> dict[str, Any]:
+    """What the run cost, over all its sittings: seconds, joules and their origin, CO2e."""
+    return {
+        "wall_seconds": wall_seconds,
+        "cpu_seconds": cpu_seconds,
+        "energy_joules": energy[0],
+        "energy_kind": energy[1],
+        "co2e_grams": co2e_grams(energy[0]),
+        "device": device,
+        "host": platform.node(),
+    }
+
+
+@functools.cache
+def provenance() -> dict[str, str]:
+    """Versions and commit, the same for every run of one process."""
+    versions = {name: importlib.metadata.version(name) for name in VERSIONS}
+    return {"versions": json.dumps({"python": platform.python_version(), **versions}), "commit": _commit()}
+
+
+def write(folder: Path, record: dict[str, Any], curve: Sequence[Sequence[float]]) -> None:
+    """The curve first, then the record: a record means that all is there."""
+    with written_whole(folder / CURVE) as temporary:
+        lines = [",".join(CURVE_COLUMNS), *(",".join(f"{v:.8g}" for v in point) for point in curve)]
+        temporary.write_text("\n".join(lines) + "\n")
+    with written_whole(folder / RECORD) as temporary:
+        stamped = {**record, **provenance(), "created": datetime.now(UTC).isoformat(timespec="seconds")}
+        temporary.write_text(json.dumps(stamped, indent=1) + "\n")
+
+
+def read(folder: Path) -> dict[str, Any] | None:
+    """The record of a run folder; None where the run has not ended.
+
+    Raises:
+        BadInput: a record that is no JSON object.
+    """
+    path = folder / RECORD
+    try:
+        record = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path}: not a record ({error}); delete it to train this run anew") from None
+    if not isinstance(record, dict):
+        raise BadInput(f"{path}: expected a JSON object; delete it to train this run anew")
+    return record
+
+
+def _commit() -> str:
+    """Commit of this code, with "+" where files differ from it; empty outside a repository."""
+    here = Path(__file__).parent
+    try:
+        run = functools.partial(subprocess.run, cwd=here, capture_output=True, text=True, check=True)
+        commit = run(["git", "rev-parse", "--short=12", "HEAD"]).stdout.strip()
+        return commit + "+" * bool(run(["git", "status", "--porcelain", "--", "."]).stdout.strip())
+    except (OSError, subprocess.CalledProcessError):
+        return ""

@@ -1,0 +1,347 @@
+"""One training run under Hugging Face Accelerate, from a spec to a record.
+
+    accelerate launch -m train.run --folder out/run --optimizer adamw --params-nonembedding 25e3 \\
+        --tokens 500e3 --batch-tokens 4096 --learning-rate 3e-3
+    accelerate launch -m train.run --folder out/run --spec spec.json
+
+Running it again resumes from the last checkpoint, and goes on exactly as the uninterrupted run would.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from contextlib import nullcontext
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.utils import set_seed
+from torch import Tensor, nn
+
+from bayeslaw.atomic import written_whole
+from bayeslaw.errors import BadInput
+from data.order import batch, sequence_order, validation_batches
+from data.tokens import Corpus, prepare
+from models.families import size_for
+from models.transformer import build
+from train import optimizers, record
+from train.curvature import curvature
+from train.energy import meter
+from train.spec import RunSpec, checked, digest
+
+CHECKPOINT = "checkpoint.pt"
+CHECKPOINT_SECONDS = 60.0
+BLOCK = 10
+"""Steps between looks at the loss: each look waits for the device."""
+VALIDATION_SEQUENCES = 1024
+DIVERGED_ABOVE_UNIFORM = 1.0
+"""A block whose mean loss is this many nats above that of a uniform guess, ln(vocabulary), ends the run."""
+
+
+@dataclass
+class Progress:
+    """What a checkpoint keeps beside model and optimizers: all that the record needs."""
+
+    step: int = 0
+    diverged: bool = False
+    wall_seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    energy_joules: float = 0.0
+    curve: list[tuple[float, ...]] = field(default_factory=list)
+
+
+def execute(spec: RunSpec, folder: Path, cache: Path | None = None) -> dict[str, Any]:
+    """Train one run, or go on with it, or return what it left.
+
+    Args:
+        spec: checked here.
+        folder: of this run alone; made where it is missing.
+        cache: of tokenised corpora; by default as ``data.tokens.prepare``.
+
+    Returns:
+        The record: see ``train.record``.
+
+    Raises:
+        BadInput: a spec that cannot be run, more tokens than the corpus has, a folder that holds
+            another run, a checkpoint that cannot be read.
+    """
+    spec = checked(spec)
+    if (found := record.read(folder)) is not None:
+        return _same_run(found, spec, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    corpus = prepare(spec.corpus, spec.vocabulary, cache)
+    accelerator = _accelerator(spec)
+    order = sequence_order(len(corpus.train), spec.tokens, spec.sequence_length, spec.seed)
+
+    # ---- model and optimizers
+    set_seed(spec.seed)
+    model = build(spec.shape, spec.sequence_length, spec.seed)
+    model = accelerator.prepare(model)
+    inner = accelerator.unwrap_model(model)
+    steppers = [accelerator.prepare(o) for o in optimizers.build(spec.optimizer, inner, spec.settings)]
+    progress = _resumed(folder / CHECKPOINT, spec, inner, steppers) or Progress()
+
+    # ---- training
+    clock = _Clock(str(accelerator.device), progress)
+    saved = time.perf_counter()
+    model.train()
+    while progress.step < spec.steps and not progress.diverged:
+        losses = []
+        for step in range(progress.step, min(progress.step + BLOCK, spec.steps)):
+            for stepper in steppers:
+                for group in stepper.param_groups:
+                    group["lr"] = spec.learning_rate_at(step)
+            first = step * spec.batch_sequences
+            count = min(spec.batch_sequences, spec.sequences - first)
+            tokens = batch(corpus.train, order, first, count, spec.sequence_length)
+            losses.append(_step(accelerator, model, steppers, spec, tokens))
+        _look(progress, spec, accelerator.reduce(torch.stack(losses), "sum").tolist())
+        if time.perf_counter() - saved > CHECKPOINT_SECONDS and progress.step < spec.steps:
+            clock.stop()
+            if accelerator.is_main_process:
+                _save(folder / CHECKPOINT, spec, inner, steppers, progress)
+            saved = time.perf_counter()
+
+    # ---- what it came to
+    clock.stop()
+    train_seconds = progress.wall_seconds
+    loss_val = None if progress.diverged else _validation_loss(accelerator, model, corpus, spec)
+    if loss_val is not None and not np.isfinite(loss_val):
+        progress.diverged, loss_val = True, None
+    curved = {} if loss_val is None else _curvature(accelerator, inner, corpus, order, spec)
+    energy_kind = clock.stop()
+    energy = (progress.energy_joules, energy_kind)
+    result = {
+        **_outcome(spec, progress, loss_val),
+        **record.cost(progress.wall_seconds, progress.cpu_seconds, energy, str(accelerator.device)),
+        "train_seconds": train_seconds,
+        "tokens_per_second": _seen(progress, spec) / train_seconds,
+        **curved,
+        "corpus_digest": corpus.digest,
+    }
+    if accelerator.is_main_process:
+        record.write(folder, result, progress.curve)
+        (folder / CHECKPOINT).unlink(missing_ok=True)
+    accelerator.wait_for_everyone()
+    return record.read(folder) or result
+
+
+def _step(
+    accelerator: Accelerator, model: nn.Module, steppers: list[Any], spec: RunSpec, tokens: np.ndarray
+) -> Tensor:
+    """One optimizer step on one batch (sequence, time + 1); this process's part of its mean loss."""
+    even = len(tokens) // accelerator.num_processes * accelerator.num_processes  # the last batch may be odd
+    mine = tokens[accelerator.process_index : even or None : accelerator.num_processes]
+    at_once = max(1, spec.micro_batch_tokens // spec.sequence_length)
+    pieces = [mine[i : i + at_once] for i in range(0, len(mine), at_once)]
+    total = torch.zeros((), device=accelerator.device)
+    for i, piece in enumerate(pieces):
+        with accelerator.no_sync(model) if i + 1 < len(pieces) else nullcontext():
+            loss = _loss(accelerator, model, piece) * (len(piece) / len(mine))
+            accelerator.backward(loss)
+        total += loss.detach()
+    if spec.grad_clip:
+        accelerator.clip_grad_norm_(model.parameters(), spec.grad_clip)
+    for stepper in steppers:
+        stepper.step()
+        stepper.zero_grad()
+    return total / accelerator.num_processes
+
+
+def _loss(accelerator: Accelerator, model: nn.Module, tokens: np.ndarray, reduction: str = "mean") -> Tensor:
+    """Cross-entropy of each next token [nats], averaged or summed."""
+    moved = torch.from_numpy(tokens).to(accelerator.device, non_blocking=True)
+    logits = model(moved[:, :-1])
+    return F.cross_entropy(logits.flatten(0, 1).float(), moved[:, 1:].flatten(), reduction=reduction)
+
+
+def _look(progress: Progress, spec: RunSpec, losses: list[float]) -> None:
+    """Enter a block of steps into the curve, and say whether the run has diverged."""
+    progress.step += len(losses)
+    mean = float(np.mean(losses))
+    rate = spec.learning_rate_at(progress.step - 1)
+    progress.curve.append((progress.step, _seen(progress, spec), rate, mean))
+    progress.diverged = not mean <= np.log(spec.vocabulary) + DIVERGED_ABOVE_UNIFORM
+
+
+def _seen(progress: Progress, spec: RunSpec) -> int:
+    """Tokens trained on."""
+    return min(progress.step * spec.batch_sequences, spec.sequences) * spec.sequence_length
+
+
+@torch.no_grad()
+def _validation_loss(accelerator: Accelerator, model: nn.Module, corpus: Corpus, spec: RunSpec) -> float:
+    """Mean over fixed validation sequences, the same for every run of one corpus [nats/token]."""
+    tokens = validation_batches(corpus.validation, spec.sequence_length, VALIDATION_SEQUENCES)
+    model.eval()
+    mine = tokens[accelerator.process_index :: accelerator.num_processes]
+    at_once = max(1, spec.micro_batch_tokens // spec.sequence_length)
+    parts = [_loss(accelerator, model, mine[i : i + at_once], "sum") for i in range(0, len(mine), at_once)]
+    total = accelerator.reduce(torch.stack(parts).double().sum(), "sum")
+    return float(total) / (len(tokens) * spec.sequence_length)
+
+
+def _curvature(
+    accelerator: Accelerator, model: nn.Module, corpus: Corpus, order: np.ndarray, spec: RunSpec
+) -> dict[str, float]:
+    """The run table's two columns of curvature, on the first training sequences."""
+    if not spec.curvature_sequences:
+        return {}
+    count = min(spec.curvature_sequences, spec.sequences)
+    tokens = batch(corpus.train, order, 0, count, spec.sequence_length)
+    found = curvature(model, torch.from_numpy(tokens).to(accelerator.device))
+    return dict(zip(("lambda_max", "hessian_trace"), found))
+
+
+def _outcome(spec: RunSpec, progress: Progress, loss_val: float | None) -> dict[str, Any]:
+    """Status and losses, with all that the spec says."""
+    status = "diverged" if progress.diverged else "finished"
+    last = [point[3] for point in progress.curve if point[0] > 0.9 * progress.step]
+    smoothed = None if progress.diverged else float(np.mean(last))
+    return record.row(spec, status, loss_val, smoothed, _seen(progress, spec))
+
+
+class _Clock:
+    """Adds the time and energy of this sitting to the progress at each stop."""
+
+    def __init__(self, device: str, progress: Progress) -> None:
+        self.device, self.progress = device, progress
+        self._start()
+
+    def _start(self) -> None:
+        self.wall, self.cpu, self.meter = time.perf_counter(), time.process_time(), meter(self.device)
+
+    def stop(self) -> str:
+        """Enter what was spent since the last stop; returns how the energy was found."""
+        cpu = time.process_time() - self.cpu
+        joules, kind = self.meter(cpu)
+        self.progress.wall_seconds += time.perf_counter() - self.wall
+        self.progress.cpu_seconds += cpu
+        self.progress.energy_joules += joules
+        self._start()
+        return kind
+
+
+def _accelerator(spec: RunSpec) -> Accelerator:
+    """An Accelerator of the spec's precision; a worker may meet runs of several."""
+    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != spec.precision:
+        AcceleratorState._reset_state()
+    accelerator = Accelerator(mixed_precision=spec.precision)
+    if spec.batch_sequences % accelerator.num_processes:
+        raise BadInput(
+            f"run {spec.run_id}: batch_tokens = {spec.batch_tokens} is {spec.batch_sequences} sequences; "
+            f"expected a multiple of the {accelerator.num_processes} processes; change one of them"
+        )
+    return accelerator
+
+
+def _save(path: Path, spec: RunSpec, model: nn.Module, steppers: list[Any], progress: Progress) -> None:
+    state = {
+        "spec": digest(spec),
+        "model": model.state_dict(),
+        "optimizers": [stepper.state_dict() for stepper in steppers],
+        "progress": vars(progress),
+    }
+    with written_whole(path) as temporary:
+        torch.save(state, temporary)
+
+
+def _resumed(path: Path, spec: RunSpec, model: nn.Module, steppers: list[Any]) -> Progress | None:
+    """Model and optimizers as the checkpoint left them, and its progress; None where there is none."""
+    if not path.exists():
+        return None
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        found = state["spec"]
+    except Exception as error:  # whatever a broken file makes pickle, zip or torch raise
+        raise BadInput(
+            f"{path}: not a readable checkpoint ({str(error).splitlines()[0]}); expected one "
+            "that train.run wrote; delete it to train this run anew"
+        ) from None
+    if found != digest(spec):
+        raise _another(path, found, spec)
+    model.load_state_dict(state["model"])
+    for stepper, saved in zip(steppers, state["optimizers"], strict=True):
+        stepper.load_state_dict(saved)
+    return Progress(**state["progress"])
+
+
+def _same_run(found: dict[str, Any], spec: RunSpec, folder: Path) -> dict[str, Any]:
+    if found.get("spec_digest") != digest(spec):
+        raise _another(folder / record.RECORD, found.get("spec_digest"), spec)
+    return found
+
+
+def _another(path: Path, found: object, spec: RunSpec) -> BadInput:
+    return BadInput(
+        f"{path}: belongs to another run (spec {found}, this is {digest(spec)}); expected the same choices; "
+        "take another folder or run_id"
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """``python -m train.run``; 0, or 2 for bad input."""
+    try:
+        given = vars(_parser().parse_args(arguments))
+        folder = Path(given.pop("folder"))
+        result = execute(_spec(given, folder), folder)
+    except BadInput as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 2
+    loss = result["loss"]
+    shown = f"{loss:.4f} nats/token" if loss is not None else "no loss"
+    print(f"{result['run_id']}: {result['status']}, {shown}, {result['wall_seconds']:.1f} s; {folder}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    """One option for each field of the spec."""
+    parser = argparse.ArgumentParser(
+        "train.run", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--folder", required=True, help="of this run; holds its checkpoint, then its record")
+    parser.add_argument("--spec", help="JSON object of choices; options given besides it win")
+    parser.add_argument("--params-nonembedding", type=float, help="instead of width, depth and heads")
+    kinds = {"int": lambda text: int(float(text)), "float": float, "str": str, "bool": _truth}
+    for f in fields(RunSpec):
+        usual = "" if f.default in (MISSING, None) else f"default {f.default}"
+        option = "--" + f.name.replace("_", "-")
+        parser.add_argument(option, type=kinds[str(f.type).removesuffix(" | None")], help=usual)
+    return parser
+
+
+def _spec(given: dict[str, Any], folder: Path) -> RunSpec:
+    """The spec of a command line, with a file's choices below and modest defaults below these."""
+    chosen = {"run_id": folder.name, "study": "own", "corpus": "stdlib"}
+    if (path := given.pop("spec")) is not None:
+        try:
+            chosen |= json.loads(Path(path).read_text())
+        except (OSError, ValueError) as error:
+            raise BadInput(f"{path}: not a readable JSON object ({error}); write one run's choices") from None
+    chosen |= {name: value for name, value in given.items() if value is not None}
+    if (params := chosen.pop("params_nonembedding", None)) is not None:
+        chosen |= dict(zip(("width", "depth", "heads"), size_for(params)))
+    names = {f.name: f.default is MISSING for f in fields(RunSpec)}
+    if unknown := sorted(set(chosen) - set(names)):
+        raise BadInput(f"{path}: unknown choice {', '.join(unknown)}; expected {', '.join(names)}")
+    if missing := [name for name, needed in names.items() if needed and name not in chosen]:
+        raise BadInput(f"not given: {', '.join(missing)}; expected a value for each; see --help")
+    return RunSpec(**chosen)
+
+
+def _truth(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"{text}: expected true or false")
+    return text.lower() == "true"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

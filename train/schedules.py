@@ -1,0 +1,36 @@
+"""Learning rate over a run, as a fraction of its peak."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+WSD_DECAY = 0.2
+"""Share of the steps after warm-up in which WSD decays (Hu et al. 2024, arXiv:2404.06395, use 0.1 to 0.2)."""
+
+SCHEDULES: dict[str, Callable[[float, float], float]] = {
+    "constant": lambda done, final: 1.0,
+    "linear": lambda done, final: 1 - (1 - final) * done,
+    "cosine": lambda done, final: final + (1 - final) * (1 + math.cos(math.pi * done)) / 2,
+    "wsd": lambda done, final: 1 - (1 - final) * max(0.0, (done - 1 + WSD_DECAY) / WSD_DECAY),
+}
+"""From the share done of the steps after warm-up, and the final ratio, to the fraction of the peak."""
+
+INVERSE_SQUARE_ROOT = "inverse_sqrt"
+NAMES = (*SCHEDULES, INVERSE_SQUARE_ROOT)
+
+
+def fraction(schedule: str, step: int, steps: int, warmup_steps: int, final: float) -> float:
+    """Fraction of the peak learning rate at ``step`` of 0, 1, ..., steps - 1.
+
+    Linear warm-up reaches 1 in its last step; the last step of all has ``final``, except with
+    "constant", and with "inverse_sqrt", which falls as sqrt(warm-up / step) (Vaswani et al. 2017).
+
+    >>> [round(fraction("linear", step, 6, 2, 0.0), 2) for step in range(6)]
+    [0.5, 1.0, 0.75, 0.5, 0.25, 0.0]
+    """
+    if step < warmup_steps:
+        return (step + 1) / warmup_steps
+    if schedule == INVERSE_SQUARE_ROOT:
+        return math.sqrt(max(1, warmup_steps) / (step + 1))
+    return SCHEDULES[schedule]((step + 1 - warmup_steps) / (steps - warmup_steps), final)

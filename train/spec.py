@@ -1,0 +1,198 @@
+"""What one training run is: every choice that shapes it, in one flat record."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import asdict, dataclass, replace
+
+from bayeslaw.errors import BadInput
+from data.corpus import known_source
+from models.transformer import Shape
+from train.optimizers import OPTIMIZERS, Settings
+from train.schedules import NAMES, fraction
+
+PRECISIONS = ("no", "bf16", "fp16")
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One run. Learning rates are peaks, batches are in tokens, D counts each token seen.
+
+    Attributes:
+        run_id: names the run and its folder.
+        study: the set-up that runs share; losses compare within one study only.
+        corpus: "stdlib", a file or folder of text or JSON lines, or "hub:NAME[:CONFIG]".
+        optimizer: a name in ``train.optimizers.OPTIMIZERS``.
+        width, depth, heads: residual stream, blocks, attention heads.
+        tokens: D, training tokens.
+        batch_tokens: B, tokens a step; a whole number of sequences.
+        learning_rate: peak.
+        vocabulary: tokens of the byte-level BPE.
+        sequence_length: tokens.
+        norm, activation, tied: of ``models.transformer.Shape``.
+        schedule: a name in ``train.schedules.NAMES``.
+        warmup_tokens: tokens until the peak learning rate.
+        final_lr_ratio: last learning rate over its peak.
+        momentum, beta2, epsilon, weight_decay: None for the optimizer's usual value;
+            weight decay is decoupled.
+        grad_clip: largest gradient norm; 0 for no clipping.
+        seed: of initialisation and data order.
+        precision: "no" (32 bits), "bf16" or "fp16", as Accelerate calls them.
+        micro_batch_tokens: tokens a forward pass and process; larger batches accumulate gradients.
+        curvature_sequences: training sequences for ``train.curvature`` after the last step; 0 to leave it.
+        parametrization: recorded, not acted upon.
+    """
+
+    run_id: str
+    study: str
+    corpus: str
+    optimizer: str
+    width: int
+    depth: int
+    heads: int
+    tokens: int
+    batch_tokens: int
+    learning_rate: float
+    vocabulary: int = 1024
+    sequence_length: int = 128
+    norm: str = "rmsnorm"
+    activation: str = "gelu"
+    tied: bool = True
+    schedule: str = "cosine"
+    warmup_tokens: int = 0
+    final_lr_ratio: float = 0.1
+    momentum: float | None = None
+    beta2: float | None = None
+    epsilon: float | None = None
+    weight_decay: float | None = None
+    grad_clip: float = 1.0
+    seed: int = 0
+    precision: str = "no"
+    micro_batch_tokens: int = 8192
+    curvature_sequences: int = 0
+    parametrization: str = "standard"
+
+    @property
+    def shape(self) -> Shape:
+        """The network."""
+        return Shape(
+            self.vocabulary,
+            self.width,
+            self.depth,
+            self.heads,
+            self.norm,  # type: ignore[arg-type]
+            self.activation,  # type: ignore[arg-type]
+            self.tied,
+        )
+
+    @property
+    def sequences(self) -> int:
+        """Whole sequences in ``tokens``."""
+        return self.tokens // self.sequence_length
+
+    @property
+    def batch_sequences(self) -> int:
+        """Sequences a step."""
+        return self.batch_tokens // self.sequence_length
+
+    @property
+    def steps(self) -> int:
+        """Steps until ``tokens`` are seen; the last batch is what is left."""
+        return math.ceil(self.sequences / self.batch_sequences)
+
+    @property
+    def warmup_steps(self) -> int:
+        """Steps of warm-up, rounded to the nearest."""
+        return round(self.warmup_tokens / self.batch_tokens)
+
+    @property
+    def settings(self) -> Settings:
+        """What builds the optimizer, of a spec that is ``checked``."""
+        assert self.weight_decay is not None
+        return Settings(self.learning_rate, self.momentum, self.beta2, self.epsilon, self.weight_decay)
+
+    def learning_rate_at(self, step: int) -> float:
+        """Learning rate of a step, 0 for the first."""
+        return self.learning_rate * fraction(
+            self.schedule, step, self.steps, self.warmup_steps, self.final_lr_ratio
+        )
+
+
+def checked(spec: RunSpec) -> RunSpec:
+    """The spec with its optimizer's usual values filled in.
+
+    Raises:
+        BadInput: naming the run, the field, its value and what was expected.
+    """
+    if spec.optimizer not in OPTIMIZERS:
+        raise _bad(spec, "optimizer", f"one of {', '.join(OPTIMIZERS)}", "correct the plan")
+    usual = OPTIMIZERS[spec.optimizer]
+    for name in ("momentum", "beta2", "epsilon"):
+        if getattr(usual, name) is None and getattr(spec, name) is not None:
+            raise _bad(spec, name, f"nothing, {spec.optimizer} has no such setting", "leave it empty")
+    known_source(spec.corpus)
+    spec.shape  # noqa: B018  # raises where no network has this shape
+    filled = replace(
+        spec,
+        **{
+            name: getattr(usual, name)
+            for name in ("momentum", "beta2", "epsilon", "weight_decay")
+            if getattr(spec, name) is None
+        },
+    )
+    _check_numbers(filled)
+    return filled
+
+
+def digest(spec: RunSpec) -> str:
+    """Twelve hexadecimal digits that name every choice but the run's and the study's names."""
+    choices = {k: v for k, v in asdict(spec).items() if k not in ("run_id", "study")}
+    return hashlib.sha256(json.dumps(choices, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _check_numbers(spec: RunSpec) -> None:
+    if spec.schedule not in NAMES:
+        raise _bad(spec, "schedule", f"one of {', '.join(NAMES)}", "correct the plan")
+    if spec.precision not in PRECISIONS:
+        raise _bad(spec, "precision", f"one of {', '.join(PRECISIONS)}", "correct the plan")
+    for name, low, high in RANGES:
+        value = getattr(spec, name)
+        if value is not None and not (math.isfinite(value) and low <= value < high):
+            raise _bad(spec, name, f"at least {low:g} and below {high:g}", "correct the plan")
+    if spec.learning_rate == 0:
+        raise _bad(spec, "learning_rate", "above 0", "correct the plan")
+    length = spec.sequence_length
+    for name in ("batch_tokens", "micro_batch_tokens"):
+        if getattr(spec, name) % length:
+            raise _bad(spec, name, f"a multiple of sequence_length = {length}", "round it")
+    if spec.batch_tokens > spec.tokens:
+        raise _bad(
+            spec, "batch_tokens", f"at most tokens = {spec.tokens}", "take a smaller batch or more tokens"
+        )
+    if spec.warmup_tokens >= spec.tokens or spec.warmup_steps >= spec.steps:
+        raise _bad(spec, "warmup_tokens", f"less than tokens = {spec.tokens}", "shorten the warm-up")
+
+
+RANGES: tuple[tuple[str, float, float], ...] = (
+    ("learning_rate", 0, math.inf),
+    ("tokens", 1, math.inf),
+    ("batch_tokens", 1, math.inf),
+    ("micro_batch_tokens", 1, math.inf),
+    ("sequence_length", 2, math.inf),
+    ("vocabulary", 257, 65_537),
+    ("warmup_tokens", 0, math.inf),
+    ("final_lr_ratio", 0, math.inf),
+    ("momentum", 0, 1),
+    ("beta2", 0, 1),
+    ("epsilon", 0, math.inf),
+    ("weight_decay", 0, math.inf),
+    ("grad_clip", 0, math.inf),
+    ("curvature_sequences", 0, 4096),
+    ("seed", 0, 2**63),
+)
+
+
+def _bad(spec: RunSpec, name: str, expected: str, step: str) -> BadInput:
+    return BadInput(f"run {spec.run_id}: {name} = {getattr(spec, name)}; expected {expected}; {step}")
