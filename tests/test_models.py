@@ -6,8 +6,7 @@ import itertools
 import math
 
 import pytest
-
-torch = pytest.importorskip("torch")
+import torch
 
 from bayeslaw.errors import BadInput
 from models.counts import counts, flops_per_token, params_embedding, params_nonembedding

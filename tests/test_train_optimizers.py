@@ -7,8 +7,7 @@ import io
 import math
 
 import pytest
-
-torch = pytest.importorskip("torch")
+import torch
 
 from models.transformer import Shape, build
 from train import optimizers, schedules
@@ -22,7 +21,8 @@ TOKENS = torch.randint(300, (8, 9), generator=torch.Generator().manual_seed(0))
 def settings(name: str, weight_decay: float | None = None) -> Settings:
     usual = OPTIMIZERS[name]
     decay = usual.weight_decay if weight_decay is None else weight_decay
-    return Settings(RATES.get(name, 1e-2), usual.momentum, usual.beta2, usual.epsilon, decay)
+    knobs = (knob or 0.0 for knob in (usual.momentum, usual.beta2, usual.epsilon))
+    return Settings(RATES.get(name, 1e-2), *knobs, decay)
 
 
 def network():

@@ -6,8 +6,6 @@ from dataclasses import replace
 
 import pytest
 
-pytest.importorskip("torch")
-
 from bayeslaw.errors import BadInput
 from train.spec import RunSpec, checked, digest
 
@@ -31,7 +29,8 @@ def test_every_token_is_seen_and_the_last_batch_is_what_is_left():
 def test_the_digest_names_choices_not_names():
     assert digest(replace(SPEC, run_id="other", study="x")) == digest(SPEC)
     assert digest(replace(SPEC, seed=1)) != digest(SPEC)
-    assert digest(SPEC) == digest(SPEC) and len(digest(SPEC)) == 12
+    assert digest(SPEC) == digest(SPEC)
+    assert len(digest(SPEC)) == 12
 
 
 @pytest.mark.parametrize(
@@ -54,7 +53,7 @@ def test_the_digest_names_choices_not_names():
         ),
         (
             {"batch_tokens": 128_000},
-            "run r1: batch_tokens = 128000; expected at most tokens = 100096; take a smaller batch or more tokens",
+            "run r1: batch_tokens = 128000; expected at most tokens = 100096; take a smaller batch",
         ),
         ({"tokens": -5}, "run r1: tokens = -5; expected at least 1 and below inf"),
         ({"momentum": 1.0}, "run r1: momentum = 1.0; expected at least 0 and below 1"),

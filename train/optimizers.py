@@ -6,7 +6,7 @@ Decay pulls matrices, never the gains of norms: per step by (learning rate x wei
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -36,12 +36,12 @@ class Knobs:
 
 @dataclass(frozen=True)
 class Settings:
-    """What builds an optimizer: the learning rate is set anew at each step."""
+    """What builds an optimizer: the learning rate is set anew at each step, and what it lacks is not read."""
 
     learning_rate: float
-    momentum: float | None
-    beta2: float | None
-    epsilon: float | None
+    momentum: float
+    beta2: float
+    epsilon: float
     weight_decay: float
 
 
@@ -54,6 +54,9 @@ OPTIMIZERS: dict[str, Knobs] = {
     "adafactor": Knobs(None, None, None, 0.1),
     "lamb": Knobs(0.9, 0.95, 1e-6, 0.1),
 }
+
+
+ADAM_MOMENTUM_BESIDE_MUON = 0.9
 
 
 def build(name: str, model: nn.Module, settings: Settings) -> list[torch.optim.Optimizer]:
@@ -69,12 +72,12 @@ def build(name: str, model: nn.Module, settings: Settings) -> list[torch.optim.O
     """
     if name != "muon":
         return [_one(name, _groups(model.parameters(), settings), settings)]
-    outer = {id(p) for part in (model.embedding, model.head) for p in part.parameters()}
+    outer = {id(p) for part in ("embedding", "head") for p in model.get_submodule(part).parameters()}
     inner = [p for p in model.parameters() if p.ndim == 2 and id(p) not in outer]
     rest = [p for p in model.parameters() if p.ndim != 2 or id(p) in outer]
     return [
         _one("muon", _groups(inner, settings), settings),
-        _one("adamw", _groups(rest, settings), _replace_momentum(settings)),
+        _one("adamw", _groups(rest, settings), replace(settings, momentum=ADAM_MOMENTUM_BESIDE_MUON)),
     ]
 
 
@@ -138,8 +141,3 @@ def _decoupled(kind: Any, groups: list[Group], **options: Any) -> torch.optim.Op
 
     optimizer.register_step_pre_hook(decay)
     return optimizer
-
-
-def _replace_momentum(s: Settings) -> Settings:
-    """AdamW beside Muon keeps its own usual first moment."""
-    return Settings(s.learning_rate, OPTIMIZERS["adamw"].momentum, s.beta2, s.epsilon, s.weight_decay)

@@ -13,6 +13,7 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
@@ -310,7 +311,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--folder", required=True, help="of this run; holds its checkpoint, then its record")
     parser.add_argument("--spec", help="JSON object of choices; options given besides it win")
     parser.add_argument("--params-nonembedding", type=float, help="instead of width, depth and heads")
-    kinds = {"int": lambda text: int(float(text)), "float": float, "str": str, "bool": _truth}
+    kinds: dict[str, Callable[[str], Any]] = {
+        "int": lambda text: int(float(text)),
+        "float": float,
+        "str": str,
+        "bool": _truth,
+    }
     for f in fields(RunSpec):
         usual = "" if f.default in (MISSING, None) else f"default {f.default}"
         option = "--" + f.name.replace("_", "-")
@@ -320,7 +326,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _spec(given: dict[str, Any], folder: Path) -> RunSpec:
     """The spec of a command line, with a file's choices below and modest defaults below these."""
-    chosen = {"run_id": folder.name, "study": "own", "corpus": "stdlib"}
+    chosen: dict[str, Any] = {"run_id": folder.name, "study": "own", "corpus": "stdlib"}
     if (path := given.pop("spec")) is not None:
         try:
             chosen |= json.loads(Path(path).read_text())

@@ -110,8 +110,8 @@ class RunSpec:
     @property
     def settings(self) -> Settings:
         """What builds the optimizer, of a spec that is ``checked``."""
-        assert self.weight_decay is not None
-        return Settings(self.learning_rate, self.momentum, self.beta2, self.epsilon, self.weight_decay)
+        knobs = (self.momentum, self.beta2, self.epsilon, self.weight_decay)
+        return Settings(self.learning_rate, *(knob or 0.0 for knob in knobs))
 
     def learning_rate_at(self, step: int) -> float:
         """Learning rate of a step, 0 for the first."""
