@@ -55,6 +55,8 @@ def known_source(source: str) -> None:
     Raises:
         BadInput: for an unknown name, a missing path, a file of another kind, a folder without documents.
     """
+    if source == STDLIB:
+        return
     if not source.startswith(HUB):
         local_files(source)
     elif not source.removeprefix(HUB).partition(":")[0]:

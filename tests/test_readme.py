@@ -28,7 +28,8 @@ def outputs(tmp_path_factory):
     shim.write_text(SHIM.format(root=ROOT, python=sys.executable))
     shim.chmod(0o755)
     (folder / "sweep.csv").write_bytes(SWEEP.read_bytes())
-    env = os.environ | {"PATH": f"{shim.parent}:{os.environ['PATH']}"}
+    programs = f"{shim.parent}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    env = os.environ | {"PATH": programs, "PYTHONPATH": str(ROOT), "BAYESLAW_CACHE": str(folder / "cache")}
     said = []
     for block in BLOCKS:
         ran = subprocess.run(["sh", "-ec", block], cwd=folder, env=env, capture_output=True, text=True)
@@ -39,10 +40,11 @@ def outputs(tmp_path_factory):
 
 def test_the_commands_of_the_readme_run(outputs):
     folder, said = outputs
-    assert [re.search(r"bayeslaw (\w+)", block)[1] for block in BLOCKS] == [
-        *("import", "fit", "predict", "predict", "evaluate"),
+    assert [re.search(r"(?:bayeslaw |-m train\.)(\w+)", block)[1] for block in BLOCKS] == [
+        *("import", "fit", "predict", "predict", "evaluate", "run", "sweep"),
     ]
-    assert {"runs.parquet", "posterior.nc", "scores.png"} <= {path.name for path in folder.iterdir()}
+    made = {path.name for path in folder.iterdir()}
+    assert {"runs.parquet", "posterior.nc", "scores.png", "first.parquet"} <= made
     assert all(said)
 
 
@@ -56,7 +58,8 @@ def test_the_json_of_the_readme_has_the_keys_that_predict_prints(outputs):
 
 def test_every_module_has_its_line_in_the_tree():
     named = set(re.findall(r"^ +(\w+\.py) ", README, re.M))
-    assert named == {path.name for path in (ROOT / "bayeslaw").glob("*.py")}
+    packages = ("bayeslaw", "models", "data", "train")
+    assert named == {path.name for package in packages for path in (ROOT / package).glob("*.py")}
 
 
 def test_links_within_the_repository_lead_somewhere():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 
 from bayeslaw.errors import BadInput
 from data.corpus import known_source
@@ -147,8 +147,12 @@ def checked(spec: RunSpec) -> RunSpec:
 
 
 def digest(spec: RunSpec) -> str:
-    """Twelve hexadecimal digits that name every choice but the run's and the study's names."""
-    choices = {k: v for k, v in asdict(spec).items() if k not in ("run_id", "study")}
+    """Twelve hexadecimal digits that name every choice but the run's and the study's names.
+
+    Fields at their default are left out, so that a new field leaves the digests of old runs as they were.
+    """
+    usual = {f.name: f.default for f in fields(RunSpec)}
+    choices = {k: v for k, v in asdict(spec).items() if k not in ("run_id", "study") and v != usual[k]}
     return hashlib.sha256(json.dumps(choices, sort_keys=True).encode()).hexdigest()[:12]
 
 

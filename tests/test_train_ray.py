@@ -1,0 +1,40 @@
+"""The same sweep on a Ray cluster of two nodes, one of which is lost on the way."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("ray")
+
+from tests.test_train_sweep import PLAN, ROOT, ends
+from train import record
+
+
+@pytest.mark.slow
+def test_a_cluster_loses_a_worker_and_a_node_and_every_run_ends_once(tmp_path):
+    (tmp_path / "plan.toml").write_text(PLAN)
+    out = tmp_path / "out"
+    command = ["tests.train_works", "ray_sweep", str(tmp_path / "plan.toml"), str(out)]
+    quiet = {"RAY_USAGE_STATS_ENABLED": "0", "SLEEP": "0.5", "RAY_DEDUP_LOGS": "0"}
+    done = subprocess.run(
+        [sys.executable, "-m", *command],
+        cwd=ROOT,
+        env={**os.environ, **quiet},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "8 runs have a record (0 had one before, 8 are new)" in done.stdout
+    assert (out / "lost").exists()
+    assert set(ends(out).values()) == {1}
+    rows = [record.read(folder) for folder in (out / "runs").iterdir()]
+    assert {row["status"] for row in rows} == {"finished"}
+    assert len({row["node"] for row in rows}) == 2
+    began = ends(out, "began")
+    assert sum(began.values()) >= 8 + 2, "two runs of seed 1 were killed, and tried again"

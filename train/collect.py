@@ -1,0 +1,105 @@
+"""The run table of a sweep, from its run folders.
+
+python -m train.collect out/first -o runs.parquet
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bayeslaw.errors import BadInput
+from bayeslaw.runs import write_runs
+from bayeslaw.schema import CELL, validate
+from train import record
+from train.sweep import FAILURE, RUNS
+
+PLAIN = (str, int, float, bool)
+
+
+def collect(out: Path) -> tuple[pd.DataFrame, list[str]]:
+    """One row a run: its record, or, where a sweep gave it up, what it left instead, as crashed.
+
+    Args:
+        out: folder of the sweep.
+
+    Returns:
+        A valid run table, rows by run_id, and notes: which runs have not ended.
+
+    Raises:
+        BadInput: no sweep there, no run ended yet, or a record that cannot be read.
+    """
+    if not (out / RUNS).is_dir():
+        raise BadInput(
+            f"{out}: no sweep, {RUNS} is missing; expected the --out of train.sweep; check the path"
+        )
+    folders = sorted(folder for folder in (out / RUNS).iterdir() if folder.is_dir())
+    rows = {folder.name: record.read(folder) or _failure(folder / FAILURE) for folder in folders}
+    ended = [{k: v for k, v in row.items() if isinstance(v, PLAIN)} for row in rows.values() if row]
+    if not ended:
+        raise BadInput(f"{out}: no run has ended, {len(rows)} began; expected a record; let the sweep go on")
+    open_runs = [name for name, row in rows.items() if row is None]
+    notes = [f"{len(open_runs)} runs began and have not ended: run the sweep again"] if open_runs else []
+    if given_up := [row["run_id"] for row in ended if row["status"] == "crashed"]:
+        notes.append(f"{len(given_up)} runs crashed, such as {given_up[0]}: see its folder")
+    return validate(pd.DataFrame.from_records(ended), str(out)), notes
+
+
+def _failure(path: Path) -> dict[str, Any] | None:
+    """What a sweep wrote about a run it gave up; None where it did not."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise BadInput(f"{path}: not JSON ({error}); expected what train.sweep wrote; delete it") from None
+
+
+def summary(table: pd.DataFrame) -> dict[str, Any]:
+    """Numbers of runs by status, of cells, and what the runs cost."""
+    costs = {
+        name: float(table[name].sum()) for name in ("flops", "wall_seconds", "energy_joules") if name in table
+    }
+    return {
+        "runs": len(table),
+        "status": {str(k): int(v) for k, v in table["status"].value_counts().items()},
+        "cells": int(table.groupby(list(CELL)).ngroups),
+        **costs,
+    }
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """``python -m train.collect``; 0, or 2 for bad input."""
+    parser = argparse.ArgumentParser(
+        "train.collect", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("folder", type=Path, help="of the sweep: its --out")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, help="run table: .parquet, .csv or .jsonl"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    given = parser.parse_args(arguments)
+    try:
+        table, notes = collect(given.folder)
+        write_runs(table, given.output)
+    except BadInput as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 2
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+    found = summary(table)
+    if given.json:
+        print(json.dumps({"output": str(given.output), **found, "notes": notes}))
+    else:
+        kinds = ", ".join(f"{count} {status}" for status, count in found["status"].items())
+        print(f"{given.output}: {found['runs']} runs ({kinds}) in {found['cells']} cells")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,333 @@
+"""The runs of a sweep, read from a plan file: designs in TOML, or a list in CSV, one row a run.
+
+A TOML plan holds constants in ``[sweep]`` and one design in each ``[[part]]``::
+
+    [sweep]
+    study = "first"
+    corpus = "stdlib"
+    tokens_per_param = 20
+
+    [[part]]
+    design = "sobol"                                  # or "grid", "random", "list"
+    runs = 64                                         # of sobol and random; draw_seed = 0 unless given
+    optimizer = ["adamw", "muon"]                     # a list is a choice
+    params_nonembedding = [25e3, 100e3]
+    learning_rate = {low = 1e-4, high = 1e-1}         # a range; even in the logarithm unless log = false
+    batch_tokens = {low = 512, high = 16384}
+    momentum = {low = 0.8, high = 0.98}               # even in ln(1 - momentum)
+
+Keys are fields of ``RunSpec`` (``seed`` is the run's) and those of ``DERIVED``. A part overrides ``[sweep]``.
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import hashlib
+import itertools
+import logging
+import math
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import MISSING, fields, replace
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import numpy as np
+
+from bayeslaw.errors import BadInput
+from models.counts import flops_per_token, params_nonembedding
+from models.families import size_for
+from train.spec import RunSpec, checked, digest
+
+log = logging.getLogger(__name__)
+
+KINDS: dict[str, Any] = get_type_hints(RunSpec)
+REQUIRED = tuple(f.name for f in fields(RunSpec) if f.default is MISSING and f.name != "run_id")
+DERIVED = {
+    "params_nonembedding": float,  # N: the nearest size of ``family`` gives width, depth and heads
+    "family": str,
+    "tokens_per_param": float,  # D = this times N
+    "flops": float,  # C: D = C / FLOPs a token, so that runs of any size cost the same
+    "warmup_share": float,  # warm-up over D
+}
+ALTERNATIVES = (
+    ("tokens", "tokens_per_param", "flops"),
+    ("warmup_tokens", "warmup_share"),
+    ("width", "params_nonembedding"),
+)
+WHOLE_SEQUENCES = ("tokens", "batch_tokens", "warmup_tokens")
+DESIGNS = ("grid", "random", "sobol", "list")
+NEAR_ONE = ("momentum", "beta2")
+
+Values = dict[str, Any]
+
+
+def read(path: Path, say: Callable[[str], None] = log.warning) -> list[RunSpec]:
+    """The runs of a plan, in its order, each once; the same plan gives the same runs and run_ids.
+
+    Drawn values have six digits. Batches are whole sequences (rounded, at least one), and so are tokens that
+    follow from ``tokens_per_param`` or ``flops``. A design that grows from 64 runs to 128 keeps its first 64.
+
+    Args:
+        path: .toml, or .csv with fields of ``RunSpec`` and keys of ``DERIVED`` as columns; others are left.
+        say: told which columns were ignored, and how many rows repeat an earlier run.
+
+    Raises:
+        BadInput: naming the file, the part or row, the value and what was expected.
+    """
+    if not path.is_file():
+        raise BadInput(
+            f"{path}: no such plan; expected a .toml or .csv file; check the path (now in {Path.cwd()})"
+        )
+    if path.suffix == ".csv":
+        specs = [_spec(row, f"row {i}", path) for i, row in enumerate(_rows(path, say), start=1)]
+    elif path.suffix == ".toml":
+        specs = [_spec(values, place, path) for place, values in _designs(path, say)]
+    else:
+        raise BadInput(
+            f"{path}: unknown suffix {path.suffix!r}; expected .toml or .csv; rename or convert it"
+        )
+    if not specs:
+        raise BadInput(f"{path}: no runs; expected a row, or a [[part]] with a design, for at least one")
+    return _each_once(specs, path, say)
+
+
+def flops(spec: RunSpec) -> float:
+    """Operations of a run, as ``models.counts.flops_per_token`` counts them."""
+    return spec.tokens * float(flops_per_token(spec.shape, spec.sequence_length))
+
+
+def _each_once(specs: list[RunSpec], path: Path, say: Callable[[str], None]) -> list[RunSpec]:
+    """Runs equal in everything are kept once; one name for two different runs is refused."""
+    kept: dict[str, RunSpec] = {}
+    for spec in specs:
+        if kept.setdefault(spec.run_id, spec) != spec:
+            raise BadInput(
+                f"{path}: run_id {spec.run_id} stands for two different runs; expected each run_id once; "
+                "rename one, or leave run_id out and the runs are named by what they are"
+            )
+    if len(kept) < len(specs):
+        say(f"{path}: rows that repeat an earlier run, left out: {len(specs) - len(kept)}")
+    return list(kept.values())
+
+
+def _rows(path: Path, say: Callable[[str], None]) -> Iterator[Values]:
+    """Rows of a CSV without empty cells and unknown columns; an explicit shape outranks N."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as lines:
+            reader = csv.DictReader(lines, restkey="")
+            names = reader.fieldnames or []
+            ignored = [name for name in names if name not in KINDS and name not in DERIVED]
+            if ignored:
+                say(f"{path}: columns ignored, no settings of a run: {', '.join(ignored)}")
+            for row in reader:
+                found = {
+                    k: v.strip()
+                    for k, v in row.items()
+                    if k in names and k not in ignored and v and v.strip()
+                }
+                if {"width", "depth", "heads"} <= found.keys():
+                    found.pop("params_nonembedding", None)
+                yield found
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise BadInput(
+            f"{path}: not a readable CSV file ({error}); expected comma-separated UTF-8 text"
+        ) from None
+
+
+def _designs(path: Path, say: Callable[[str], None]) -> Iterator[tuple[str, Values]]:
+    """Place and values of every run of a TOML plan."""
+    try:
+        plan = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise BadInput(f"{path}: not a readable TOML file ({error}); correct it there") from None
+    defaults, parts = plan.pop("sweep", {}), plan.pop("part", [])
+    if plan or not isinstance(defaults, dict) or not isinstance(parts, list):
+        raise BadInput(
+            f"{path}: {', '.join(plan) or 'sweep or part of the wrong kind'}; "
+            "expected one table [sweep] and tables [[part]]; see python -m pydoc train.plan"
+        )
+    for number, part in enumerate(parts, start=1):
+        place = f"part {number}"
+        given = {name for group in ALTERNATIVES if any(n in part for n in group) for name in group}
+        settings = {k: v for k, v in defaults.items() if k not in given} | part
+        for i, values in enumerate(_expanded(settings, f"{path}: {place}", path, say), start=1):
+            yield f"{place}, run {i}", values
+
+
+def _expanded(part: Values, place: str, path: Path, say: Callable[[str], None]) -> Iterable[Values]:
+    """The runs of one part."""
+    part = dict(part)
+    design = part.pop("design", None)
+    if design not in DESIGNS:
+        raise BadInput(f"{place}: design = {design}; expected one of {', '.join(DESIGNS)}")
+    controls = {"list": ("file",), "grid": ()}.get(design, ("runs", "draw_seed"))
+    drawn = {name: part.pop(name) for name in controls if name in part}
+    for name in part:
+        if name not in KINDS and name not in DERIVED:
+            near = difflib.get_close_matches(name, [*KINDS, *DERIVED, *controls], n=1)
+            raise BadInput(
+                f"{place}: unknown key {name}; expected a setting of a run"
+                + (f"; did you mean {near[0]}?" if near else "; see python -m pydoc train.spec")
+            )
+    choices = {k: v for k, v in part.items() if isinstance(v, list)}
+    ranges = {k: _scale(k, v, place) for k, v in part.items() if isinstance(v, dict)}
+    constants = {k: v for k, v in part.items() if k not in choices and k not in ranges}
+    if empty := [name for name, values in choices.items() if not values]:
+        raise BadInput(f"{place}: {empty[0]} = []; expected at least one choice")
+    if design == "list":
+        if choices or ranges or not isinstance(drawn.get("file"), str):
+            raise BadInput(
+                f"{place}: expected file = a CSV, one row a run, and constants beside it; give those only"
+            )
+        return ({**constants, **row} for row in _rows(path.parent / drawn["file"], say))
+    if design == "grid":
+        if ranges:
+            raise BadInput(f"{place}: {next(iter(ranges))} is a range; expected choices in a grid; list them")
+        return ({**constants, **dict(zip(choices, c))} for c in itertools.product(*choices.values()))
+    varied = sorted([*choices, *ranges])
+    points = _points(design, drawn.get("runs"), drawn.get("draw_seed", 0), len(varied), place)
+
+    def value(name: str, u: float) -> Any:
+        return ranges[name](u) if name in ranges else choices[name][int(u * len(choices[name]))]
+
+    return ({**constants, **{k: value(k, float(u)) for k, u in zip(varied, point)}} for point in points)
+
+
+def _points(design: str, runs: Any, seed: Any, dimensions: int, place: str) -> np.ndarray:
+    """Points of the unit cube, (runs, dimensions); the first ones do not depend on ``runs``."""
+    for name, number, least in (("runs", runs, 1), ("draw_seed", seed, 0)):
+        if not isinstance(number, int) or isinstance(number, bool) or number < least:
+            raise BadInput(f"{place}: {name} = {number}; expected a whole number of at least {least}")
+    if not dimensions:
+        raise BadInput(
+            f'{place}: nothing varies; expected a list or a range to draw from; or design = "grid"'
+        )
+    if design == "random":
+        return np.random.default_rng(seed).random((runs, dimensions))
+    from scipy.stats import qmc
+
+    return qmc.Sobol(dimensions, scramble=True, seed=seed).random_base2((runs - 1).bit_length())[:runs]
+
+
+def _scale(name: str, given: Values, place: str) -> Callable[[float], float]:
+    """From [0, 1) to a range; six digits, which no mathematics library rounds differently from the next."""
+    where = f"{place}: {name} = {given}"
+    kind = KINDS.get(name) or DERIVED[name]
+    if kind in (str, bool) or (kind is int and name not in WHOLE_SEQUENCES):
+        raise BadInput(f"{where}; expected a value or a list of choices; list them")
+    low, high = (_number(given.get(end)) for end in ("low", "high"))
+    if given.keys() - {"low", "high", "log"} or not low < high:
+        raise BadInput(f"{where}; expected {{low = ..., high = ...}}, two numbers with low < high")
+    if name in NEAR_ONE:
+        if high >= 1:
+            raise BadInput(f"{where}; expected high < 1")
+        first, last = math.log1p(-low), math.log1p(-high)
+        return lambda u: round(1 - _six_digits(math.exp(first + u * (last - first))), 7)
+    even_log = given.get("log", low > 0)
+    if even_log and low <= 0:
+        raise BadInput(f"{where}; expected low > 0 in a logarithmic range; or log = false")
+    if even_log:
+        return lambda u: _six_digits(math.exp(math.log(low) + u * (math.log(high) - math.log(low))))
+    return lambda u: _six_digits(low + u * (high - low))
+
+
+def _spec(values: Values, place: str, path: Path) -> RunSpec:
+    """One checked run; messages name the file and the place in it."""
+    try:
+        return _resolved({name: _typed(name, value) for name, value in values.items()}, place)
+    except BadInput as error:
+        text = str(error).removeprefix(f"run {place}: ")
+        raise BadInput(f"{path}: {place}: {text}") from None
+
+
+def _resolved(values: Values, place: str) -> RunSpec:
+    for group in ALTERNATIVES:
+        if len(several := [name for name in group if name in values]) > 1:
+            raise BadInput(f"{' and '.join(several)} given together; expected one of them; drop the others")
+    derived = {name: values.pop(name) for name in DERIVED if name in values}
+    run_id = values.pop("run_id", None)
+    if "params_nonembedding" in derived:
+        size = size_for(derived["params_nonembedding"], derived.get("family", "both"))
+        values.update(zip(("width", "depth", "heads"), size))
+    later = {"tokens"} if {"tokens_per_param", "flops"} & derived.keys() else set()
+    if missing := [name for name in REQUIRED if name not in values.keys() | later]:
+        raise BadInput(f"{', '.join(missing)} missing; expected {_kinds(missing)}; add it to the plan")
+    spec = RunSpec(**{"run_id": place, **dict.fromkeys(later, 0), **values})
+    length = max(spec.sequence_length, 1)
+    if "flops" in derived:
+        spec = replace(spec, tokens=_whole(derived["flops"] / flops_per_token(spec.shape, length), length))
+    elif "tokens_per_param" in derived:
+        spec = replace(
+            spec, tokens=_whole(derived["tokens_per_param"] * params_nonembedding(spec.shape), length)
+        )
+    if "warmup_share" in derived:
+        spec = replace(spec, warmup_tokens=_whole(derived["warmup_share"] * spec.tokens, 1))
+    spec = checked(replace(spec, batch_tokens=max(_whole(spec.batch_tokens, length), length)))
+    return replace(spec, run_id=_own_name(run_id) if run_id else _name(spec))
+
+
+def _name(spec: RunSpec) -> str:
+    """What a person wants to see of a run, and a hash of everything else; unique, and a folder's name."""
+    key = hashlib.sha256(f"{spec.study} {digest(spec)}".encode()).hexdigest()[:8]
+    size, tokens = (_short(x) for x in (params_nonembedding(spec.shape), spec.tokens))
+    shown = f"N{size}-D{tokens}-B{spec.batch_tokens}-lr{spec.learning_rate:.2g}-s{spec.seed}"
+    return f"{spec.optimizer}-{shown}-{key}"
+
+
+def _own_name(run_id: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_+=][A-Za-z0-9_.+=-]{0,199}", run_id):
+        raise BadInput(
+            f"run_id = {run_id!r}; expected letters, digits and _ . + = -, for it names a folder; rename it"
+        )
+    return run_id
+
+
+def _typed(name: str, value: Any) -> Any:
+    """A cell or TOML value in the type of its field."""
+    kind = KINDS.get(name) or DERIVED[name]
+    if kind is str:
+        return str(value)
+    if kind is bool:
+        known = {"true": True, "1": True, "false": False, "0": False}
+        if str(value).lower() not in known:
+            raise BadInput(f"{name} = {value}; expected true or false")
+        return known[str(value).lower()]
+    number = _number(value)
+    if not math.isfinite(number) or (kind is int and name not in WHOLE_SEQUENCES and number % 1):
+        raise BadInput(f"{name} = {value}; expected {_kinds([name])}; correct the plan")
+    return round(number) if kind is int else number
+
+
+def _number(value: Any) -> float:
+    """NaN for what is no number."""
+    try:
+        return math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        return math.nan
+
+
+def _kinds(names: list[str]) -> str:
+    words = {str: "text", bool: "true or false", int: "a whole number"}
+    return ", ".join(dict.fromkeys(words.get(KINDS.get(name) or DERIVED[name], "a number") for name in names))
+
+
+def _whole(amount: float, unit: int) -> int:
+    return round(amount / unit) * unit
+
+
+def _six_digits(x: float) -> float:
+    return float(f"{x:.6g}")
+
+
+def _short(count: int) -> str:
+    """
+    >>> _short(24736), _short(512_000), _short(96)
+    ('24.7k', '512k', '96')
+    """
+    for unit, letter in ((1e9, "g"), (1e6, "m"), (1e3, "k")):
+        if count >= unit:
+            return f"{count / unit:.3g}{letter}"
+    return str(count)

@@ -1,0 +1,75 @@
+"""The same runs on every machine of a Ray cluster."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+from bayeslaw.errors import BadInput
+from train.pool import RETRIES, Outcome, Outcomes, Reply, attempt
+
+
+def run(work: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], address: str | None = None) -> Outcomes:
+    """As ``train.pool.run``, one core a task on whatever cores the cluster has, now or later.
+
+    Every node must have this project installed, and see the sweep's folder and the corpus under the same
+    path, on a file system that all share. A task whose worker or node dies, or that raises anything but
+    BadInput, is tried again, ``RETRIES`` times at most.
+
+    Args:
+        work: importable by name.
+        tasks: arguments.
+        address: of a cluster; None for that of $RAY_ADDRESS, or for a new one on this machine.
+
+    Raises:
+        BadInput: Ray is not installed, or no cluster answers.
+    """
+    try:
+        import ray
+    except ImportError:
+        raise BadInput(
+            "executor ray: Ray is not installed; expected the package ray; pip install 'ray[default]', "
+            "or leave --executor at local"
+        ) from None
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise BadInput(
+            f"executor ray: no cluster at {address} ({str(error).splitlines()[0]}); expected the "
+            "address of a running head node; start one with: ray start --head"
+        ) from None
+    remote = ray.remote(num_cpus=1, max_retries=0)(_call)  # we count the tries
+    tries = [1] * len(tasks)
+    running = {remote.remote(work, task, os.getcwd()): i for i, task in enumerate(tasks)}
+    try:
+        while running:
+            (ref,), _ = ray.wait(list(running), num_returns=1)
+            i = running.pop(ref)
+            kind, value = _result(ray, ref)
+            if kind == "failed" and tries[i] <= RETRIES:
+                tries[i] += 1
+                running[remote.remote(work, tasks[i], os.getcwd())] = i
+            else:
+                yield Outcome(i, kind, value)
+    finally:
+        for ref in running:
+            with suppress(Exception):  # a task that ended, or a cluster that is gone, needs no cancelling
+                ray.cancel(ref, force=True)
+        ray.shutdown()
+
+
+def _call(work: Callable[..., Any], task: tuple[Any, ...], directory: str) -> Reply:
+    """One task on its node, where relative paths mean what they mean to the one who asked."""
+    with suppress(OSError):
+        os.chdir(directory)
+    return attempt(work, task)
+
+
+def _result(ray: Any, ref: Any) -> Reply:
+    try:
+        return ray.get(ref)
+    except ray.exceptions.RayError as error:  # its worker or node died
+        return "failed", f"its worker died ({' '.join(str(error).split())[:300]})"

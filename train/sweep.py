@@ -1,0 +1,294 @@
+"""Run every run of a plan that has no record yet; stop it any time, and run it again to go on.
+
+    python -m train.sweep --plan plan.toml --out out/first --workers 2
+    python -m train.sweep --plan plan.toml --out /shared/first --executor ray --address 10.0.0.1:6379
+
+Each run leaves out/first/runs/RUN_ID/record.json; python -m train.collect out/first makes them a run table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import fcntl
+import functools
+import json
+import os
+import platform
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any, TextIO
+
+from bayeslaw.atomic import written_whole
+from bayeslaw.errors import BadInput
+from models.counts import params_nonembedding
+from train import plan, pool, ray_pool, record
+from train.progress import Tally, reporting
+from train.spec import RunSpec, digest
+
+RUNS, LOCK, FAILURE = "runs", ".lock", "failure.json"
+FREE_BYTES = 64 * 2**20
+LOCK_SECONDS = 10.0
+"""How long a run waits for the worker of a sweep that was killed, which is about to exit."""
+SHOWN = 20
+
+Work = Callable[[RunSpec, Path], dict[str, Any]]
+Executor = Callable[[Callable[..., Any], Sequence[tuple[Any, ...]]], pool.Outcomes]
+
+
+@dataclass
+class Report:
+    """How a sweep ended.
+
+    Attributes:
+        records: of every run that has one, by run_id.
+        earlier: number of them that were there before.
+        failed: traceback or cause of death of each run given up, by run_id; they leave ``failure.json``.
+        bad: message of each run that was refused, by run_id.
+    """
+
+    records: dict[str, dict[str, Any]] = field(default_factory=dict)
+    earlier: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+    bad: dict[str, str] = field(default_factory=dict)
+
+
+def run(
+    specs: Sequence[RunSpec], out: Path, work: Work, execute: Executor, stream: TextIO = sys.stderr
+) -> Report:
+    """Run what has no record, in the order of the plan.
+
+    Args:
+        specs: as ``train.plan.read`` gives them, each run_id once.
+        out: folder of the sweep, made where it is missing.
+        work: trains one run in its folder; returns its record, which it has written.
+        execute: ``train.pool.run`` or ``train.ray_pool.run``, with all but work and tasks filled in.
+        stream: where progress is shown.
+
+    Raises:
+        BadInput: another sweep works on the folder, a record there is of another run, no space is left.
+    """
+    out = out.absolute()
+    _make(out / RUNS)
+    _check_space(out, len(specs))
+    mark = f"pid {os.getpid()} on {platform.node()} since {time.strftime('%Y-%m-%d %H:%M:%S')}"
+    with _held(out / LOCK, mark, 0.0, "one sweep a folder"):
+        report = Report(_records(specs, out))
+        report.earlier = len(report.records)
+        todo = [spec for spec in specs if spec.run_id not in report.records]
+        tally = Tally(
+            costs={spec.run_id: plan.flops(spec) for spec in specs},
+            cells={
+                spec.run_id: (spec.optimizer, params_nonembedding(spec.shape), spec.tokens) for spec in specs
+            },
+        )
+        for run_id, found in report.records.items():
+            tally.add(run_id, found, earlier=True)
+        tasks = [(work, mark, spec, out) for spec in todo]
+        with reporting(tally, stream) as update, closing(execute(alone, tasks)) as outcomes:
+            for outcome in outcomes:
+                spec = todo[outcome.task]
+                if outcome.kind != "done":
+                    _check_space(out, len(specs) - len(report.records))
+                _enter(report, spec, outcome, out)
+                ended = report.records.get(spec.run_id)
+                tally.add(spec.run_id, ended)
+                update(_told(spec.run_id, ended, outcome))
+        return report
+
+
+def alone(work: Work, mark: str, spec: RunSpec, out: Path) -> dict[str, Any]:
+    """``work`` in the run's folder, by one process at a time; at once where the record is there.
+
+    Args:
+        work: as in ``run``.
+        mark: what the sweep's lock file says; another text means another sweep, or another folder of that
+            name on this machine.
+        spec: of the run.
+        out: folder of the sweep.
+
+    Raises:
+        BadInput: the mark differs, or another process works on the run.
+    """
+    if (there := _text(out / LOCK)) != mark:
+        raise BadInput(
+            f"{out}: on {platform.node()} this is not the folder of this sweep ({there or 'no lock file'}); "
+            "expected one folder on a file system that all nodes share, and one sweep; choose another --out"
+        )
+    folder = out / RUNS / spec.run_id
+    _make(folder)
+    with _held(folder / LOCK, f"a worker of {mark}", LOCK_SECONDS, "one process a run"):
+        return record.read(folder) or work(spec, folder)
+
+
+def train_one(spec: RunSpec, folder: Path) -> dict[str, Any]:
+    """``train.run.execute``, imported where it is called: the process that hands out runs trains nothing."""
+    from train.run import execute
+
+    return execute(spec, folder)
+
+
+def _records(specs: Sequence[RunSpec], out: Path) -> dict[str, dict[str, Any]]:
+    """Records that are there, each checked to be of the plan's run."""
+    found = {spec.run_id: record.read(out / RUNS / spec.run_id) for spec in specs}
+    for spec in specs:
+        there = found[spec.run_id]
+        if there is not None and there.get("spec_digest") != digest(spec):
+            raise BadInput(
+                f"{out / RUNS / spec.run_id}: holds the record of another run "
+                f"(spec {there.get('spec_digest')}, in the plan {digest(spec)}); expected the same choices "
+                "under one run_id; rename the run in the plan, or choose another --out"
+            )
+    return {run_id: there for run_id, there in found.items() if there is not None}
+
+
+def _enter(report: Report, spec: RunSpec, outcome: pool.Outcome, out: Path) -> None:
+    """File an outcome; a run given up leaves its row, as crashed, and the reason."""
+    if outcome.kind == "done":
+        report.records[spec.run_id] = outcome.value
+    elif outcome.kind == "bad":
+        report.bad[spec.run_id] = outcome.value
+    else:
+        report.failed[spec.run_id] = outcome.value
+        row = {**record.row(spec, "crashed", None, None, 0), "failure": outcome.value}
+        _make(out / RUNS / spec.run_id)
+        with written_whole(out / RUNS / spec.run_id / FAILURE) as temporary:
+            temporary.write_text(json.dumps(row, indent=1) + "\n")
+
+
+def _told(run_id: str, ended: dict[str, Any] | None, outcome: pool.Outcome) -> str:
+    if ended is None:
+        lines = str(outcome.value).splitlines()
+        return f"{run_id} {'refused' if outcome.kind == 'bad' else 'given up'}: {lines[-1] if lines else ''}"
+    loss = ended.get("loss")
+    return f"{run_id} {ended['status']}" + (f", loss {loss:.4f}" if loss is not None else "")
+
+
+@contextmanager
+def _held(lock: Path, mark: str, seconds: float, expected: str) -> Iterator[None]:
+    """Hold a lock file, which then says ``mark``; the kernel frees it when the process ends."""
+    with lock.open("a+") as file:
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise BadInput(
+                        f"{lock.parent}: in use by {_text(lock)}; expected {expected}; "
+                        "wait for it, stop it, or choose another --out"
+                    ) from None
+                time.sleep(0.05)
+        file.truncate(0)
+        file.write(mark)
+        file.flush()
+        yield
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise BadInput(
+            f"{folder}: cannot be made or written to ({error.strerror}); "
+            "expected a place to write to; choose another --out"
+        ) from None
+
+
+def _check_space(out: Path, left: int) -> None:
+    """Stop while records can still be written: what has ended is kept, the rest is for later."""
+    free = shutil.disk_usage(out).free
+    if left and free < FREE_BYTES:
+        raise BadInput(
+            f"{out}: {free / 2**20:.0f} MiB free; expected at least {FREE_BYTES / 2**20:.0f} MiB; make room "
+            f"and run the same command again: {left} runs are left, the others are kept"
+        )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """``python -m train.sweep``; 0, 1 if runs failed, 2 for bad input, 130 if stopped."""
+    parser = argparse.ArgumentParser(
+        "train.sweep", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--plan", type=Path, required=True, help="designs (.toml) or a list of runs (.csv)")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the sweep")
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=_cores(),
+        help="local: default %(default)s, one a core",
+    )
+    parser.add_argument("--executor", choices=("local", "ray"), default="local")
+    parser.add_argument(
+        "--address", help="ray: of a running cluster; by default $RAY_ADDRESS, or this machine alone"
+    )
+    given = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        if given.workers < 1:
+            raise BadInput(f"--workers {given.workers}; expected at least 1")
+        specs = plan.read(given.plan, say=lambda note: print(f"note: {note}", file=sys.stderr))
+        local = functools.partial(pool.run, workers=given.workers)
+        remote = functools.partial(ray_pool.run, address=given.address)
+        report = run(specs, given.out, train_one, remote if given.executor == "ray" else local)
+    except BadInput as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("Stopped; what has ended is kept. Run the same command again to go on.", file=sys.stderr)
+        return 130
+    print("\n".join(summary(report, given.out)))
+    return 2 if report.bad else 1 if report.failed else 0
+
+
+def summary(report: Report, out: Path) -> list[str]:
+    """The end of a sweep, in lines for a person."""
+    new = len(report.records) - report.earlier
+    lines = [f"{len(report.records)} runs have a record ({report.earlier} had one before, {new} are new)"]
+    for what, runs, step in (
+        ("refused", report.bad, "correct the plan; nothing of the others is lost"),
+        (
+            "given up",
+            report.failed,
+            f"the whole reason is in {RUNS}/RUN_ID/{FAILURE}; run again to try them again",
+        ),
+    ):
+        if runs:
+            lines.append(f"{len(runs)} runs were {what}: {step}")
+            lines += [f"  {run_id}: {text.splitlines()[-1]}" for run_id, text in list(runs.items())[:SHOWN]]
+            lines += [f"  ... and {len(runs) - SHOWN} more"] if len(runs) > SHOWN else []
+    return (
+        [*lines, f"next: python -m train.collect {out} -o {out / 'runs.parquet'}"]
+        if report.records
+        else lines
+    )
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())
