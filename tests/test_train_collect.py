@@ -6,15 +6,17 @@ import io
 import json
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 
-pytest.importorskip("torch")
-
+from bayeslaw.demo import SWEEP
 from bayeslaw.errors import BadInput
-from bayeslaw.runs import read_runs
+from bayeslaw.runs import read_runs, write_runs
+from bayeslaw.schema import BY_NAME
 from tests import train_works as works
 from tests.test_train_sweep import SPECS, inline, picky
 from train import collect, sweep
+from train.restore import restore
 
 
 @pytest.fixture
@@ -46,6 +48,28 @@ def test_success_outranks_an_earlier_failure(out):
     table, notes = collect.collect(out)
     assert notes == []
     assert list(table["status"]) == ["finished"] * 5
+
+
+def test_a_sweep_goes_on_elsewhere_from_its_table(out, tmp_path):
+    table, _ = collect.collect(out)
+    write_runs(table, tmp_path / "runs.csv")
+    elsewhere = tmp_path / "elsewhere"
+    assert restore(tmp_path / "runs.csv", elsewhere / "runs") == 3  # the crashed one is tried again
+    report = sweep.run(SPECS, elsewhere, works.train, inline, io.StringIO())
+    assert (report.earlier, len(report.records)) == (3, 5)
+    again, _ = collect.collect(elsewhere)
+    finished = table[table["status"] == "finished"]
+    columns = [name for name in BY_NAME if name in table and finished[name].notna().any()]
+    kept = again[again["run_id"].isin(finished["run_id"])][columns]
+    pd.testing.assert_frame_equal(kept.reset_index(drop=True), finished[columns].reset_index(drop=True))
+
+
+def test_a_table_of_other_making_cannot_be_restored(tmp_path):
+    write_runs(read_runs(SWEEP), tmp_path / "other.csv")
+    with pytest.raises(
+        BadInput, match=r"column spec_digest is missing; expected a table that train\.collect"
+    ):
+        restore(tmp_path / "other.csv", tmp_path / "runs")
 
 
 def test_json(out, tmp_path, capsys):

@@ -8,7 +8,6 @@ import sys
 
 import pytest
 
-pytest.importorskip("torch")
 pytest.importorskip("ray")
 
 from tests.test_train_sweep import PLAN, ROOT, ends

@@ -16,8 +16,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("torch")
-
 from bayeslaw.errors import BadInput
 from tests import train_works as works
 from tests.train_works import alive, pids, until

@@ -94,11 +94,6 @@ def read(path: Path, say: Callable[[str], None] = log.warning) -> list[RunSpec]:
     return _each_once(specs, path, say)
 
 
-def flops(spec: RunSpec) -> float:
-    """Operations of a run, as ``models.counts.flops_per_token`` counts them."""
-    return spec.tokens * float(flops_per_token(spec.shape, spec.sequence_length))
-
-
 def _each_once(specs: list[RunSpec], path: Path, say: Callable[[str], None]) -> list[RunSpec]:
     """Runs equal in everything are kept once; one name for two different runs is refused."""
     kept: dict[str, RunSpec] = {}

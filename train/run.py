@@ -36,13 +36,12 @@ from models.transformer import build
 from train import optimizers, record
 from train.curvature import curvature
 from train.energy import meter
-from train.spec import RunSpec, checked, digest
+from train.spec import VALIDATION_SEQUENCES, RunSpec, checked, digest
 
 CHECKPOINT = "checkpoint.pt"
 CHECKPOINT_SECONDS = 60.0
 BLOCK = 10
 """Steps between looks at the loss: each look waits for the device."""
-VALIDATION_SEQUENCES = 1024
 DIVERGED_ABOVE_UNIFORM = 1.0
 """A block whose mean loss is this many nats above that of a uniform guess, ln(vocabulary), ends the run."""
 

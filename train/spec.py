@@ -14,6 +14,8 @@ from train.optimizers import OPTIMIZERS, Settings
 from train.schedules import NAMES, fraction
 
 PRECISIONS = ("no", "bf16", "fp16")
+VALIDATION_SEQUENCES = 1024
+"""The loss of a run is over this many fixed sequences, or as many as the corpus sets apart."""
 
 
 @dataclass(frozen=True)
