@@ -66,9 +66,7 @@ def test_a_sweep_goes_on_elsewhere_from_its_table(out, tmp_path):
 
 def test_a_table_of_other_making_cannot_be_restored(tmp_path):
     write_runs(read_runs(SWEEP), tmp_path / "other.csv")
-    with pytest.raises(
-        BadInput, match=r"column spec_digest is missing; expected a table that train\.collect"
-    ):
+    with pytest.raises(BadInput, match="column spec_digest is missing"):
         restore(tmp_path / "other.csv", tmp_path / "runs")
 
 

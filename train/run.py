@@ -10,6 +10,8 @@ Running it again resumes from the last checkpoint, and goes on exactly as the un
 from __future__ import annotations
 
 import argparse
+import ctypes
+import functools
 import json
 import sys
 import time
@@ -40,6 +42,7 @@ from train.spec import VALIDATION_SEQUENCES, RunSpec, checked, digest
 
 CHECKPOINT = "checkpoint.pt"
 CHECKPOINT_SECONDS = 60.0
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, KEPT_BYTES = -1, -3, 2**30
 BLOCK = 10
 """Steps between looks at the loss: each look waits for the device."""
 DIVERGED_ABOVE_UNIFORM = 1.0
@@ -74,6 +77,7 @@ def execute(spec: RunSpec, folder: Path, cache: Path | None = None) -> dict[str,
             another run, a checkpoint that cannot be read.
     """
     spec = checked(spec)
+    _keep_memory()
     if (found := record.read(folder)) is not None:
         return _same_run(found, spec, folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -228,6 +232,15 @@ class _Clock:
         self.progress.energy_joules += joules
         self._start()
         return kind
+
+
+@functools.cache
+def _keep_memory() -> None:
+    """Let glibc keep freed memory: else each step's large tensors go back to the system and fault in anew."""
+    allocator = ctypes.CDLL(None) if sys.platform == "linux" else None
+    for option in (M_TRIM_THRESHOLD, M_MMAP_THRESHOLD):
+        if hasattr(allocator, "mallopt"):
+            allocator.mallopt(option, KEPT_BYTES)
 
 
 def _accelerator(spec: RunSpec) -> Accelerator:
