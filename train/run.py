@@ -13,6 +13,7 @@ import argparse
 import ctypes
 import functools
 import json
+import platform
 import sys
 import time
 from collections.abc import Callable
@@ -237,10 +238,9 @@ class _Clock:
 @functools.cache
 def _keep_memory() -> None:
     """Let glibc keep freed memory: else each step's large tensors go back to the system and fault in anew."""
-    allocator = ctypes.CDLL(None) if sys.platform == "linux" else None
-    for option in (M_TRIM_THRESHOLD, M_MMAP_THRESHOLD):
-        if hasattr(allocator, "mallopt"):
-            allocator.mallopt(option, KEPT_BYTES)
+    if platform.libc_ver()[0] == "glibc":
+        for option in (M_TRIM_THRESHOLD, M_MMAP_THRESHOLD):
+            ctypes.CDLL(None).mallopt(option, KEPT_BYTES)
 
 
 def _accelerator(spec: RunSpec) -> Accelerator:
