@@ -1,0 +1,217 @@
+"""From the shipped sweep to networks a few times larger, actually trained. Slow, outside CI, resumable.
+
+    python tests/studies/transfer.py plan     # fits bayeslaw/assets/books.csv, writes out/transfer/plan.csv
+    python -m train.sweep --plan out/transfer/plan.csv --out out/transfer --workers 2
+    python tests/studies/transfer.py collect  # results/transfer.jsonl: one line a run, predictions beside it
+    python tests/studies/transfer.py table    # prints the table of the README, draws docs/transfer.png
+
+Trained are the settings that ``bayeslaw predict`` recommends, the same at other learning rates, and what the
+baselines recommend, with the same weight decay and momentum, which they know nothing of.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tables import read_rows
+
+from bayeslaw import baselines
+from bayeslaw.advisor import PosteriorAdvisor
+from bayeslaw.errors import BadInput
+from bayeslaw.posterior import Posterior, read_posterior, write_posterior
+from bayeslaw.predict import predict
+from bayeslaw.runs import read_runs
+from bayeslaw.target import Target
+from models.families import params_of, size_for
+
+ROOT = Path(__file__).parents[2]
+SWEEP = ROOT / "bayeslaw" / "assets" / "books.csv"
+RESULTS = Path(__file__).parent / "results" / "transfer.jsonl"
+OUT = ROOT / "out" / "transfer"
+OPTIMIZERS = ("adamw", "muon")
+PARAMS, TOKENS_PER_PARAM = 1e6, 20
+SCAN = (0.25, 0.5, 2.0, 4.0)
+METHODS = {
+    "argmin + least squares": baselines.fit_argmin,
+    "Huber": baselines.fit_huber,
+    "near-optimal + least squares": baselines.fit_near_optimal,
+}
+SEQUENCE = 128
+CONSTANT = {"study": "books", "corpus": "../shared/data/gutenberg", "warmup_share": 0.1}
+"""As in train/plans/books.toml."""
+
+
+def target_of(optimizer: str) -> Target:
+    size = size_for(PARAMS)
+    n = params_of(size)
+    tokens = round(TOKENS_PER_PARAM * n / SEQUENCE) * SEQUENCE
+    return Target(float(n), float(tokens), optimizer, CONSTANT["study"])
+
+
+def plan() -> None:
+    """Fit once, then write what is to be trained and what is expected of it."""
+    OUT.mkdir(parents=True, exist_ok=True)
+    posterior, runs = fitted(), read_runs(SWEEP)
+    rows, advice = [], {}
+    for optimizer in OPTIMIZERS:
+        target = target_of(optimizer)
+        advice[optimizer] = predict(posterior, target)
+        for label, settings in trials(advice[optimizer]["recommendation"], runs, target):
+            rows.append(row_of(label, settings, target))
+    (OUT / "advice.json").write_text(json.dumps(advice, indent=1))
+    table = pd.DataFrame(rows)
+    first = {"recommended": 0, "baseline": 1}  # most telling first, in case time runs out
+    order = table["run_id"].map(lambda name: min([v for k, v in first.items() if k in name], default=2))
+    table.iloc[np.argsort(order, kind="stable")].to_csv(OUT / "plan.csv", index=False)
+    print(table.to_string())
+
+
+def fitted() -> Posterior:
+    from bayeslaw.fit import fit
+
+    path = OUT / "posterior.nc"
+    if not path.exists():
+        runs = read_runs(SWEEP)
+        write_posterior(fit(runs, sources=(SWEEP.name,), say=lambda m: print("   ", m, flush=True)), path)
+    return read_posterior(path)
+
+
+def trials(
+    advised: dict[str, float], runs: pd.DataFrame, target: Target
+) -> list[tuple[str, dict[str, float]]]:
+    """Label and settings of each run."""
+    found = [("recommended", advised)]
+    for factor in SCAN:
+        found.append((f"rate x {factor:g}", advised | {"learning_rate": factor * advised["learning_rate"]}))
+    for label, method in METHODS.items():
+        try:
+            found.append((f"baseline {label}", advised | method(runs, target.optimizer).recommend(target)))
+        except BadInput as error:
+            print(f"{target.optimizer}, {label}: {error}")
+    return found
+
+
+def row_of(label: str, settings: dict[str, float], target: Target) -> dict[str, Any]:
+    batch = max(1, round(settings["batch_tokens"] / SEQUENCE)) * SEQUENCE
+    name = f"{target.optimizer}-{label}".replace(" ", "-").replace("+", "and")
+    return {
+        "run_id": name,
+        **CONSTANT,
+        "optimizer": target.optimizer,
+        "params_nonembedding": target.params_nonembedding,
+        "tokens": int(target.tokens),
+        **{k: float(f"{v:.6g}") for k, v in settings.items()},
+        "batch_tokens": batch,
+    }
+
+
+def collect() -> None:
+    """Measured losses, and the posterior's predictions of them."""
+    from train import record
+
+    advice = json.loads((OUT / "advice.json").read_text())
+    posterior = fitted()
+    lines = []
+    for run_id in pd.read_csv(OUT / "plan.csv")["run_id"]:
+        found = record.read(OUT / "runs" / run_id)
+        if found is None:
+            continue
+        kept = ("optimizer", "params_nonembedding", "tokens", "learning_rate", "batch_tokens", "weight_decay")
+        line = {
+            "run": run_id,
+            **{k: found[k] for k in (*kept, "momentum", "status", "loss", "flops", "cpu_seconds")},
+        }
+        frame = pd.DataFrame([{**found, "loss": 1.0, "status": "finished"}])
+        low, middle, high = np.quantile(
+            PosteriorAdvisor(posterior).loss_draws(frame)[:, 0], (0.05, 0.5, 0.95)
+        )
+        line |= {"predicted": {"median": middle, "lower": low, "upper": high}}
+        line |= {"regret": advice[found["optimizer"]]["regret"]} if "recommended" in run_id else {}
+        lines.append(json.dumps(line) + "\n")
+    RESULTS.write_text("".join(lines))
+    print(f"{len(lines)} runs")
+
+
+def table() -> str:
+    """Predicted against measured, best loss first within an optimizer."""
+    body = []
+    rows = read_rows(RESULTS)
+    best = {
+        o: min((r["loss"] for r in rows if r["optimizer"] == o and r["loss"]), default=np.nan)
+        for o in OPTIMIZERS
+    }
+    for r in sorted(rows, key=lambda r: (r["optimizer"], r["loss"] or np.inf)):
+        p = r["predicted"]
+        excess = f"{100 * (r['loss'] / best[r['optimizer']] - 1):.2f}%" if r["loss"] else "-"
+        loss = f"{r['loss']:.4f}" if r["loss"] else r["status"]
+        span = f"{p['median']:.3f} ({p['lower']:.3f} to {p['upper']:.3f})"
+        label = r["run"].removeprefix(r["optimizer"] + "-").replace("-", " ")
+        settings = [f"{r['learning_rate']:.3g}", f"{r['batch_tokens']:,}"]
+        body.append([r["optimizer"], label, *settings, loss, excess, span])
+    header = [
+        "optimizer",
+        "settings of",
+        "peak learning rate",
+        "batch, tokens",
+        "loss, nats/token",
+        "over the best",
+    ]
+    lines = [[*header, "predicted, 90% interval"], ["---"] * 7, *body]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def draw() -> None:
+    """Loss against learning rate: measured points, prediction with its interval."""
+    from matplotlib.figure import Figure
+
+    from bayeslaw.plots import save_figure
+
+    rows = [r for r in read_rows(RESULTS) if r["loss"]]
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    for ax, optimizer in zip(figure.subplots(1, len(OPTIMIZERS), squeeze=False)[0], OPTIMIZERS):
+        mine = sorted((r for r in rows if r["optimizer"] == optimizer), key=lambda r: r["learning_rate"])
+        for kind, marker, colour in (("baseline", "s", "#D55E00"), ("", "o", "#0072B2")):
+            chosen = [r for r in mine if ("baseline" in r["run"]) == bool(kind)]
+            at = [r["learning_rate"] for r in chosen]
+            ax.plot(
+                at,
+                [r["loss"] for r in chosen],
+                marker,
+                color=colour,
+                label=f"measured{', baseline' * bool(kind)}",
+            )
+            if not kind:
+                low, middle, high = (
+                    [r["predicted"][k] for r in chosen] for k in ("lower", "median", "upper")
+                )
+                ax.fill_between(at, low, high, color=colour, alpha=0.2, lw=0, label="predicted, 90% interval")
+                ax.plot(at, middle, color=colour, lw=1.2, label="predicted, median")
+        for r in mine:
+            if "recommended" in r["run"]:
+                ax.axvline(r["learning_rate"], color="black", ls="--", lw=1, label="recommended")
+        ax.set(xscale="log", xlabel="peak learning rate", ylabel="validation loss, nats/token")
+        ax.set_title(f"{optimizer}, N = {target_of(optimizer).params_nonembedding:,.0f}")
+        ax.legend(fontsize="small")
+    save_figure(figure, ROOT / "docs" / "transfer.png")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=["plan", "collect", "table"])
+    what = parser.parse_args().what
+    if what == "table":
+        print(table())
+        draw()
+    else:
+        {"plan": plan, "collect": collect}[what]()
+
+
+if __name__ == "__main__":
+    main()
