@@ -1,6 +1,6 @@
-"""From sixty small simulated runs to advice for a large one, beside the truth: ``python -m bayeslaw.demo``.
+"""From the shipped sweep of small networks to advice for a larger one: ``python -m bayeslaw.demo``.
 
-Writes a posterior, a table and a figure under out/demo.
+Writes a posterior and a figure under out/demo.
 """
 
 from __future__ import annotations
@@ -12,29 +12,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
+from bayeslaw.baselines import fit_argmin
 from bayeslaw.cli import NAMES, print_fit, print_table, say, setting
 from bayeslaw.errors import BadInput
 from bayeslaw.fit_summary import fit_summary
-from bayeslaw.laws import LAWS
 from bayeslaw.posterior import Posterior, read_posterior, write_posterior
 from bayeslaw.predict import predict
 from bayeslaw.runs import read_runs
-from bayeslaw.simulate import true_optimum, true_regret
 from bayeslaw.target import Target
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-SWEEP = Path(__file__).parent / "assets" / "example_sweep.csv"
-TARGET = Target(1e9, 20e9, "adamw", "example")
-TOKENS_PER_PARAM = TARGET.tokens / TARGET.params_nonembedding
-LAW = LAWS["step"]
-BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#666666"
+SWEEP = Path(__file__).parent / "assets" / "books.csv"
+TARGET = Target(984_448, 19_688_960, "adamw", "books")
+"""A transformer of width 128 and depth 5 (``models.families``), at 20 tokens a parameter."""
+
+COLOURS = {"adamw": "#0072B2", "muon": "#D55E00", "lion": "#009E73", "rmsprop": "#CC79A7", "sgd": "#666666"}
 
 
 def main() -> None:
-    """Fit, recommend, compare, draw; end with the paths."""
+    """Fit, recommend, draw; end with the paths."""
     parser = argparse.ArgumentParser(prog="python -m bayeslaw.demo", description=__doc__)
     parser.add_argument("-o", "--output", type=Path, default=Path("out/demo"), help="folder for the results")
     parser.add_argument("--posterior", type=Path, help="draw from this fit of the sweep; default: fit it now")
@@ -49,58 +49,61 @@ def main() -> None:
 
 
 def _run(folder: Path, fitted: Path | None) -> None:
-    posterior = read_posterior(fitted) if fitted else _fit(folder / "posterior.nc")
-    result = predict(posterior, TARGET)
-    print_comparison(result)
+    runs = read_runs(SWEEP)
+    posterior = read_posterior(fitted) if fitted else _fit(runs, folder / "posterior.nc")
+    for optimizer in sorted(set(runs["optimizer"])):
+        print_advice(posterior, runs, replace(TARGET, optimizer=optimizer))
     picture = folder / "recommendation.png"
-    draw(posterior, picture)
+    draw(posterior, runs, picture)
     for path in (fitted or folder / "posterior.nc", picture):
         print(path)
 
 
-def _fit(path: Path) -> Posterior:
+def _fit(runs: pd.DataFrame, path: Path) -> Posterior:
     from bayeslaw.fit import fit
 
-    runs = read_runs(SWEEP)
-    say(f"{SWEEP.name}: simulated runs of 20M to 300M parameters; the fit takes a minute or two")
+    n = runs["params_nonembedding"]
+    say(f"{SWEEP.name}: {len(runs)} runs of {n.min():,.0f} to {n.max():,.0f} parameters, trained by us")
     posterior = fit(runs, seed=0, sources=(SWEEP.name,), say=say)
     write_posterior(posterior, path)
     print_fit({"output": path} | fit_summary(posterior, runs))
     return posterior
 
 
-def print_comparison(result: dict[str, Any]) -> None:
-    """The advice with its intervals, the simulated truth and a published law's answer; then what each costs.
-
-    Args:
-        result: of ``bayeslaw.predict.predict`` at ``TARGET``.
-    """
-    truth = true_optimum(TARGET)
-    law = LAW.recommend(TARGET.params_nonembedding, TARGET.tokens)
-    advice = result["recommendation"]
+def print_advice(posterior: Posterior, runs: pd.DataFrame, target: Target) -> None:
+    """What to use, with intervals, beside what the best run of each cell and least squares would say."""
+    result = predict(posterior, target)
+    usual = usual_method(runs, target)
     rows = []
-    for name in ("learning_rate", "batch_tokens"):
+    for name, value in result["recommendation"].items():
         best = result["optimum"][name]
         span = f"{setting(name, best['lower'])} to {setting(name, best['upper'])}"
-        shown = [setting(name, values[name]) for values in (advice, truth, law)]
-        rows.append([NAMES[name], shown[0], span, *shown[1:]])
+        rows.append(
+            [NAMES[name], setting(name, value), span, setting(name, usual[name]) if name in usual else "-"]
+        )
     loss = result["loss_nats_per_token"]
-    span = f"{loss['lower']:.3f} to {loss['upper']:.3f}"
-    rows.append(["loss, nats/token", f"{loss['median']:.3f}", span, f"{truth['loss']:.3f}", "-"])
-    costs = [f"{100 * true_regret(TARGET, settings):.2f}%" for settings in (advice, law)]
-    expected = f"expected {100 * result['regret']['expected']:.2f}%"
-    rows.append(["loss given away, in truth", costs[0], expected, "0%", costs[1]])
-    header = ["", "use", "90% interval", "simulated truth", "Step Law"]
-    print_table(header, rows, title="Advice for N = 1B, D = 20B tokens, from runs of at most 300M parameters")
-    print(
-        "Truth: simulated, bayeslaw/simulate.py. Step Law (arXiv 2503.04715) was fitted to other, real runs:"
+    rows.append(
+        ["loss, nats/token", f"{loss['median']:.3f}", f"{loss['lower']:.3f} to {loss['upper']:.3f}", "-"]
     )
-    print("it shows what a law from elsewhere would say here, and is no contest.")
+    given = result["regret"]
+    rows.append(["loss given away", f"{given['expected']:.1%}", f"below {given['upper']:.1%}", "-"])
+    title = (
+        f"{target.optimizer}, N = {target.params_nonembedding:,.0f}, D = {target.tokens / 1e6:.1f}M tokens"
+    )
+    print_table(["", "use", "90% interval", "best of each cell, regressed"], rows, title=title)
     for text in result["warnings"]:
         print(f"warning: {text}")
 
 
-def draw(posterior: Posterior, path: Path) -> None:
+def usual_method(runs: pd.DataFrame, target: Target) -> dict[str, float]:
+    """The field's recipe (``bayeslaw.baselines.fit_argmin``); empty where it has too few cells."""
+    try:
+        return fit_argmin(runs, target.optimizer).recommend(target)
+    except BadInput:
+        return {}
+
+
+def draw(posterior: Posterior, runs: pd.DataFrame, path: Path) -> None:
     """Two panels: what each learning rate costs at the target, and the best learning rate against N."""
     from matplotlib.figure import Figure
 
@@ -109,33 +112,30 @@ def draw(posterior: Posterior, path: Path) -> None:
     figure = Figure(figsize=(10, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
     plot_recommendation(posterior, TARGET, left)
-    batch = predict(posterior, TARGET)["recommendation"]["batch_tokens"]
-    truth = true_optimum(replace(TARGET, batch_tokens=batch))["learning_rate"]
-    left.axvline(truth, color="black", ls="--", lw=1.2, label="simulated truth")
-    left.legend(loc="upper center", ncols=2, fontsize="small", framealpha=0.9, edgecolor="none")
-    left.set_title("N = 1B, D = 20B tokens")
-    _optimum_against_size(posterior, right)
+    left.set_title(f"AdamW, N = {TARGET.params_nonembedding:,.0f}, D = 20 N")
+    _optimum_against_size(posterior, runs, right)
     save_figure(figure, path)
 
 
-def _optimum_against_size(posterior: Posterior, ax: Axes) -> None:
-    """Best learning rate along D = 20 N: interval, truth, Step Law, and how far the runs reach."""
-    sizes = np.geomspace(2e7, 1e10, 13)
-    targets = [replace(TARGET, params_nonembedding=n, tokens=n * TOKENS_PER_PARAM) for n in sizes]
-    found = [predict(posterior, target)["optimum"]["learning_rate"] for target in targets]
-    low, middle, high = ([each[key] for each in found] for key in ("lower", "median", "upper"))
-    ax.axvspan(sizes[0], max(n for _, _, n, _ in posterior.cells), color=GREY, alpha=0.15, lw=0, label="runs")
-    ax.fill_between(sizes, low, high, color=BLUE, alpha=0.2, lw=0, label="90% interval")
-    ax.plot(sizes, middle, color=BLUE, lw=1.5, label="median")
-    ax.plot(
-        sizes, [true_optimum(t)["learning_rate"] for t in targets], "k--", lw=1.2, label="simulated truth"
-    )
-    published = [LAW.learning_rate(t.params_nonembedding, t.tokens) for t in targets]
-    ax.plot(sizes, published, color=ORANGE, ls=":", lw=1.5, label="Step Law, other data")
+def _optimum_against_size(posterior: Posterior, runs: pd.DataFrame, ax: Axes) -> None:
+    """Best learning rate of each optimizer along D = 20 N, with 50% intervals, and the sizes run."""
+    sizes = np.geomspace(runs["params_nonembedding"].min(), 3 * TARGET.params_nonembedding, 13)
+    largest = runs["params_nonembedding"].max()
+    ax.axvspan(sizes[0], largest, color="#666666", alpha=0.15, lw=0, label="sizes run")
+    for optimizer in sorted(set(runs["optimizer"])):
+        found: list[dict[str, Any]] = [
+            predict(posterior, Target(n, 20 * n, optimizer, TARGET.study), level=0.5)["optimum"][
+                "learning_rate"
+            ]
+            for n in sizes
+        ]
+        low, middle, high = ([each[key] for each in found] for key in ("lower", "median", "upper"))
+        ax.fill_between(sizes, low, high, color=COLOURS[optimizer], alpha=0.2, lw=0)
+        ax.plot(sizes, middle, color=COLOURS[optimizer], lw=1.5, label=optimizer)
     ax.set(xscale="log", yscale="log", xlim=(sizes[0], sizes[-1]))
     ax.set_xlabel("N, non-embedding parameters, at 20 tokens each")
-    ax.set_ylabel("best peak learning rate")
-    ax.set_title("60 simulated runs, extrapolated")
+    ax.set_ylabel("best peak learning rate, 50% intervals")
+    ax.set_title("Five optimizers, one population")
     ax.legend(loc="lower left", fontsize="small", framealpha=0.9, edgecolor="none")
 
 

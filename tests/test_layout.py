@@ -14,7 +14,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "bayeslaw"
 FILES = sorted(PACKAGE.rglob("*.py"))
 TRAINING = {"train", "models", "data", "torch", "accelerate", "datasets", "transformers"}
-ENTRY = ("cli", "demo")
+ENTRY = ("cli", "demo", "example")
 USES = ("compare", "fit_summary", "plots", "predict", "evaluate", "design", "replay", "report", *ENTRY)
 FITTING = ("sweep", "model", "whiten", "draw", "diagnose", "fit")
 ABOVE = {  # a module, and what lies above it: never imported by it
@@ -43,7 +43,7 @@ ABOVE = {  # a module, and what lies above it: never imported by it
     "fit_summary": (*FITTING, "predict", "evaluate", *ENTRY),
     "evaluate": (*FITTING, "design", "replay", "report", *ENTRY),
     "design": ("replay", "report", *ENTRY),
-    "cli": ("demo",),
+    "cli": ("demo", "example"),
 }
 WITHOUT_JAX = ("predict", "fit_summary", "simulate", "evaluate", "plots")
 
@@ -117,7 +117,7 @@ def test_only_the_command_line_knows_typer(file):
 
 @pytest.mark.parametrize("file", FILES, ids=module_of)
 def test_only_entry_points_import_the_command_line(file):
-    assert module_of(file) in ("demo", "__main__") or "cli" not in own_imports(file)
+    assert module_of(file) in ("demo", "example", "__main__") or "cli" not in own_imports(file)
 
 
 def test_help_loads_nothing_heavy():

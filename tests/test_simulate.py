@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from bayeslaw import priors
-from bayeslaw.demo import SWEEP
 from bayeslaw.errors import BadInput
+from bayeslaw.example import SWEEP
 from bayeslaw.schema import validate
 from bayeslaw.simulate import TRUTH, example_design, simulate_runs, true_optimum, true_regret
 from bayeslaw.target import Target

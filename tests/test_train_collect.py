@@ -9,8 +9,8 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from bayeslaw.demo import SWEEP
 from bayeslaw.errors import BadInput
+from bayeslaw.example import SWEEP
 from bayeslaw.runs import read_runs, write_runs
 from bayeslaw.schema import BY_NAME
 from tests import train_works as works
