@@ -189,6 +189,22 @@ def test_a_truncated_checkpoint_is_named_and_kept(spec, tmp_path):
     assert broken.exists()
 
 
+def test_a_full_disk_is_one_error_and_the_last_checkpoint_stays(spec, tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "CHECKPOINT_SECONDS", 0.0)
+    saves = iter([torch.save, None])
+
+    def full_at_the_second(state, file):
+        if save := next(saves):
+            return save(state, file)
+        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 114560 vs 114452")
+
+    monkeypatch.setattr(torch, "save", full_at_the_second)
+    with pytest.raises(BadInput, match="cannot be written .*; expected room on the disk"):
+        run.execute(replace(spec, tokens=12_800), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [run.CHECKPOINT]
+    assert torch.load(tmp_path / run.CHECKPOINT)["progress"]["step"] == 10
+
+
 def test_a_checkpoint_of_other_choices_is_named(spec, tmp_path, monkeypatch):
     monkeypatch.setattr(run, "CHECKPOINT_SECONDS", 0.0)
     monkeypatch.setattr(record, "write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))

@@ -264,7 +264,13 @@ def _save(path: Path, spec: RunSpec, model: nn.Module, steppers: list[Any], prog
         "progress": vars(progress),
     }
     with written_whole(path) as temporary:
-        torch.save(state, temporary)
+        try:
+            torch.save(state, temporary)
+        except RuntimeError as error:  # of torch's own writer, which hides that the disk is full
+            raise BadInput(
+                f"{path}: cannot be written ({str(error).splitlines()[0]}); expected room on the disk; make some "
+                "and run again: the last checkpoint is kept"
+            ) from None
 
 
 def _resumed(path: Path, spec: RunSpec, model: nn.Module, steppers: list[Any]) -> Progress | None:
