@@ -199,7 +199,7 @@ def test_a_full_disk_is_one_error_and_the_last_checkpoint_stays(spec, tmp_path, 
         raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 114560 vs 114452")
 
     monkeypatch.setattr(torch, "save", full_at_the_second)
-    with pytest.raises(BadInput, match="cannot be written .*; expected room on the disk"):
+    with pytest.raises(BadInput, match=r"cannot be written .*; expected room on the disk"):
         run.execute(replace(spec, tokens=12_800), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [run.CHECKPOINT]
     assert torch.load(tmp_path / run.CHECKPOINT)["progress"]["step"] == 10

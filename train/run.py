@@ -268,8 +268,8 @@ def _save(path: Path, spec: RunSpec, model: nn.Module, steppers: list[Any], prog
             torch.save(state, temporary)
         except RuntimeError as error:  # of torch's own writer, which hides that the disk is full
             raise BadInput(
-                f"{path}: cannot be written ({str(error).splitlines()[0]}); expected room on the disk; make some "
-                "and run again: the last checkpoint is kept"
+                f"{path}: cannot be written ({str(error).splitlines()[0]}); expected room on the disk; make "
+                "some and run again: the last checkpoint is kept"
             ) from None
 
 
