@@ -515,6 +515,134 @@ def _plot_evaluation(result: Mapping[str, Any], path: Path) -> None:
     save_figure(figure, path)
 
 
+@app.command("design")
+def design_(
+    target: Annotated[
+        list[str], typer.Option(help="N,D,OPTIMIZER of the large run, as in 7e9,1.4e11,adamw; repeated.")
+    ],
+    budget: Annotated[float, typer.Option(help="For the batch, in the unit of the cost: FLOP, s or J.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The plan, a .csv that train.sweep runs.")],
+    candidates: Annotated[
+        Path | None, typer.Option(help="Runs that could be made, one a row: .csv, .parquet or .jsonl.")
+    ] = None,
+    space: Annotated[Path | None, typer.Option(help="A search space in TOML, instead of candidates.")] = None,
+    posterior: Annotated[
+        Path | None, typer.Option(help="A posterior of `bayeslaw fit`; by default the one shipped.")
+    ] = None,
+    batch: Annotated[int, typer.Option(help="Runs at most.")] = 8,
+    study: Annotated[
+        str | None, typer.Option(help="Whose set-up; by default the candidates', else one never seen.")
+    ] = None,
+    policy: Annotated[
+        str,
+        typer.Option(
+            help="regret; or, to compare: information, v-optimal, d-optimal, sobol, random, cheapest, "
+            "inverse-cost."
+        ),
+    ] = "regret",
+    tolerance: Annotated[
+        float | None, typer.Option(help="Regret that does not matter, as a share of the loss: 0.001.")
+    ] = None,
+    cost_of_target: Annotated[
+        float | None, typer.Option(help="Of the target run, in the unit of the budget.")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="A figure of the candidates, .png or .pdf.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Choose the next runs: what lowers the expected regret at the target most per unit cost.
+
+    Example:
+
+      bayeslaw design --posterior posterior.nc --study ours --target 7e9,1.4e11,adamw
+      --space space.toml --budget 1e19 -o plan.csv
+
+    The cost is the column cost, flops, wall_seconds or energy_joules of the candidates, else 6 N D.
+    Says also whether the runs are worth it. A space is described by python -m pydoc bayeslaw.candidates.
+    """
+    from bayeslaw.atomic import written_whole
+    from bayeslaw.candidates import read_candidates, read_space
+    from bayeslaw.design import design, parse_target, plan_table
+    from bayeslaw.posterior import default_posterior_path, read_posterior
+
+    if output.suffix != ".csv":
+        raise BadInput(f"{output}: unknown suffix {output.suffix!r}; expected a plan in .csv; rename it")
+    if candidates is not None and space is None:
+        table, unit = read_candidates(candidates)
+    elif space is not None and candidates is None:
+        table, unit = read_space(space)
+    else:
+        raise BadInput("design: expected either --candidates FILE or --space FILE; give one of them")
+    path = posterior or default_posterior_path()
+    fit = read_posterior(path)
+    study = _study_of(table, study, fit.studies, path)
+    table = table.assign(study=study) if study is not None else table
+    targets = [parse_target(text, study) for text in target]
+    result, found = design(fit, targets, table, budget, batch, policy, tolerance, cost_of_target, unit=unit)
+    with written_whole(output) as temporary:
+        plan_table(table, found).to_csv(temporary, index=False)
+    if plot:
+        from matplotlib.figure import Figure
+
+        from bayeslaw.plots import plot_candidates, save_figure
+
+        figure = Figure(figsize=(6.4, 4), layout="constrained")
+        plot_candidates(table, found.first, found.rows, unit, figure.subplots())
+        save_figure(figure, plot)
+    result = {"output": output} | result | {"posterior": {"path": str(path)} | fit.provenance}
+    print_json(result) if as_json else _print_design(result)
+
+
+def _study_of(table: Any, study: str | None, known: Sequence[str], path: Path) -> str | None:
+    """The set-up of candidates and target: --study, or the one that the candidates name."""
+    named = sorted(set(table["study"])) if "study" in table else []
+    if len(named) > 1 or (named and study is not None and named != [study]):
+        raise BadInput(
+            f"design: the candidates name the study {', '.join(named)}"
+            + (f", --study {study}" if study else "")
+            + "; expected one set-up for all runs; keep one"
+        )
+    if study is not None and study not in known and not named:
+        raise BadInput(
+            f"--study {study}: not in {path}; expected one of {', '.join(known)}; "
+            "leave it out for a set-up never seen"
+        )
+    return named[0] if named else study
+
+
+def _print_design(result: Mapping[str, Any]) -> None:
+    """One row a run, then what the batch costs and buys, and whether to stop."""
+    unit, regret = result["inputs"]["cost_unit"], result["regret"]
+    extras = [name for name in ("weight_decay", "momentum") if any(name in run for run in result["runs"])]
+    rows = []
+    for number, run in enumerate(result["runs"], start=1):
+        sizes = [short(run[name]) for name in ("params_nonembedding", "tokens", "batch_tokens")]
+        tuned = [_three_digits(run[name]) if name in run else "-" for name in ("learning_rate", *extras)]
+        cost, chance = f"{run['cost']:.3g}", f"{run['chance_diverges']:.0%}"
+        rows.append(
+            [number, run["optimizer"], *sizes, *tuned, cost, chance, _percent(run["regret_reduction"])]
+        )
+    told = [NAMES[name] for name in ("batch_tokens", "learning_rate", *extras)]
+    header = ["", "optimizer", "N", "tokens", *told, f"cost, {unit}", "diverges", "lowers regret by"]
+    shown = ", ".join(
+        f"{t['optimizer']} N = {short(t['params_nonembedding'])} D = {short(t['tokens'])}"
+        for t in result["inputs"]["targets"]
+    )
+    print_table(header, rows, title=f"plan written to {result['output']}, for {shown}")
+    share = " + ".join(
+        f"{_percent(value)} {name.replace('_', ' ')}" for name, value in regret["before_by_decision"].items()
+    )
+    pool = result["candidates"]
+    typer.echo(
+        f"cost    {result['cost']:.3g} of {result['inputs']['budget']:.3g} {unit}; "
+        f"{pool['affordable']} of {pool['offered']} candidates affordable"
+    )
+    typer.echo(f"regret  {_percent(regret['before'])} of the loss expected now ({share})")
+    typer.echo(f"        {_percent(regret['after'])} expected after these runs")
+    typer.echo(f"{'stop' if result['stop']['stop'] else 'go on':6s}  {result['stop']['reason']}")
+    for text in result["warnings"]:
+        typer.echo(f"warning: {text}")
+
+
 def _span(values: Any, show: Callable[[float], str]) -> str:
     """Smallest to largest value of a column."""
     if values.notna().sum() == 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,11 +12,12 @@ from scipy import stats
 
 from bayeslaw.atomic import written_whole
 from bayeslaw.errors import BadInput
-from bayeslaw.posterior import Posterior
+from bayeslaw.posterior import Floats, Posterior
 from bayeslaw.predict import loss_curve, predict
 from bayeslaw.target import Target
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
@@ -121,6 +123,42 @@ def plot_recommendation(posterior: Posterior, target: Target, ax: Axes | None = 
     ax.set_xlabel("peak learning rate")
     ax.set_ylabel(f"loss above its best [%]\nat a batch of {float(f'{batch:.2g}'):,.0f} tokens")
     ax.legend(loc="upper center", ncols=2, fontsize="small", framealpha=0.9, edgecolor="none")
+    return ax
+
+
+def plot_candidates(
+    candidates: pd.DataFrame,
+    reductions: Floats,
+    rows: Sequence[int],
+    unit: str = "FLOP",
+    ax: Axes | None = None,
+) -> Axes:
+    """Where the candidates of a design lie: learning rate and cost, coloured by what one run alone would buy.
+
+    Args:
+        candidates: with ``learning_rate`` and ``cost``.
+        reductions: of the expected regret by each candidate alone [fraction of the loss], (candidate,); NaN
+            where the budget does not reach.
+        rows: the chosen ones, in order; ringed and numbered.
+        unit: of the cost.
+        ax: where to draw; None makes a figure.
+
+    Returns:
+        The axis.
+    """
+    ax = _axis(ax)
+    rate, cost = (candidates[name].to_numpy(float) for name in ("learning_rate", "cost"))
+    known = np.isfinite(reductions)
+    ax.plot(rate[~known], cost[~known], ".", color=GREY, alpha=0.4, markersize=3, zorder=0)
+    dots = ax.scatter(rate[known], cost[known], c=100 * reductions[known], cmap="viridis", s=8)
+    ax.figure.colorbar(dots, ax=ax, label="expected fall of the regret\nby one run alone [% of the loss]")
+    ax.plot(rate[list(rows)], cost[list(rows)], "o", color=ORANGE, markerfacecolor="none", markersize=9)
+    for number, row in enumerate(rows, start=1):
+        ax.annotate(str(number), (rate[row], cost[row]), xytext=(5, 5), textcoords="offset points")
+    ax.set(xscale="log", yscale="log")
+    _round_ticks(ax.xaxis)
+    ax.set_xlabel("peak learning rate")
+    ax.set_ylabel(f"cost of the run [{unit}]")
     return ax
 
 

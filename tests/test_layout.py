@@ -34,7 +34,7 @@ ABOVE = {  # a module, and what lies above it: never imported by it
     "diagnose": ("posterior", "pooling", "basin", "whiten", "draw", "fit", *USES),
     "posterior": ("pooling", "basin", *FITTING, *USES),
     "pooling": ("basin", "advisor", *FITTING, *USES),
-    "basin": ("advisor", *FITTING, *USES),
+    "basin": ("advisor", "joint", "acquisition", "reweight", *FITTING, *USES),
     "fit": ("advisor", *USES),
     "predict": (*FITTING, "advisor", "plots", "evaluate", "design", "replay", "report", *ENTRY),
     "advisor": ("evaluate", "design", "replay", "report", "model", "whiten", "draw", "fit", *ENTRY),
@@ -42,10 +42,14 @@ ABOVE = {  # a module, and what lies above it: never imported by it
     "plots": (*FITTING, "design", "replay", "report", *ENTRY),
     "fit_summary": (*FITTING, "predict", "evaluate", *ENTRY),
     "evaluate": (*FITTING, "design", "replay", "report", *ENTRY),
-    "design": ("replay", "report", *ENTRY),
+    "candidates": (*FITTING, "joint", "acquisition", "reweight", *USES),
+    "joint": (*FITTING, "acquisition", "reweight", *USES),
+    "acquisition": (*FITTING, "reweight", *USES),
+    "reweight": (*FITTING, *USES),
+    "design": (*FITTING, "plots", "replay", "report", *ENTRY),
     "cli": ("demo", "example"),
 }
-WITHOUT_JAX = ("predict", "fit_summary", "simulate", "evaluate", "plots")
+WITHOUT_JAX = ("predict", "fit_summary", "simulate", "evaluate", "plots", "design", "reweight")
 
 
 def module_of(file: Path) -> str:
