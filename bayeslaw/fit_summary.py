@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bayeslaw.fit_doubts import fit_doubts
+from bayeslaw import basin as at
+from bayeslaw.fit_doubts import MIN_TRIED, fit_doubts
 from bayeslaw.posterior import Posterior, derived
+from bayeslaw.target import Target
 
 EXPONENTS = ("gamma", "delta", "epsilon")
 LEVEL = 0.9
@@ -41,8 +43,39 @@ def fit_summary(posterior: Posterior, runs: pd.DataFrame, level: float = LEVEL) 
         "groups": [_group(posterior, runs, i, level) for i in range(len(posterior.groups))],
         "convergence": {name: posterior.diagnostics.get(name) for name in REPORTED},
         "level": level,
-        "warnings": [*messages, *fit_doubts(runs)],
+        "warnings": [*messages, *fit_doubts(runs), *_beyond_the_scan(posterior, runs)],
     }
+
+
+def _beyond_the_scan(posterior: Posterior, runs: pd.DataFrame) -> list[str]:
+    """Where the fitted best momentum or weight decay lies outside the values tried, in most cells of a group.
+
+    Learning rate and batch, which every sweep scans, have their doubts in ``fit_doubts``.
+    """
+    used = runs[runs["status"] != "stopped"]
+    found = []
+    for (study, optimizer), group in used.groupby(["study", "optimizer"]):
+        for name in [name for name in at.EXTRAS if name in used]:
+            sides = [
+                _side_of_the_scan(posterior, Target(float(n), float(d), optimizer, study), cell[name])
+                for (n, d), cell in group.groupby(["params_nonembedding", "tokens"])
+                if cell[name].nunique() >= MIN_TRIED
+            ]
+            found += [
+                f"{study}, {optimizer}: in {sides.count(side)} of {len(sides)} cells the fitted best "
+                f"{name.replace('_', ' ')} lies {side} all values tried: it is extrapolated; extend the scan"
+                for side in ("below", "above")
+                if 2 * sides.count(side) > len(sides)
+            ]
+    return found
+
+
+def _side_of_the_scan(posterior: Posterior, target: Target, tried: pd.Series) -> str:
+    """``below``, ``above`` or ``inside``, by the median of the fitted optimum."""
+    best = at.optimum_draws(at.basin_at(posterior, target)).get(str(tried.name))
+    if best is None or tried.min() <= np.median(best) <= tried.max():
+        return "inside"
+    return "below" if np.median(best) < tried.min() else "above"
 
 
 def _group(posterior: Posterior, runs: pd.DataFrame, index: int, level: float) -> dict[str, Any]:
