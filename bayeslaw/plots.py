@@ -156,7 +156,8 @@ def plot_candidates(
     for number, row in enumerate(rows, start=1):
         ax.annotate(str(number), (rate[row], cost[row]), xytext=(5, 5), textcoords="offset points")
     ax.set(xscale="log", yscale="log")
-    _round_ticks(ax.xaxis)
+    if rate.max() < 30 * rate.min():
+        _round_ticks(ax.xaxis)
     ax.set_xlabel("peak learning rate")
     ax.set_ylabel(f"cost of the run [{unit}]")
     return ax

@@ -43,6 +43,8 @@ ABOVE = {  # a module, and what lies above it: never imported by it
     "fit_summary": (*FITTING, "predict", "evaluate", *ENTRY),
     "evaluate": (*FITTING, "design", "replay", "report", *ENTRY),
     "candidates": (*FITTING, "joint", "acquisition", "reweight", *USES),
+    "linearise": (*FITTING, "joint", "acquisition", "reweight", "stopping", *USES),
+    "stopping": (*FITTING, "joint", "acquisition", "reweight", *USES),
     "joint": (*FITTING, "acquisition", "reweight", *USES),
     "acquisition": (*FITTING, "reweight", *USES),
     "reweight": (*FITTING, *USES),

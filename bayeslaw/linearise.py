@@ -1,0 +1,221 @@
+"""Runs that could be made, in posterior draws: what was never seen is drawn once, and losses are linearised.
+
+A run tells of its cell: where its level, optimal learning rate and batch, curvatures and ridge lie
+(``COORDINATES``). These are close to Gaussian across draws; the loss is not linear in them, so its slopes are
+taken at each of ``POINTS`` draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayeslaw import basin as at
+from bayeslaw import pooling, surface
+from bayeslaw.posterior import Floats, Posterior
+from bayeslaw.target import Target
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NEVER_SEEN = "a set-up never seen"
+"""What a study of None is called among draws that are fixed."""
+
+POINTS = 48
+"""Draws about which the loss is linearised."""
+
+COORDINATES = ("level", "lr", "batch", "lr_curvature", "batch_curvature", "rho")
+EXTRA_COORDINATES = {"weight_decay": "lambda", "momentum": "zeta"}
+"""Hyperparameter -> the parameter that moves its optimum."""
+
+STEP = 0.02
+"""Of differences that linearise the loss [nats]."""
+
+
+@dataclass(frozen=True)
+class Linear:
+    """Candidates linearised in the coordinates of their cells.
+
+    Attributes:
+        coordinates: of all cells in draws, (draw, coordinate).
+        columns: which coordinates a candidate depends on, (candidate, k); two cells share none.
+        slopes: of its mean ln loss there, (point, candidate, k).
+        noise: variance of its ln loss given the draw, over the chance to finish, (point, candidate).
+        diverges: probability that it diverges, (candidate,).
+    """
+
+    coordinates: Floats
+    columns: NDArray[np.int64]
+    slopes: Floats
+    noise: Floats
+    diverges: Floats
+
+
+class Run(NamedTuple):
+    """Runs of one cell in draws, (draw, run) each; ``log_loss`` is the mean of ln loss, excess included."""
+
+    log_loss: Floats
+    scale: Floats
+    dof: Floats
+    diverges: Floats
+
+
+def grounded(posterior: Posterior, groups: Iterable[tuple[str | None, str]], seed: int = 0) -> Posterior:
+    """The posterior with a value of every parameter for every group asked: drawn once, then as if seen.
+
+    A study of None is called ``NEVER_SEEN``. Cells are left: those never seen stay so.
+    """
+    known = posterior
+    for study, optimizer in sorted(groups, key=str):
+        name = study or NEVER_SEEN
+        values = pooling.group_draws(posterior, study, optimizer, seed)
+        if name not in known.studies:
+            settings = pooling.study_draws(posterior, study, seed)
+            known = replace(
+                known,
+                studies=(*known.studies, name),
+                study={k: np.column_stack([v, settings[k]]) for k, v in known.study.items()},
+            )
+        seen = (name, optimizer) in known.groups
+        column = known.groups.index((name, optimizer)) if seen else len(known.groups)
+        known = replace(
+            known,
+            groups=known.groups if seen else (*known.groups, (name, optimizer)),
+            group={k: _with_column(v, column, values[k]) for k, v in known.group.items()},
+        )
+    return known
+
+
+def _with_column(table: Floats, column: int, values: Floats) -> Floats:
+    if column == table.shape[1]:
+        return np.column_stack([table, values])
+    if not np.isnan(table[:, column]).any():
+        return table
+    table = table.copy()
+    table[:, column] = values
+    return table
+
+
+def cells(
+    known: Posterior, runs: pd.DataFrame, seed: int = 0
+) -> Iterator[tuple[NDArray[np.int64], at.Basin]]:
+    """Positions of the runs of each cell, and its surface.
+
+    Args:
+        known: the fit, ``grounded`` for the groups of the runs.
+        runs: as in ``joint_draws``, with ``study``.
+        seed: of the shifts of cells never seen.
+    """
+    keys = ["_study", "optimizer", "params_nonembedding", "tokens"]
+    table = runs.reset_index(drop=True).assign(_study=[s or NEVER_SEEN for s in runs["study"]])
+    for (study, optimizer, n, d), members in table.groupby(keys, sort=True):
+        target = Target(float(n), float(d), str(optimizer), str(study))
+        yield members.index.to_numpy(), at.basin_at(known, target, seed)
+
+
+def run_draws(basin: at.Basin, runs: pd.DataFrame, absorbed: Iterable[str] = ()) -> Run:
+    """Mean, scatter and chance of divergence of runs of one cell, draw by draw.
+
+    Args:
+        basin: of the cell.
+        runs: its runs.
+        absorbed: hyperparameters whose effect the group has in its level, since its runs never varied them.
+    """
+    rate, batch = (np.log(runs[name].to_numpy(float)) for name in ("learning_rate", "batch_tokens"))
+    excess = at.lr_batch_excess(basin, rate, batch)
+    for name in basin.extras:
+        if name in runs and name not in absorbed:
+            value = runs[name].to_numpy(float)
+            given = np.isfinite(value)
+            term = at.extra_excess(basin, name, at.to_coordinate(name, np.where(given, value, 0.0)))
+            excess = excess + np.where(given, term, 0.0)
+    p = {name: values[:, None] for name, values in basin.p.items()}
+    best = basin.log_lr[:, None] + surface.ridge(batch - basin.log_batch[:, None], p["rho"], p["rho_high"])
+    beyond = (rate - best - p["cliff"]) / np.exp(p["log_cliff_width"])
+    return Run(
+        log_loss=basin.log_loss[:, None] + excess,
+        scale=surface.noise_scale(p, excess, np.zeros(1)),
+        dof=np.broadcast_to(surface.noise_dof(p, np.zeros(1)), excess.shape),
+        diverges=1.0 / (1.0 + np.exp(-np.clip(beyond, -50.0, 50.0))),
+    )
+
+
+def absorbed_by(posterior: Posterior, target: Target, extras: Iterable[str]) -> list[str]:
+    """Hyperparameters that a group's runs never varied: their effect is in its level."""
+    study = None if target.study == NEVER_SEEN else target.study
+    return [k for k in extras if pooling.borrowed(posterior, study, target.optimizer, at.EXTRAS[k][0])]
+
+
+def linearised(
+    posterior: Posterior, known: Posterior, runs: pd.DataFrame, weights: Floats, seed: int = 0
+) -> Linear:
+    """Runs in the coordinates of their cells; arguments as in ``cells``, and ``weights`` of draws, (draw,).
+
+    The noise is that of a Gaussian that tells as much about its mean as the Student-t: its scale squared
+    times (dof + 3) / (dof + 1) (Lange, Little & Taylor 1989, JASA 84, section 3).
+    """
+    points = _systematic(weights, POINTS)
+    extras = [k for k in EXTRA_COORDINATES if k in runs and at.EXTRAS[k][0] in known.group]
+    names = [*COORDINATES, *extras]
+    columns = np.empty((len(runs), len(names)), np.int64)
+    slopes = np.empty((len(points), len(runs), len(names)))
+    noise = np.empty((len(points), len(runs)))
+    diverges = np.empty(len(runs))
+    coordinates: list[Floats] = []
+    for where, basin in cells(known, runs, seed):
+        members = runs.iloc[where]
+        absorbed = absorbed_by(posterior, basin.target, basin.extras)
+        columns[where] = len(names) * (len(coordinates) // len(names)) + np.arange(len(names))
+        coordinates += [coordinate(basin, name) for name in names]
+        run = run_draws(_around(at_draws(basin, points), names), members, absorbed)
+        scale, dof, fall = (part[: len(points)] for part in (run.scale, run.dof, run.diverges))
+        noise[:, where] = scale**2 * (dof + 3.0) / (dof + 1.0) / np.maximum(1.0 - fall, 1e-3)
+        diverges[where] = fall.mean(axis=0)
+        below, above = run.log_loss[len(points) :].reshape(2, len(names), len(points), len(where))
+        slopes[:, where] = np.moveaxis((above - below) / (2.0 * STEP), 0, 2)
+    return Linear(np.column_stack(coordinates), columns, slopes, noise, diverges)
+
+
+def _systematic(weights: Floats, count: int) -> NDArray[np.int64]:
+    """Draws in proportion to their weights, evenly through their order."""
+    return np.searchsorted(np.cumsum(weights), (np.arange(count) + 0.5) / count).clip(0, len(weights) - 1)
+
+
+def _around(basin: at.Basin, names: Sequence[str]) -> at.Basin:
+    """The surface itself, then with each coordinate lower, then with each higher, as further draws."""
+    count, copies = len(basin.log_lr), 1 + 2 * len(names)
+    result = at_draws(basin, np.tile(np.arange(count), copies))
+    for k, name in enumerate(names):
+        by = np.zeros((copies, count))
+        by[1 + k], by[1 + len(names) + k] = -STEP, STEP
+        result = moved(result, name, by.ravel())
+    return result
+
+
+def at_draws(basin: at.Basin, draws: NDArray[np.int64]) -> at.Basin:
+    """The surface in some of the draws."""
+    arrays = {name: getattr(basin, name)[draws] for name in ("log_lr", "log_batch", "log_loss", "fading")}
+    return replace(basin, p={name: values[draws] for name, values in basin.p.items()}, **arrays)
+
+
+FIELDS = {"level": "log_loss", "lr": "log_lr", "batch": "log_batch"}
+
+
+def coordinate(basin: at.Basin, name: str) -> Floats:
+    """One of ``COORDINATES``, or the optimum of a hyperparameter of ``EXTRA_COORDINATES``; shape (draw,)."""
+    if name in EXTRA_COORDINATES:
+        return at.EXTRAS[name][1](basin.p, np.float64(basin.n))
+    return getattr(basin, FIELDS[name]) if name in FIELDS else basin.p[name]
+
+
+def moved(basin: at.Basin, name: str, by: Floats | float) -> at.Basin:
+    """The surface with one coordinate larger."""
+    if name in FIELDS:
+        result: at.Basin = replace(basin, **{FIELDS[name]: getattr(basin, FIELDS[name]) + by})
+        return result
+    parameter = EXTRA_COORDINATES.get(name, name)
+    return replace(basin, p=basin.p | {parameter: basin.p[parameter] + by})

@@ -1,0 +1,67 @@
+"""Weights of draws given new runs: the likelihood, the smoothing, and what it leads to."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from bayeslaw import basin as at
+from bayeslaw import model, reweight
+from bayeslaw.linearise import run_draws
+from bayeslaw.reweight import RELIABLE, log_likelihood, reweighted, smoothed
+from bayeslaw.target import Target
+from tests.fakes import fake_posterior
+
+
+def runs(loss=(2.9, np.nan, np.nan, np.nan), status=("finished", "diverged", "crashed", "stopped")):
+    return pd.DataFrame(
+        {
+            "study": "ours",
+            "optimizer": "adamw",
+            "params_nonembedding": 1e8,
+            "tokens": 2e9,
+            "batch_tokens": 3e5,
+            "learning_rate": np.geomspace(1e-3, 2e-2, len(loss)),
+            "loss": loss,
+            "status": status,
+        }
+    )
+
+
+def test_the_likelihood_is_that_of_the_fit():
+    fit = fake_posterior(40)
+    basin = at.basin_at(fit, Target(1e8, 2e9, "adamw", "ours"))
+    table = runs()
+    run = run_draws(basin, table)
+    fall = 0.02 + 0.96 * run.diverges
+    expected = stats.t.logpdf(np.log(2.9), run.dof[:, 0], run.log_loss[:, 0], run.scale[:, 0])
+    expected = expected + np.log(1 - fall[:, 0]) + np.log(fall[:, 1]) + np.log(0.5 + 0.5 * fall[:, 2])
+    assert log_likelihood(fit, table) == pytest.approx(expected)
+    for name in ("MIXED_STATUS", "CRASH_IS_MACHINE"):
+        assert getattr(reweight, name) == getattr(model, name)
+
+
+@pytest.mark.parametrize("heavy", [0.3, 1.0, 3.0])
+def test_smoothing_is_that_of_arviz(heavy):
+    import arviz
+
+    logs = heavy * np.random.default_rng(0).standard_normal(1000)
+    weights, k = smoothed(logs)
+    theirs, their_k = arviz.psislw(logs.copy())
+    assert k == pytest.approx(float(their_k), abs=1e-6)
+    assert weights == pytest.approx(np.exp(theirs), rel=1e-6)
+    assert weights.sum() == pytest.approx(1.0)
+
+
+def test_a_run_that_agrees_keeps_the_draws_and_one_that_does_not_is_told():
+    fit = fake_posterior(1000)
+    basin = at.basin_at(fit, Target(1e8, 2e9, "adamw", "ours"))
+    mean = float(np.exp(run_draws(basin, runs()).log_loss[:, 0].mean()))
+    weights, k = reweighted(fit, runs((mean,), ("finished",)))
+    assert k < RELIABLE
+    updated = weights @ run_draws(basin, runs()).log_loss[:, 0]
+    assert updated == pytest.approx(np.log(mean), abs=5e-3)
+    _, far = reweighted(fit, runs((0.5 * mean,), ("finished",)))
+    assert far > k
