@@ -26,6 +26,7 @@ def heldout_tables(rows: Sequence[Row]) -> str:
         _few(rows),
         _new_study(rows),
         _pooling(rows),
+        _side(rows),
         _fits(rows),
     ]
     return "\n\n".join(part for part in parts if part)
@@ -143,6 +144,27 @@ def _pooling(rows: Sequence[Row]) -> str:
             body.append([optimizer, *(f"{k['crps']:.4f} ({_percent(k['coverage'], 0)})" for k in kinds if k)])
     header = ["Marin, scored at 520M: CRPS (coverage)", "partial pooling", "none", "complete"]
     return _table("Leave one optimizer out, then add its 130M runs", header, body)
+
+
+def _side(rows: Sequence[Row]) -> str:
+    """Weight decay and momentum of each held-out cell's best run: mean CRPS over cells that all three have."""
+    found = {row["case"]: row.get("side", {}) for row in _starting(rows, "marin/")}
+    optimizers = sorted({case.split("/")[1].split()[0] for case in found})
+    kinds = ("partial", "none", "complete")
+    body = []
+    for name in ("weight_decay", "momentum"):
+        scored = [[found.get(f"marin/{o} {kind}", {}).get(name) for kind in kinds] for o in optimizers]
+        known = [each for each in scored if all(each)]
+        if not known:
+            continue
+        cells = [each[0]["cells"] for each in known]
+        means = [
+            np.average([each[k]["crps_nats"] for each in known], weights=cells) for k in range(len(kinds))
+        ]
+        counts = f"{name.replace('_', ' ')} ({len(known)} optimizers, {sum(cells)} cells)"
+        body.append([counts, *(f"{mean:.3f}" for mean in means)])
+    header = ["best run's setting at 520M: CRPS, nats", "partial pooling", "none", "complete"]
+    return _table("The same fits: weight decay, and the gap of momentum to 1", header, body)
 
 
 def _fits(rows: Sequence[Row]) -> str:
