@@ -147,7 +147,7 @@ def _pooling(rows: Sequence[Row]) -> str:
 
 
 def _side(rows: Sequence[Row]) -> str:
-    """Weight decay and momentum of each held-out cell's best run: mean CRPS over cells that all three have."""
+    """Weight decay and momentum of a held-out cell's best run: mean CRPS over cells that all three have."""
     found = {row["case"]: row.get("side", {}) for row in _starting(rows, "marin/")}
     optimizers = sorted({case.split("/")[1].split()[0] for case in found})
     kinds = ("partial", "none", "complete")
