@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -560,18 +561,12 @@ def design_(
     Says also whether the runs are worth it. A space is described by python -m pydoc bayeslaw.candidates.
     """
     from bayeslaw.atomic import written_whole
-    from bayeslaw.candidates import read_candidates, read_space
     from bayeslaw.design import design, parse_target, plan_table
     from bayeslaw.posterior import default_posterior_path, read_posterior
 
     if output.suffix != ".csv":
         raise BadInput(f"{output}: unknown suffix {output.suffix!r}; expected a plan in .csv; rename it")
-    if candidates is not None and space is None:
-        table, unit = read_candidates(candidates)
-    elif space is not None and candidates is None:
-        table, unit = read_space(space)
-    else:
-        raise BadInput("design: expected either --candidates FILE or --space FILE; give one of them")
+    table, unit = _offered("design", candidates, space)
     path = posterior or default_posterior_path()
     fit = read_posterior(path)
     study = _study_of(table, study, fit.studies, path)
@@ -590,6 +585,15 @@ def design_(
         save_figure(figure, plot)
     result = {"output": output} | result | {"posterior": {"path": str(path)} | fit.provenance}
     print_json(result) if as_json else _print_design(result)
+
+
+def _offered(command: str, candidates: Path | None, space: Path | None) -> tuple[Any, str]:
+    """Candidates and the unit of their cost, from whichever file is given."""
+    from bayeslaw.candidates import read_candidates, read_space
+
+    if (candidates is None) == (space is None):
+        raise BadInput(f"{command}: expected either --candidates FILE or --space FILE; give one of them")
+    return read_candidates(candidates) if candidates is not None else read_space(space or Path())
 
 
 def _study_of(table: Any, study: str | None, known: Sequence[str], path: Path) -> str | None:
@@ -641,6 +645,229 @@ def _print_design(result: Mapping[str, Any]) -> None:
     typer.echo(f"{'stop' if result['stop']['stop'] else 'go on':6s}  {result['stop']['reason']}")
     for text in result["warnings"]:
         typer.echo(f"warning: {text}")
+
+
+@app.command("replay")
+def replay_(
+    pool: Annotated[list[Path], typer.Argument(help="Run tables of a finished sweep.")],
+    target: Annotated[
+        list[str], typer.Option(help="N,D,OPTIMIZER of a cell in the tables, whose runs judge; repeated.")
+    ],
+    budget: Annotated[
+        list[str], typer.Option(help="In the unit of the cost, or a share of the pool as in 1%; repeated.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Results, one JSON line each; it resumes.")],
+    policy: Annotated[
+        list[str] | None, typer.Option(help="As in `bayeslaw design`; repeated. Default: regret and random.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Replays of each policy.")] = 10,
+    batch: Annotated[int, typer.Option(help="Runs chosen together.")] = 8,
+    refits: Annotated[int, typer.Option(help="From one budget to the next.")] = 2,
+    start: Annotated[int, typer.Option(help="Runs drawn at random before the first choice.")] = 0,
+    below: Annotated[
+        float | None, typer.Option(help="Runs of fewer parameters are for sale; default: than the targets'.")
+    ] = None,
+    study: Annotated[str | None, typer.Option(help="Whose set-up; by default that of the tables.")] = None,
+    workers: Annotated[int, typer.Option(help="Processes.")] = 2,
+    plot: Annotated[Path | None, typer.Option(help="A figure of the curves, .png or .pdf.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Replay active design on a finished sweep: what would a policy have learnt for the same cost?
+
+    Example:
+
+      bayeslaw replay runs.parquet --target 1073741824,2e10,adamw --budget 0.3% --budget 1%
+      --policy regret --policy random -o replay.jsonl
+
+    Starts from nothing, buys runs that it had not seen, refits, and scores at each budget. Stop it any
+    time, and run it again to go on.
+    """
+    from bayeslaw import replay, replays
+    from bayeslaw.design import parse_target
+    from bayeslaw.finished_sweep import study_of
+    from bayeslaw.runs import read_runs
+
+    policies = list(dict.fromkeys(policy or ["regret", "random"]))
+    place = " and ".join(str(path) for path in pool)
+    targets = [parse_target(text, study) for text in target]
+    asked = study_of(read_runs(*pool), targets, budget, batch, refits, start, below, place)
+    with _progress(len(policies) * seeds * len(budget)) as tell:
+        rows = replays.run(asked, policies, range(seeds), output, replay.exact, workers, tell)
+    found = replays.curves(rows)
+    if plot:
+        _plot_replay(found, asked.unit, plot)
+    if not as_json:
+        _print_replay(found, output, asked.unit)
+        return
+    areas = {name: replays.areas(rows, name) for name in ("regret", "width")}
+    inputs = {"targets": target, "budgets": asked.budgets, "cost_unit": asked.unit, "batch": batch}
+    inputs |= {"refits": refits, "start": start, "pool": len(asked.pool), "judges": len(asked.judges)}
+    print_json({"output": output, "inputs": inputs, "curves": found, "areas": areas})
+
+
+@app.command("loop")
+def loop_(
+    target: Annotated[
+        list[str], typer.Option(help="N,D,OPTIMIZER of the large run, as in 7e9,1.4e11,adamw; repeated.")
+    ],
+    runner: Annotated[str, typer.Option(help="Command that makes the runs of {plan}, in folder {out}.")],
+    budget: Annotated[float, typer.Option(help="Of all rounds, in the unit of the cost: FLOP, s or J.")],
+    output: Annotated[Path, typer.Option("--out", "-o", help="Folder of the loop; it goes on from there.")],
+    candidates: Annotated[
+        Path | None, typer.Option(help="Runs that could be made, one a row: .csv, .parquet or .jsonl.")
+    ] = None,
+    space: Annotated[Path | None, typer.Option(help="A search space in TOML, instead of candidates.")] = None,
+    collect: Annotated[
+        str | None, typer.Option(help="Command that makes the run table {table} of folder {out}.")
+    ] = None,
+    table: Annotated[
+        str | None, typer.Option(help="Run table that the runner leaves; default: {out}/runs.parquet.")
+    ] = None,
+    runs: Annotated[
+        list[Path] | None, typer.Option(help="Run tables to begin with, of any study; repeated.")
+    ] = None,
+    study: Annotated[str | None, typer.Option(help="Name of the set-up; default: the candidates'.")] = None,
+    batch: Annotated[int, typer.Option(help="Runs a round, at most.")] = 8,
+    round_budget: Annotated[float | None, typer.Option(help="Cost a round, at most.")] = None,
+    rounds: Annotated[int, typer.Option(help="At most.")] = 20,
+    policy: Annotated[str, typer.Option(help="As in `bayeslaw design`.")] = "regret",
+    tolerance: Annotated[
+        float | None, typer.Option(help="Regret that does not matter, as a share of the loss: 0.001.")
+    ] = None,
+    cost_of_target: Annotated[
+        float | None, typer.Option(help="Of the target run, in the unit of the budget.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of fits and draws.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Fit, choose runs, have them made, and again until more runs are not worth it.
+
+    Example:
+
+      bayeslaw loop --target 1e6,2e7,adamw --space space.toml --budget 1e14 --out out/loop
+      --runner "python -m train.sweep --plan {plan} --out {out}"
+      --collect "python -m train.collect {out} -o {table}"
+
+    Stop it any time, and run it again to go on: each step leaves a file. journal.md tells what was
+    chosen, why, what came back and what is now believed.
+    """
+    from bayeslaw import loop, replay
+    from bayeslaw.design import parse_target
+    from bayeslaw.loop_folder import STUDY, TABLE, Task
+
+    if collect is not None and table is not None:
+        raise BadInput("loop: --collect and --table are both given; expected one of them; drop the other")
+    offered, unit = _offered("loop", candidates, space)
+    named = sorted(set(offered["study"])) if "study" in offered else []
+    if len(named) > 1 or (named and study is not None and named != [study]):
+        raise BadInput(
+            f"loop: the candidates name the study {', '.join(named)}"
+            + (f", --study {study}" if study else "")
+            + "; expected one set-up for all runs; keep one"
+        )
+    study = named[0] if named else study or STUDY
+    task = Task(
+        folder=output,
+        targets=tuple(parse_target(text, study) for text in target),
+        candidates=offered.assign(study=study),
+        runner=runner,
+        budget=budget,
+        collect=collect,
+        table=table or TABLE,
+        runs=tuple(runs or ()),
+        batch=batch,
+        round_budget=round_budget,
+        rounds=rounds,
+        policy=policy,
+        tolerance=tolerance,
+        target_cost=cost_of_target,
+        unit=unit,
+        seed=seed,
+    )
+    result = loop.run(task, replay.exact, say)
+    print_json(result) if as_json else _print_loop(result)
+
+
+def _print_loop(result: Mapping[str, Any]) -> None:
+    """What is advised at each target, and why the loop stopped."""
+    rows = []
+    for each in result["targets"]:
+        sizes = [short(each["params_nonembedding"]), short(each["tokens"])]
+        values = [
+            f"{setting(name, value)} ({setting(name, best['lower'])} to {setting(name, best['upper'])})"
+            for name, value in each["recommendation"].items()
+            for best in [each["optimum"][name]]
+        ]
+        rows.append([each["optimizer"], *sizes, *values, _percent(each["regret"]["expected"])])
+    told = [NAMES[name] for name in (result["targets"] or [{"recommendation": {}}])[0]["recommendation"]]
+    header = ["optimizer", "N", "tokens", *told, "regret expected"]
+    made = f"{result['runs']} runs, {result['finished']} finished"
+    if rows:
+        print_table(header, rows, title=f"{made}; advice, with 90% intervals of the optimum")
+    else:
+        typer.echo(f"{made}: no advice yet")
+    typer.echo(
+        f"stopped  {result['stop']['reason']} (rounds made: {result['rounds']}, "
+        f"spent: {result['spent']:.3g} {result['unit']})"
+    )
+    typer.echo(f"journal  {Path(result['folder']) / 'journal.md'}")
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """A bar on stderr, where that is a terminal, else a line for each result."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    def told(row: Mapping[str, Any]) -> str:
+        regret = "-" if row["regret"] is None else _percent(row["regret"])
+        return f"{row['policy']} seed {row['seed']} at {row['budget']:.3g}: regret {regret}"
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda row: say(told(row))
+        return
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("starting", total=total)
+        yield lambda row: progress.update(task, advance=1, description=told(row))
+
+
+def _print_replay(curves: Mapping[str, Any], output: Path, unit: str) -> None:
+    """One row a policy and budget."""
+
+    def middle(entry: Mapping[str, Any], name: str, show: Callable[[float], str]) -> str:
+        band = entry[name]
+        return f"{show(band['median'])} ({show(band['lower'])} to {show(band['upper'])})" if band else "-"
+
+    rows = []
+    for policy, entries in curves.items():
+        for entry in entries:
+            scores = [middle(entry, name, _percent) for name in ("regret", "announced")]
+            scores += [middle(entry, name, _three_digits) for name in ("r2", "coverage", "width")]
+            within = "-" if entry["within"] is None else f"{entry['within']:.0%}"
+            rows.append(
+                [policy, f"{entry['budget']:.3g}", entry["seeds"], f"{entry['runs']:.0f}", *scores, within]
+            )
+    header = ["policy", f"budget, {unit}", "seeds", "runs", "regret", "announced", "R2", "coverage"]
+    header += ["width, nats", "regret within its bound"]
+    print_table(header, rows, title=f"{output}: medians over seeds (10 to 90%)")
+
+
+def _plot_replay(curves: Mapping[str, Any], unit: str, path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    from bayeslaw.plots import plot_replay, save_figure
+
+    metrics = [
+        name
+        for name in ("regret", "width", "r2", "coverage")
+        if any(entry[name] for entries in curves.values() for entry in entries)
+    ]
+    figure = Figure(figsize=(4.5 * len(metrics), 4), layout="constrained")
+    for name, ax in zip(metrics, figure.subplots(1, len(metrics), squeeze=False)[0], strict=True):
+        plot_replay(dict(curves), name, unit, ax)
+    save_figure(figure, path)
 
 
 def _span(values: Any, show: Callable[[float], str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,16 @@ if TYPE_CHECKING:
 
 # Okabe & Ito (2008), distinguishable under the common colour-vision deficiencies.
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#999999"
+OKABE_ITO = (BLUE, ORANGE, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
+
+REPLAYED = {
+    "regret": ("regret of the advice [% of the loss]", 100.0, "log"),
+    "announced": ("regret announced [% of the loss]", 100.0, "log"),
+    "width": ("90% interval of the optimum [nats]", 1.0, "log"),
+    "r2": ("R2 of the losses at the target", 1.0, "linear"),
+    "coverage": ("losses inside 90% intervals [%]", 100.0, "linear"),
+}
+"""Metrics of a replay: label, factor and scale of its axis."""
 
 
 def plot_reliability(result: dict[str, Any], ax: Axes | None = None) -> Axes:
@@ -160,6 +171,50 @@ def plot_candidates(
         _round_ticks(ax.xaxis)
     ax.set_xlabel("peak learning rate")
     ax.set_ylabel(f"cost of the run [{unit}]")
+    return ax
+
+
+def plot_replay(
+    curves: dict[str, list[dict[str, Any]]], metric: str, unit: str = "FLOP", ax: Axes | None = None
+) -> Axes:
+    """A metric of a replay against the budget: medians over seeds, and bands of 80% of the seeds, by policy.
+
+    Args:
+        curves: of ``bayeslaw.replays.curves``.
+        metric: a key of ``REPLAYED``.
+        unit: of the budget.
+        ax: where to draw; None makes a figure.
+
+    Returns:
+        The axis.
+
+    Raises:
+        BadInput: for an unknown metric, or one that no policy has.
+    """
+    known = {
+        policy: [entry for entry in entries if entry.get(metric) is not None]
+        for policy, entries in curves.items()
+    }
+    if metric not in REPLAYED or not any(known.values()):
+        raise BadInput(
+            f"plot_replay: no {metric} in the replay; expected one of {', '.join(REPLAYED)}; name another"
+        )
+    label, factor, scale = REPLAYED[metric]
+    ax = _axis(ax)
+    for (policy, entries), colour in zip(known.items(), itertools.cycle(OKABE_ITO)):
+        budget = [entry["budget"] for entry in entries]
+        lower, median, upper = (
+            factor * np.array([entry[metric][end] for entry in entries])
+            for end in ("lower", "median", "upper")
+        )
+        ax.fill_between(budget, lower, upper, color=colour, alpha=0.15, lw=0)
+        ax.plot(budget, median, "o-", color=colour, markersize=4, label=policy)
+    if metric == "coverage":
+        ax.axhline(90, color=GREY, lw=1, zorder=0)
+    ax.set(xscale="log", yscale=scale)
+    ax.set_xlabel(f"budget [{unit}]")
+    ax.set_ylabel(label)
+    ax.legend(frameon=False, fontsize="small")
     return ax
 
 

@@ -15,7 +15,8 @@ PACKAGE = Path(__file__).resolve().parents[1] / "bayeslaw"
 FILES = sorted(PACKAGE.rglob("*.py"))
 TRAINING = {"train", "models", "data", "torch", "accelerate", "datasets", "transformers"}
 ENTRY = ("cli", "demo", "example")
-USES = ("compare", "fit_summary", "plots", "predict", "evaluate", "design", "replay", "report", *ENTRY)
+ACTIVE = ("finished_sweep", "replay", "replays", "loop", "loop_folder")
+USES = ("compare", "fit_summary", "plots", "predict", "evaluate", "design", *ACTIVE, "report", *ENTRY)
 FITTING = ("sweep", "model", "whiten", "draw", "diagnose", "fit")
 ABOVE = {  # a module, and what lies above it: never imported by it
     "errors": ("schema", "cells", "surface", "posterior", "pooling", "basin", *FITTING, *USES),
@@ -48,10 +49,18 @@ ABOVE = {  # a module, and what lies above it: never imported by it
     "joint": (*FITTING, "acquisition", "reweight", *USES),
     "acquisition": (*FITTING, "reweight", *USES),
     "reweight": (*FITTING, *USES),
-    "design": (*FITTING, "plots", "replay", "report", *ENTRY),
+    "design": (*FITTING, "plots", *ACTIVE, "report", *ENTRY),
+    "prior_posterior": (*FITTING, "basin", "joint", "acquisition", *USES),
+    "finished_sweep": (*FITTING, "joint", "plots", "replay", "replays", "loop", "loop_folder", *ENTRY),
+    "replay": ("plots", "replays", "loop", "loop_folder", "report", *ENTRY),
+    "replays": (*FITTING, "plots", "loop", "loop_folder", "report", *ENTRY),
+    "journal": ("posterior", "basin", "joint", "runner", *FITTING, *USES),
+    "runner": ("posterior", "basin", "joint", *FITTING, *USES),
+    "loop_folder": (*FITTING, "plots", "replay", "replays", "loop", "report", *ENTRY),
+    "loop": (*FITTING, "plots", "replay", "replays", "report", *ENTRY),
     "cli": ("demo", "example"),
 }
-WITHOUT_JAX = ("predict", "fit_summary", "simulate", "evaluate", "plots", "design", "reweight")
+WITHOUT_JAX = ("predict", "fit_summary", "simulate", "evaluate", "plots", "design", "reweight", "loop")
 
 
 def module_of(file: Path) -> str:
