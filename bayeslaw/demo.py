@@ -135,7 +135,7 @@ def _optimum_against_size(posterior: Posterior, runs: pd.DataFrame, ax: Axes) ->
     ax.set(xscale="log", yscale="log", xlim=(sizes[0], sizes[-1]))
     ax.set_xlabel("N, non-embedding parameters, at 20 tokens each")
     ax.set_ylabel("best peak learning rate, 50% intervals")
-    ax.set_title("Five optimizers, one population")
+    ax.set_title("Optimizers pooled in one population")
     ax.legend(loc="lower left", fontsize="small", framealpha=0.9, edgecolor="none")
 
 
