@@ -13,6 +13,7 @@ from typing import Any
 
 from bayeslaw.atomic import written_whole
 from bayeslaw.errors import BadInput
+from bayeslaw.stopping import percent
 
 LINES, TEXT = "journal.jsonl", "journal.md"
 KINDS = ("chosen", "returned", "believed", "stopped")
@@ -92,13 +93,13 @@ def _chosen(entry: Entry) -> list[str]:
     ]
     for number, run in enumerate(entry["runs"], start=1):
         sizes = [f"{run[name]:.4g}" for name in ("params_nonembedding", "tokens", "batch_tokens")]
-        numbers = [f"{run['learning_rate']:.3g}", f"{run['cost']:.3g}", percent(run["regret_reduction"])]
+        numbers = [f"{run['learning_rate']:.3g}", f"{run['cost']:.3g}", _share(run["regret_reduction"])]
         lines.append("| " + " | ".join([str(number), run["optimizer"], *sizes, *numbers]) + " |")
     regret = entry["regret"]
     lines += [
         "",
-        f"Why: {entry['reason']}. Expected regret {percent(regret['before'])} before these runs, "
-        f"{percent(regret['after'])} after them.",
+        f"Why: {entry['reason']}. Expected regret {_share(regret['before'])} before these runs, "
+        f"{_share(regret['after'])} after them.",
     ]
     return lines + [f"Doubt: {doubt}." for doubt in entry["warnings"]]
 
@@ -120,8 +121,8 @@ def _believed(entry: Entry) -> list[str]:
         )
         lines.append(
             f"- {target['optimizer']}, N = {target['params_nonembedding']:.4g}, D = {target['tokens']:.4g}: "
-            f"{values}; regret {percent(target['regret']['expected'])} expected, below "
-            f"{percent(target['regret']['upper'])} with 90%; loss {target['loss']['median']:.4f} "
+            f"{values}; regret {_share(target['regret']['expected'])} expected, below "
+            f"{_share(target['regret']['upper'])} with 90%; loss {target['loss']['median']:.4f} "
             f"({target['loss']['lower']:.4f} to {target['loss']['upper']:.4f})"
         )
     return lines + [f"Doubt: {doubt}." for doubt in entry["warnings"]]
@@ -137,13 +138,8 @@ def _stopped(entry: Entry) -> list[str]:
 _SECTIONS = {"chosen": _chosen, "returned": _returned, "believed": _believed, "stopped": _stopped}
 
 
-def percent(fraction: float | None) -> str:
-    """Two digits, for texts.
-
-    >>> percent(0.00123)
-    '0.12%'
-    """
-    return "-" if fraction is None else f"{100 * fraction:.2g}%"
+def _share(fraction: float | None) -> str:
+    return "-" if fraction is None else percent(fraction)
 
 
 def _write_text(folder: Path, entries: Sequence[Entry]) -> None:

@@ -18,7 +18,7 @@ import numpyro.distributions as dist
 from jax.scipy.special import gammaln
 
 from bayeslaw import priors, surface
-from bayeslaw.priors import Family
+from bayeslaw.priors import CRASH_IS_MACHINE, MIXED_STATUS, Family
 from bayeslaw.sweep import Floats, Ints, Sweep
 
 Values = dict[str, jax.Array]
@@ -62,12 +62,6 @@ CELL_ONLY = {
 
 SPREADS = ("log_between_optimizers", "log_between_studies")
 SPREAD_JITTER = 1e-8
-
-MIXED_STATUS = 0.02
-"""Share of divergences, and of survivals, that the cliff does not explain."""
-
-CRASH_IS_MACHINE = 0.5
-"""Share of crashes put down to the cluster and not to the learning rate."""
 
 
 def families(sweep: Sweep) -> dict[str, Family]:

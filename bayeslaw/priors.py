@@ -35,6 +35,12 @@ class Family:
 
 SPREAD_LOG_SD = 0.5
 
+MIXED_STATUS = 0.02
+"""Share of divergences, and of survivals, that the cliff does not explain."""
+
+CRASH_IS_MACHINE = 0.5
+"""Share of crashes put down to the cluster and not to the learning rate."""
+
 LR_BATCH: dict[str, Family] = {
     "alpha": Family(
         np.log(2e-3), 0.7, 1.0, 0.6, "tuned constant 2e-3 (notes 1-2); Lion to SGD span decades (3)"

@@ -8,18 +8,13 @@ import numpy as np
 
 from bayeslaw.linearise import absorbed_by, cells, grounded, run_draws
 from bayeslaw.posterior import Floats, Posterior
+from bayeslaw.priors import CRASH_IS_MACHINE, MIXED_STATUS
 
 if TYPE_CHECKING:
     import pandas as pd
 
 RELIABLE = 0.7
 """Pareto k up to which the weights may be used (Vehtari et al. 2024, JMLR 25, section 3)."""
-
-MIXED_STATUS = 0.02
-"""Share of divergences, and of survivals, that the cliff does not explain (``model.MIXED_STATUS``)."""
-
-CRASH_IS_MACHINE = 0.5
-"""Share of crashes put down to the cluster and not to the learning rate (``model.CRASH_IS_MACHINE``)."""
 
 
 def reweighted(posterior: Posterior, runs: pd.DataFrame, seed: int = 0) -> tuple[Floats, float]:
