@@ -60,15 +60,7 @@ class PosteriorAdvisor:
 
     def _cell_draws(self, basin: at.Basin, runs: pd.DataFrame, off: Floats) -> Floats:
         target = basin.target
-        rate, batch = (np.log(runs[name].to_numpy(float)) for name in ("learning_rate", "batch_tokens"))
-        excess = at.lr_batch_excess(basin, rate, batch)
-        for name in basin.extras:
-            absorbed = pooling.borrowed(self.posterior, target.study, target.optimizer, at.EXTRAS[name][0])
-            if name in runs and not absorbed:  # a group that never varied it has it in its level
-                value = runs[name].to_numpy(float)
-                known = np.isfinite(value)
-                term = at.extra_excess(basin, name, at.to_coordinate(name, np.where(known, value, 0.0)))
-                excess = excess + np.where(known, term, 0.0)
+        excess = at.run_excess(basin, runs, at.absorbed_by(self.posterior, target, basin.extras))
         key = (target.study, target.optimizer, target.params_nonembedding, target.tokens)
         p = {name: values[:, None] for name, values in basin.p.items()}
         noise = run_noise(p, excess, pooling.keyed_rng(self.seed, "runs", *key), off)

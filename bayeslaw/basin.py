@@ -7,14 +7,18 @@ more than undershooting, it lies below the median optimum.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bayeslaw import pooling, surface
 from bayeslaw.posterior import SIZE_SHIFTS, Floats, Posterior
 from bayeslaw.target import Target
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Settings = dict[str, float]
 
@@ -161,6 +165,45 @@ def lr_batch_excess(basin: Basin, log_lr: Floats, log_batch: Floats, beyond_batc
     u = log_lr - basin.log_lr[:, None] - surface.ridge(v, p["rho"], p["rho_high"])
     excess = surface.lr_excess(p, u, v) if beyond_batch else surface.lr_batch_excess(p, u, v)
     return np.minimum(basin.fading[:, None] * excess, MAX_EXCESS)
+
+
+def absorbed_by(posterior: Posterior, target: Target, extras: Iterable[str]) -> list[str]:
+    """Hyperparameters that a group's runs never varied: their effect is in its level."""
+    return [k for k in extras if pooling.borrowed(posterior, target.study, target.optimizer, EXTRAS[k][0])]
+
+
+def run_excess(basin: Basin, runs: pd.DataFrame, absorbed: Iterable[str] = ()) -> Floats:
+    """Excess ln loss of runs of one cell, draw by draw, (draw, run); a setting that is missing costs nothing.
+
+    Args:
+        basin: of their cell.
+        runs: with ``learning_rate`` and ``batch_tokens``, perhaps ``weight_decay`` and ``momentum``.
+        absorbed: hyperparameters whose effect the group has in its level, since its runs never varied them.
+    """
+    rate, batch = (np.log(runs[name].to_numpy(float)) for name in ("learning_rate", "batch_tokens"))
+    excess = lr_batch_excess(basin, rate, batch)
+    for name in basin.extras:
+        if name in runs and name not in absorbed:
+            value = runs[name].to_numpy(float)
+            known = np.isfinite(value)
+            term = extra_excess(basin, name, to_coordinate(name, np.where(known, value, 0.0)))
+            excess = excess + np.where(known, term, 0.0)
+    return excess
+
+
+def chance_diverged(basin: Basin, log_lr: Floats, log_batch: Floats) -> Floats:
+    """Probability that a run falls off the cliff (``model._outcome_log_prob``), (draw, setting).
+
+    Args:
+        basin: of the target.
+        log_lr, log_batch: ln peak learning rate, ln batch [tokens], shape (setting,) each.
+    """
+    p = {name: values[:, None] for name, values in basin.p.items()}
+    best = basin.log_lr[:, None] + surface.ridge(
+        log_batch - basin.log_batch[:, None], p["rho"], p["rho_high"]
+    )
+    beyond = (log_lr - best - p["cliff"]) / np.exp(p["log_cliff_width"])
+    return 1.0 / (1.0 + np.exp(-np.clip(beyond, -50.0, 50.0)))
 
 
 def extra_excess(basin: Basin, name: str, coordinate: Floats) -> Floats:

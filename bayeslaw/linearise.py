@@ -126,28 +126,20 @@ def run_draws(basin: at.Basin, runs: pd.DataFrame, absorbed: Iterable[str] = ())
         absorbed: hyperparameters whose effect the group has in its level, since its runs never varied them.
     """
     rate, batch = (np.log(runs[name].to_numpy(float)) for name in ("learning_rate", "batch_tokens"))
-    excess = at.lr_batch_excess(basin, rate, batch)
-    for name in basin.extras:
-        if name in runs and name not in absorbed:
-            value = runs[name].to_numpy(float)
-            given = np.isfinite(value)
-            term = at.extra_excess(basin, name, at.to_coordinate(name, np.where(given, value, 0.0)))
-            excess = excess + np.where(given, term, 0.0)
+    excess = at.run_excess(basin, runs, absorbed)
     p = {name: values[:, None] for name, values in basin.p.items()}
-    best = basin.log_lr[:, None] + surface.ridge(batch - basin.log_batch[:, None], p["rho"], p["rho_high"])
-    beyond = (rate - best - p["cliff"]) / np.exp(p["log_cliff_width"])
     return Run(
         log_loss=basin.log_loss[:, None] + excess,
         scale=surface.noise_scale(p, excess, np.zeros(1)),
         dof=np.broadcast_to(surface.noise_dof(p, np.zeros(1)), excess.shape),
-        diverges=1.0 / (1.0 + np.exp(-np.clip(beyond, -50.0, 50.0))),
+        diverges=at.chance_diverged(basin, rate, batch),
     )
 
 
 def absorbed_by(posterior: Posterior, target: Target, extras: Iterable[str]) -> list[str]:
-    """Hyperparameters that a group's runs never varied: their effect is in its level."""
-    study = None if target.study == NEVER_SEEN else target.study
-    return [k for k in extras if pooling.borrowed(posterior, study, target.optimizer, at.EXTRAS[k][0])]
+    """As ``basin.absorbed_by``, where a study never seen has the name ``NEVER_SEEN``."""
+    own = replace(target, study=None) if target.study == NEVER_SEEN else target
+    return at.absorbed_by(posterior, own, extras)
 
 
 def linearised(

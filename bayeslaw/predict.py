@@ -122,7 +122,7 @@ def outcome_of(basin: Basin, settings: Settings, seed: int = 0) -> Outcome:
         regret=np.expm1(own + others),
         batch_cost=np.expm1(np.maximum(whole - own, 0.0)),
         loss=np.exp(log_loss),
-        diverges=_chance_diverged(basin, rate[0], batch[0]),
+        diverges=at.chance_diverged(basin, rate, batch)[:, 0],
     )
 
 
@@ -192,14 +192,6 @@ def _interval(draws: Floats, level: float) -> dict[str, float]:
 
 def _decades_outside(value: float, fitted: Sequence[float]) -> float:
     return max(0.0, float(np.log10(value / max(fitted))), float(np.log10(min(fitted) / value)))
-
-
-def _chance_diverged(basin: Basin, log_lr: float, log_batch: float) -> Floats:
-    """Probability that a run falls off the cliff, draw by draw (``model._outcome_log_prob``)."""
-    beyond = (log_lr - at.log_lr_at_batch(basin, log_batch) - basin.p["cliff"]) / np.exp(
-        basin.p["log_cliff_width"]
-    )
-    return 1.0 / (1.0 + np.exp(-np.clip(beyond, -50.0, 50.0)))
 
 
 def _refuse_unusable(result: Mapping[str, Any], target: Target) -> None:
