@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,14 +36,21 @@ COLOURS = {"adamw": "#0072B2", "muon": "#D55E00", "lion": "#009E73", "rmsprop": 
 
 def main() -> None:
     """Fit, recommend, draw; end with the paths."""
-    parser = argparse.ArgumentParser(prog="python -m bayeslaw.demo", description=__doc__)
-    parser.add_argument("-o", "--output", type=Path, default=Path("out/demo"), help="folder for the results")
+    run_in_folder("demo", __doc__, _run)
+
+
+def run_in_folder(name: str, description: str | None, run: Callable[[Path, Path | None], None]) -> None:
+    """Command line of a module that writes to out/NAME; ``run`` gets the folder, and a fit if given."""
+    parser = argparse.ArgumentParser(prog=f"python -m bayeslaw.{name}", description=description)
+    parser.add_argument(
+        "-o", "--output", type=Path, default=Path("out") / name, help="folder for the results"
+    )
     parser.add_argument("--posterior", type=Path, help="draw from this fit of the sweep; default: fit it now")
     asked = parser.parse_args()
     began = time.perf_counter()
     try:
         asked.output.mkdir(parents=True, exist_ok=True)
-        _run(asked.output, asked.posterior)
+        run(asked.output, asked.posterior)
     except (BadInput, OSError) as error:
         raise SystemExit(f"error: {error}") from None
     say(f"{time.perf_counter() - began:.0f} s in all")

@@ -5,8 +5,6 @@ Writes a posterior, a table and a figure under out/example.
 
 from __future__ import annotations
 
-import argparse
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayeslaw.cli import NAMES, print_fit, print_table, say, setting
-from bayeslaw.errors import BadInput
+from bayeslaw.demo import run_in_folder
 from bayeslaw.fit_summary import fit_summary
 from bayeslaw.laws import LAWS
 from bayeslaw.posterior import Posterior, read_posterior, write_posterior
@@ -35,19 +33,7 @@ BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#666666"
 
 def main() -> None:
     """Fit, recommend, compare, draw; end with the paths."""
-    parser = argparse.ArgumentParser(prog="python -m bayeslaw.example", description=__doc__)
-    parser.add_argument(
-        "-o", "--output", type=Path, default=Path("out/example"), help="folder for the results"
-    )
-    parser.add_argument("--posterior", type=Path, help="draw from this fit of the sweep; default: fit it now")
-    asked = parser.parse_args()
-    began = time.perf_counter()
-    try:
-        asked.output.mkdir(parents=True, exist_ok=True)
-        _run(asked.output, asked.posterior)
-    except (BadInput, OSError) as error:
-        raise SystemExit(f"error: {error}") from None
-    say(f"{time.perf_counter() - began:.0f} s in all")
+    run_in_folder("example", __doc__, _run)
 
 
 def _run(folder: Path, fitted: Path | None) -> None:
