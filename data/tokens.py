@@ -33,7 +33,7 @@ SAMPLE_BYTES = 2**25  # of training text that the BPE is learnt from
 PIECE = 2**16  # characters encoded at a time
 PIECES = 64  # encoded together, on all cores
 SPLITS = ("train", "validation")
-BREAK = re.compile(r"(?<=\S)(?= \S)")
+BREAK = re.compile(r"(?= \S)")
 TOKEN = np.dtype("<u2")
 
 
@@ -270,7 +270,7 @@ def _pieces(spool: Path) -> Iterator[tuple[str, bool]]:
 def cut(text: str, length: int = PIECE) -> list[str]:
     """Cut a text into pieces of ``length`` to twice as many characters, the last one shorter.
 
-    It is cut before a single space between two words, which no token spans, so that the tokens are those of
+    It is cut before the space that leads a word, where a token always begins, so that the tokens are those of
     the whole text; after twice the length in any case.
 
     >>> cut("to be or not to be", length=4)

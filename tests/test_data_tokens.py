@@ -13,7 +13,7 @@ from typing import NoReturn
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
@@ -248,6 +248,7 @@ def test_pieces_have_the_tokens_of_the_whole(source, cache):
     tokenizer = Tokenizer.from_file(str(cache / "corpora" / corpus.digest / "tokenizer.json"))
 
     @settings(max_examples=200, deadline=None)
+    @example(["", "11111111", "11111111", "1111111 ", *[" 111111 "] * 4, ""], 33)
     @given(st.lists(PLAIN.filter(lambda text: len(text) < 9), min_size=1, max_size=30), st.integers(30, 60))
     def holds(parts, length):
         text = " and ".join(parts)  # a break within every 14 characters
