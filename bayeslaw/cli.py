@@ -28,6 +28,17 @@ app = typer.Typer(
 )
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+Targets = Annotated[
+    list[str], typer.Option(help="N,D,OPTIMIZER of the large run, as in 7e9,1.4e11,adamw; repeated.")
+]
+Candidates = Annotated[
+    Path | None, typer.Option(help="Runs that could be made, one a row: .csv, .parquet or .jsonl.")
+]
+Space = Annotated[Path | None, typer.Option(help="A search space in TOML, instead of candidates.")]
+Tolerance = Annotated[
+    float | None, typer.Option(help="Regret that does not matter, as a share of the loss: 0.001.")
+]
+CostOfTarget = Annotated[float | None, typer.Option(help="Of the target run, in the unit of the budget.")]
 
 
 @app.callback()
@@ -518,15 +529,11 @@ def _plot_evaluation(result: Mapping[str, Any], path: Path) -> None:
 
 @app.command("design")
 def design_(
-    target: Annotated[
-        list[str], typer.Option(help="N,D,OPTIMIZER of the large run, as in 7e9,1.4e11,adamw; repeated.")
-    ],
+    target: Targets,
     budget: Annotated[float, typer.Option(help="For the batch, in the unit of the cost: FLOP, s or J.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The plan, a .csv that train.sweep runs.")],
-    candidates: Annotated[
-        Path | None, typer.Option(help="Runs that could be made, one a row: .csv, .parquet or .jsonl.")
-    ] = None,
-    space: Annotated[Path | None, typer.Option(help="A search space in TOML, instead of candidates.")] = None,
+    candidates: Candidates = None,
+    space: Space = None,
     posterior: Annotated[
         Path | None, typer.Option(help="A posterior of `bayeslaw fit`; by default the one shipped.")
     ] = None,
@@ -541,12 +548,8 @@ def design_(
             "inverse-cost."
         ),
     ] = "regret",
-    tolerance: Annotated[
-        float | None, typer.Option(help="Regret that does not matter, as a share of the loss: 0.001.")
-    ] = None,
-    cost_of_target: Annotated[
-        float | None, typer.Option(help="Of the target run, in the unit of the budget.")
-    ] = None,
+    tolerance: Tolerance = None,
+    cost_of_target: CostOfTarget = None,
     plot: Annotated[Path | None, typer.Option(help="A figure of the candidates, .png or .pdf.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -707,16 +710,12 @@ def replay_(
 
 @app.command("loop")
 def loop_(
-    target: Annotated[
-        list[str], typer.Option(help="N,D,OPTIMIZER of the large run, as in 7e9,1.4e11,adamw; repeated.")
-    ],
+    target: Targets,
     runner: Annotated[str, typer.Option(help="Command that makes the runs of {plan}, in folder {out}.")],
     budget: Annotated[float, typer.Option(help="Of all rounds, in the unit of the cost: FLOP, s or J.")],
     output: Annotated[Path, typer.Option("--out", "-o", help="Folder of the loop; it goes on from there.")],
-    candidates: Annotated[
-        Path | None, typer.Option(help="Runs that could be made, one a row: .csv, .parquet or .jsonl.")
-    ] = None,
-    space: Annotated[Path | None, typer.Option(help="A search space in TOML, instead of candidates.")] = None,
+    candidates: Candidates = None,
+    space: Space = None,
     collect: Annotated[
         str | None, typer.Option(help="Command that makes the run table {table} of folder {out}.")
     ] = None,
@@ -731,12 +730,8 @@ def loop_(
     round_budget: Annotated[float | None, typer.Option(help="Cost a round, at most.")] = None,
     rounds: Annotated[int, typer.Option(help="At most.")] = 20,
     policy: Annotated[str, typer.Option(help="As in `bayeslaw design`.")] = "regret",
-    tolerance: Annotated[
-        float | None, typer.Option(help="Regret that does not matter, as a share of the loss: 0.001.")
-    ] = None,
-    cost_of_target: Annotated[
-        float | None, typer.Option(help="Of the target run, in the unit of the budget.")
-    ] = None,
+    tolerance: Tolerance = None,
+    cost_of_target: CostOfTarget = None,
     seed: Annotated[int, typer.Option(help="Of fits and draws.")] = 0,
     as_json: AsJson = False,
 ) -> None:
