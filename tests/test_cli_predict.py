@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bayeslaw import cli
 from bayeslaw.advisor import PosteriorAdvisor
 from bayeslaw.posterior import write_posterior
 from bayeslaw.runs import write_runs
 from bayeslaw.target import Target
+from tests.command import run
 from tests.fakes import fake_posterior
 from tests.sweeps import grid_cell
 
@@ -47,15 +47,6 @@ def held_out(fit, folder):
     small = grid_cell(1e9, 2e10, (1e-3, 4e5), 2.3, rates=1, batches=2)
     write_runs(pd.concat([grid, small]).assign(**SAID), "h.csv")
     return folder / "h.csv"
-
-
-def run(monkeypatch, capsys, *arguments):
-    """Exit code, stdout and stderr of ``bayeslaw ARGUMENTS``, run in this process."""
-    monkeypatch.setattr(sys, "argv", ["bayeslaw", *arguments])
-    with pytest.raises(SystemExit) as caught:
-        cli.main()
-    out, err = capsys.readouterr()
-    return int(caught.value.code or 0), out, err
 
 
 def test_people_read_a_table(folder, monkeypatch, capsys):

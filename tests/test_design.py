@@ -12,13 +12,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bayeslaw import cli
 from bayeslaw.candidates import drawn_from, with_cost
 from bayeslaw.design import design, parse_target, plan_table
 from bayeslaw.errors import BadInput
 from bayeslaw.posterior import write_posterior
 from bayeslaw.stopping import compute_slope, seed_noise, stop_rule
 from bayeslaw.target import Target
+from tests.command import run
 from tests.fakes import fake_posterior, shifted
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -55,15 +55,6 @@ def folder(fit, tmp_path, monkeypatch):
     write_posterior(fit, tmp_path / "p.nc")
     (tmp_path / "s.toml").write_text(SPACE)
     return tmp_path
-
-
-def run(monkeypatch, capsys, *arguments):
-    """Exit code, stdout and stderr of ``bayeslaw ARGUMENTS``, run in this process."""
-    monkeypatch.setattr(sys, "argv", ["bayeslaw", *arguments])
-    with pytest.raises(SystemExit) as caught:
-        cli.main()
-    out, err = capsys.readouterr()
-    return int(caught.value.code or 0), out, err
 
 
 # ------------------------------------------------------------------------------------------- the answer

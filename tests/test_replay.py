@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import itertools
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from bayeslaw import cli
 from bayeslaw.acquisition import POLICIES
 from bayeslaw.errors import BadInput
 from bayeslaw.finished_sweep import study_of
@@ -21,6 +19,7 @@ from bayeslaw.replays import append, area, cost_to, curves, read, run
 from bayeslaw.runs import write_runs
 from bayeslaw.schema import validate
 from bayeslaw.target import Target
+from tests.command import run as command
 from tests.fakes import fake_posterior
 from tests.sweeps import grid_cell
 
@@ -274,14 +273,6 @@ def folder(runs, tmp_path, monkeypatch):
 
 ASKED = ["replay", "pool.csv", "--target", "1e9,2e10,adamw", "--budget", "3e18", "--budget", "4e19"]
 ASKED += ["--policy", "cheapest", "--policy", "random", "--seeds", "2", "-o", "r.jsonl", "--workers", "1"]
-
-
-def command(monkeypatch, capsys, *arguments):
-    monkeypatch.setattr(sys, "argv", ["bayeslaw", *arguments])
-    with pytest.raises(SystemExit) as caught:
-        cli.main()
-    out, err = capsys.readouterr()
-    return int(caught.value.code or 0), out, err
 
 
 def test_people_read_a_table_and_a_figure(folder, monkeypatch, capsys):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tables import _percent, _table
+from tables import markdown, percent
 
 from bayeslaw.cells import group_cells
 from bayeslaw.finished_sweep import Study, study_of
@@ -73,7 +73,7 @@ def _over_budget(rows: list[Row]) -> str:
                 ]
             )
     head = ["policy", "FLOPs", "seeds", "runs", "regret, % of the loss", "R2", "width, nats", "coverage"]
-    return _table("ScaleBench, N < 1e9 to N > 1e9: medians over seeds (10 to 90%)", head, body)
+    return markdown("ScaleBench, N < 1e9 to N > 1e9: medians over seeds (10 to 90%)", head, body)
 
 
 def _whole(rows: list[Row]) -> str:
@@ -90,7 +90,7 @@ def _whole(rows: list[Row]) -> str:
             ]
         )
     head = ["policy", "regret, % (geometric mean over ln budget)", "width, nats (mean over ln budget)"]
-    return _table("Area under the curves", [*head, f"FLOPs to {REGRET:.1%} in nine of ten seeds"], body)
+    return markdown("Area under the curves", [*head, f"FLOPs to {REGRET:.1%} in nine of ten seeds"], body)
 
 
 def _calibration(rows: list[Row]) -> str:
@@ -104,15 +104,15 @@ def _calibration(rows: list[Row]) -> str:
         body.append(
             [
                 policy,
-                _percent(float(realised)),
-                _percent(float(announced)),
-                _percent(float(np.mean(within)), 0),
-                _percent(float(np.mean(cover)), 0),
+                percent(float(realised)),
+                percent(float(announced)),
+                percent(float(np.mean(within)), 0),
+                percent(float(np.mean(cover)), 0),
                 f"{sum(r['converged'] for r in mine)} of {len(mine)}",
             ]
         )
     head = ["policy", "regret, mean", "announced, mean", "cells within the 90% bound", "losses covered"]
-    return _table("Is the announced regret honest? All budgets", [*head, "fits converged"], body)
+    return markdown("Is the announced regret honest? All budgets", [*head, "fits converged"], body)
 
 
 def _band(band: dict[str, float] | None, factor: float, digits: int) -> str:

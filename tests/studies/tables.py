@@ -36,12 +36,12 @@ def _starting(rows: Sequence[Row], prefix: str) -> list[Row]:
     return [row for row in rows if row["case"].startswith(prefix)]
 
 
-def _table(title: str, header: Sequence[str], body: Iterable[Sequence[str]]) -> str:
+def markdown(title: str, header: Sequence[str], body: Iterable[Sequence[str]]) -> str:
     lines = ["| " + " | ".join(cells) + " |" for cells in (header, ["---"] * len(header), *body)]
     return f"**{title}**\n\n" + "\n".join(lines) if len(lines) > 2 else ""
 
 
-def _percent(value: float | None, digits: int = 3) -> str:
+def percent(value: float | None, digits: int = 3) -> str:
     return "-" if value is None or not np.isfinite(value) else f"{100 * value:.{digits}f}%"
 
 
@@ -56,14 +56,14 @@ def _regret(rows: Sequence[Row]) -> str:
     body = [
         [
             "bayeslaw" if "origin" in row["case"] else row["case"].removeprefix("steplaw/"),
-            _percent(row["summary"]["regret_mean"]),
-            _percent(row["summary"]["regret_max"]),
-            _percent(row["coverage"], 1),
+            percent(row["summary"]["regret_mean"]),
+            percent(row["summary"]["regret_max"]),
+            percent(row["coverage"], 1),
         ]
         for row in chosen
     ]
     header = ["method", "mean regret", "largest", "90% intervals of run losses cover"]
-    return _table("Step Law runs: fitted on N < 5e8, scored on the cells with N > 5e8", header, body)
+    return markdown("Step Law runs: fitted on N < 5e8, scored on the cells with N > 5e8", header, body)
 
 
 def _optima(rows: Sequence[Row]) -> str:
@@ -74,12 +74,12 @@ def _optima(rows: Sequence[Row]) -> str:
         every += flags
         mean = np.mean([cell["regret"] for cell in row["cells"]])
         body.append(
-            [row["case"].split()[-1], str(len(row["cells"])), _percent(mean), f"{sum(flags)} of {len(flags)}"]
+            [row["case"].split()[-1], str(len(row["cells"])), percent(mean), f"{sum(flags)} of {len(flags)}"]
         )
     if every:
         body.append(["all", "", "", f"{sum(every)} of {len(every)} ({np.mean(every):.0%})"])
     header = ["fitted on", "cells beyond", "mean regret", "smoothed optima inside the 90% intervals"]
-    return _table("Step Law runs: rolling origin", header, body)
+    return markdown("Step Law runs: rolling origin", header, body)
 
 
 def _losses(rows: Sequence[Row]) -> str:
@@ -90,11 +90,11 @@ def _losses(rows: Sequence[Row]) -> str:
             str(row["n"]),
             f"{row['r2']:.4f}",
             f"{row['r2_within_cells']:.3f}",
-            _percent(row["coverage"], 1),
+            percent(row["coverage"], 1),
         ]
         for row in chosen
     ]
-    return _table(
+    return markdown(
         "ScaleBench: losses of held-out runs", ["split", "runs", "R2", "R2 within cells", "coverage"], body
     )
 
@@ -106,7 +106,7 @@ def _few(rows: Sequence[Row]) -> str:
             r2, cover = [row["r2"] for row in chosen], [row["coverage"] for row in chosen]
             used = [row["fit"]["rows"] for row in chosen]
             counts = [prefix.removeprefix("scalebench/").removesuffix(" seed"), str(len(chosen))]
-            scores = [f"{np.median(r2):.4f}", f"{min(r2):.3f}", _percent(float(np.mean(cover)), 1)]
+            scores = [f"{np.median(r2):.4f}", f"{min(r2):.3f}", percent(float(np.mean(cover)), 1)]
             body.append([*counts, f"{min(used)} to {max(used)}", *scores])
     header = [
         "ScaleBench, 1% of the FLOPs at random",
@@ -116,7 +116,7 @@ def _few(rows: Sequence[Row]) -> str:
         "worst R2",
         "mean coverage",
     ]
-    return _table("Few runs", header, body)
+    return markdown("Few runs", header, body)
 
 
 def _new_study(rows: Sequence[Row]) -> str:
@@ -126,11 +126,11 @@ def _new_study(rows: Sequence[Row]) -> str:
             regret = [row["summary"]["regret_median"] for row in chosen]
             cover = [row["coverage"] for row in chosen]
             body.append(
-                [prefix.removeprefix("newstudy/"), str(len(chosen)), _percent(float(np.median(regret))),
-                 _percent(float(np.max(regret))), _percent(float(np.mean(cover)), 1)]
+                [prefix.removeprefix("newstudy/"), str(len(chosen)), percent(float(np.median(regret))),
+                 percent(float(np.max(regret))), percent(float(np.mean(cover)), 1)]
             )  # fmt: skip
     header = ["8 own runs at N < 3e8", "seeds", "median regret at N > 5e8", "worst seed", "coverage"]
-    return _table("A new study", header, body)
+    return markdown("A new study", header, body)
 
 
 def _pooling(rows: Sequence[Row]) -> str:
@@ -141,9 +141,9 @@ def _pooling(rows: Sequence[Row]) -> str:
     for optimizer in optimizers:
         kinds = [found.get(f"marin/{optimizer} {kind}") for kind in ("partial", "none", "complete")]
         if all(kinds):
-            body.append([optimizer, *(f"{k['crps']:.4f} ({_percent(k['coverage'], 0)})" for k in kinds if k)])
+            body.append([optimizer, *(f"{k['crps']:.4f} ({percent(k['coverage'], 0)})" for k in kinds if k)])
     header = ["Marin, scored at 520M: CRPS (coverage)", "partial pooling", "none", "complete"]
-    return _table("Leave one optimizer out, then add its 130M runs", header, body)
+    return markdown("Leave one optimizer out, then add its 130M runs", header, body)
 
 
 def _side(rows: Sequence[Row]) -> str:
@@ -164,7 +164,7 @@ def _side(rows: Sequence[Row]) -> str:
         counts = f"{name.replace('_', ' ')} ({len(known)} optimizers, {sum(cells)} cells)"
         body.append([counts, *(f"{mean:.3f}" for mean in means)])
     header = ["best run's setting at 520M: CRPS, nats", "partial pooling", "none", "complete"]
-    return _table("The same fits: weight decay, and the gap of momentum to 1", header, body)
+    return markdown("The same fits: weight decay, and the gap of momentum to 1", header, body)
 
 
 def _fits(rows: Sequence[Row]) -> str:
