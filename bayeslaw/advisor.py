@@ -33,11 +33,11 @@ class PosteriorAdvisor:
 
     def recommend(self, target: Target) -> dict[str, float]:
         """The settings of least expected loss: learning rate, batch, and the others it knows of."""
-        return at.decide(at.basin_at(self.posterior, target, self.seed))
+        return at.decide(at.basin_at(self.posterior, target, self.seed, alone=True))
 
     def optimum_draws(self, target: Target) -> dict[str, Floats]:
         """Draws of the best settings under the same keys, shape (draw,) each."""
-        return at.optimum_draws(at.basin_at(self.posterior, target, self.seed))
+        return at.optimum_draws(at.basin_at(self.posterior, target, self.seed, alone=True))
 
     def loss_draws(self, runs: pd.DataFrame) -> Floats:
         """Predictive draws of the runs' loss [nats/token], run noise included, shape (draw, run).

@@ -62,14 +62,21 @@ class Basin:
     extras: tuple[str, ...]
 
 
-def basin_at(posterior: Posterior, target: Target, seed: int = 0) -> Basin:
+def basin_at(posterior: Posterior, target: Target, seed: int = 0, alone: bool = False) -> Basin:
     """The surface at a target, drawn from the population where its group, study or cell was never seen.
 
     The same seed gives the same draws for the same group, study and cell, whatever else is asked.
+
+    Args:
+        posterior: the fit.
+        target: the run.
+        seed: of what must be drawn.
+        alone: no other target matters. Shifts of a cell never seen are then made of the same normal numbers
+            wherever it lies, so that answers change smoothly with N and D; two such cells shift together.
     """
     p = surface_draws(posterior, target.study, target.optimizer, seed)
     n, d = coordinates(posterior, target)
-    effects = cell_effects(posterior, target, p, seed)
+    effects = cell_effects(posterior, target, p, seed, alone)
     return Basin(
         target=target,
         p=p,
@@ -98,31 +105,35 @@ def coordinates(posterior: Posterior, target: Target) -> tuple[float, float]:
 
 
 def cell_effects(
-    posterior: Posterior, target: Target, p: dict[str, Floats], seed: int = 0
+    posterior: Posterior, target: Target, p: dict[str, Floats], seed: int = 0, alone: bool = False
 ) -> dict[str, Floats]:
     """Shifts of ln loss (``level``), ln eta* (``lr``) and ln B* (``batch``) of a target's cell; each (draw,).
 
     The cell's own where it was fitted; else fresh ones of the spread ``exp(log_tau_*)`` between cells.
+    Arguments as of ``basin_at``.
     """
     seen = fitted_cell(posterior, target)
     if seen is not None:
         return {name: values[:, seen] for name, values in posterior.cell.items()}
     key = (target.study, target.optimizer, f"{target.params_nonembedding:.6e}", f"{target.tokens:.6e}")
-    rng = pooling.keyed_rng(seed, "cell", *key)
+    rng = pooling.keyed_rng(seed, "cell", *(() if alone else key))
     drawn = {
         name: np.exp(p[f"log_tau_{name}"]) * rng.standard_normal(posterior.draws) for name in posterior.cell
     }
-    size = _size_effects(posterior, target, p, seed)
+    size = _size_effects(posterior, target, p, seed, alone)
     size["level"] = size["level"] + size["slope"] * coordinates(posterior, target)[1]
     return {name: values + size[name] for name, values in drawn.items()}
 
 
-def _size_effects(posterior: Posterior, target: Target, p: dict[str, Floats], seed: int) -> dict[str, Floats]:
+def _size_effects(
+    posterior: Posterior, target: Target, p: dict[str, Floats], seed: int, alone: bool
+) -> dict[str, Floats]:
     """Shifts shared by all cells of one N in one study (``Posterior.size``); fresh where N was not fitted."""
     for i, (study, n) in enumerate(posterior.sizes):
         if study == target.study and _same(n, target.params_nonembedding) and posterior.size:
             return {name: values[:, i] for name, values in posterior.size.items()}
-    rng = pooling.keyed_rng(seed, "size", target.study, f"{target.params_nonembedding:.6e}")
+    key = (target.study, f"{target.params_nonembedding:.6e}")
+    rng = pooling.keyed_rng(seed, "size", *(() if alone else key))
     return {
         name: np.exp(p[f"log_tau_size_{name}"]) * rng.standard_normal(posterior.draws) for name in SIZE_SHIFTS
     }

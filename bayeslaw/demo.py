@@ -16,13 +16,14 @@ import numpy as np
 import pandas as pd
 
 from bayeslaw.baselines import fit_argmin
-from bayeslaw.cli import NAMES, print_fit, print_table, say, setting
 from bayeslaw.errors import BadInput
 from bayeslaw.fit_summary import fit_summary
 from bayeslaw.posterior import Posterior, read_posterior, write_posterior
 from bayeslaw.predict import predict
+from bayeslaw.printing import print_fit, print_table, say
 from bayeslaw.runs import read_runs
 from bayeslaw.target import Target
+from bayeslaw.words import NAMES, setting
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

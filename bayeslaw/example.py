@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bayeslaw.cli import NAMES, print_fit, print_table, say, setting
 from bayeslaw.demo import run_in_folder
 from bayeslaw.fit_summary import fit_summary
 from bayeslaw.laws import LAWS
 from bayeslaw.posterior import Posterior, read_posterior, write_posterior
 from bayeslaw.predict import predict
+from bayeslaw.printing import print_fit, print_table, say
 from bayeslaw.runs import read_runs
 from bayeslaw.simulate import true_optimum, true_regret
 from bayeslaw.target import Target
+from bayeslaw.words import NAMES, setting
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,7 +13,7 @@ from typing import Any
 
 from bayeslaw.atomic import written_whole
 from bayeslaw.errors import BadInput
-from bayeslaw.stopping import percent
+from bayeslaw.words import percent
 
 LINES, TEXT = "journal.jsonl", "journal.md"
 KINDS = ("chosen", "returned", "believed", "stopped")

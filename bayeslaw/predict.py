@@ -61,7 +61,7 @@ def predict(posterior: Posterior, target: Target, level: float = 0.9, seed: int 
     """
     check_level(level)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        basin = at.basin_at(posterior, target, seed)
+        basin = at.basin_at(posterior, target, seed, alone=True)
         settings = at.decide(basin)
         outcome = outcome_of(basin, settings, seed)
         optima = at.optimum_draws(basin)
@@ -177,7 +177,7 @@ def loss_curve(
     Returns:
         Excess loss as a fraction (0.01 is 1%), shape (quantile, rate).
     """
-    basin = at.basin_at(posterior, target, seed)
+    basin = at.basin_at(posterior, target, seed, alone=True)
     batch = target.batch_tokens or at.decide(basin)["batch_tokens"]
     excess = at.lr_batch_excess(
         basin, np.log(np.asarray(learning_rates, float)), np.log(batch), beyond_batch=True

@@ -11,6 +11,7 @@ from bayeslaw import basin as at
 from bayeslaw import pooling, surface
 from bayeslaw.posterior import Floats, Posterior
 from bayeslaw.target import Target
+from bayeslaw.words import percent
 
 
 class Stop(NamedTuple):
@@ -84,12 +85,3 @@ def compute_slope(
     n, d = at.coordinates(posterior, target)
     ends = [surface.log_level(p, np.float64(n), np.float64(d + step)) for step in (-0.05, 0.05)]
     return max(float(np.average((ends[0] - ends[1]) / 0.1, weights=weights)), 1e-4)
-
-
-def percent(fraction: float) -> str:
-    """Two digits, for texts.
-
-    >>> percent(0.00123)
-    '0.12%'
-    """
-    return f"{100 * fraction:.2g}%"

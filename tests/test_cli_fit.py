@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bayeslaw import cli
+from bayeslaw import cli, printing
 from bayeslaw.posterior import read_posterior
 from bayeslaw.runs import write_runs
 from bayeslaw.simulate import example_design, simulate_runs
@@ -91,7 +91,7 @@ def test_it_advises(fitted, monkeypatch, capsys):
 
 
 def test_people_read_a_table(fitted, capsys):
-    cli.print_fit(json.loads(fitted[1]))
+    printing.print_fit(json.loads(fitted[1]))
     lines = [line.strip() for line in capsys.readouterr().out.splitlines() if line.strip()]
     assert lines[0] == f"posterior written to {fitted[0] / 'p.nc'}; exponents: 90% intervals"
     assert lines[1].split() == "study optimizer runs cells N tokens gamma delta epsilon".split()

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bayeslaw import cli
+from bayeslaw import cli, printing
 from bayeslaw.runs import read_runs
 
 SWEEP = """lr,bs,seq_len,N,D,final_loss
@@ -83,7 +83,9 @@ def test_json_is_one_object_on_stdout(folder, monkeypatch, capsys):
 
 
 def test_json_is_strict_whatever_the_numbers_are(capsys):
-    cli.print_json({"x": math.nan, "y": np.float64(1.5), "z": np.array([1.0, -np.inf]), "n": np.int64(3)})
+    printing.print_json(
+        {"x": math.nan, "y": np.float64(1.5), "z": np.array([1.0, -np.inf]), "n": np.int64(3)}
+    )
     assert capsys.readouterr().out == '{"x": null, "y": 1.5, "z": [1.0, null], "n": 3}\n'
 
 

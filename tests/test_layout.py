@@ -14,7 +14,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "bayeslaw"
 FILES = sorted(PACKAGE.rglob("*.py"))
 TRAINING = {"train", "models", "data", "torch", "accelerate", "datasets", "transformers"}
-ENTRY = ("cli", "demo", "example")
+ENTRY = ("printing", "cli", "demo", "example")
 ACTIVE = ("finished_sweep", "replay", "replays", "loop", "loop_folder")
 USES = ("compare", "fit_summary", "plots", "predict", "evaluate", "design", *ACTIVE, "report", *ENTRY)
 FITTING = ("sweep", "model", "whiten", "draw", "diagnose", "fit")
@@ -58,6 +58,8 @@ ABOVE = {  # a module, and what lies above it: never imported by it
     "runner": ("posterior", "basin", "joint", *FITTING, *USES),
     "loop_folder": (*FITTING, "plots", "replay", "replays", "loop", "report", *ENTRY),
     "loop": (*FITTING, "plots", "replay", "replays", "report", *ENTRY),
+    "words": ("surface", "posterior", "pooling", "basin", *FITTING, *USES),
+    "printing": ("cli", "demo", "example"),
     "cli": ("demo", "example"),
 }
 WITHOUT_JAX = ("predict", "fit_summary", "simulate", "evaluate", "plots", "design", "reweight", "loop")

@@ -46,6 +46,20 @@ def truth(target):
 # ------------------------------------------------------------------------------------- closed forms
 
 
+def test_answers_change_smoothly_with_scale_though_each_cell_is_drawn(fit):
+    """A thousandth more parameters: medians of 400 draws move by what the law says, not by sampling."""
+    medians = [
+        predict(fit, Target(n, 2e10, "adamw", "ours"))["optimum"]["learning_rate"]["median"]
+        for n in (2.0e9, 2.01e9)
+    ]
+    assert abs(np.log(medians[1] / medians[0])) < 0.01
+    shifts = [
+        at.cell_effects(fit, Target(n, 2e10, "adamw", "ours"), at.surface_draws(fit, "ours", "adamw"))["lr"]
+        for n in (2.0e9, 2.01e9)
+    ]
+    assert abs(np.corrcoef(shifts)[0, 1]) < 0.3  # where targets are judged together each has its own
+
+
 @pytest.mark.parametrize("target", [SEEN, LARGE])
 def test_certainty_recommends_the_optimum_and_regrets_nothing(certain, target):
     result = predict(certain, target)
