@@ -24,7 +24,7 @@ import pandas as pd  # noqa: E402
 from bayeslaw.diagnose import diagnose  # noqa: E402
 from bayeslaw.draw import Drawn, draw  # noqa: E402
 from bayeslaw.errors import BadInput  # noqa: E402
-from bayeslaw.model import CELL_TAUS, SIZE_TAUS, SPREADS, blocks, cell_effects, families, study_priors  # noqa: E402
+from bayeslaw.model import CELL_TAUS, SIZE_TAUS, SPREADS, blocks, cells, families, study_priors  # noqa: E402
 from bayeslaw.posterior import Posterior  # noqa: E402
 from bayeslaw.schema import CELL  # noqa: E402
 from bayeslaw.sweep import Sweep, prepare  # noqa: E402
@@ -135,16 +135,16 @@ def _posterior(
     kept = np.linspace(0, total - 1, min(KEEP, total)).round().astype(int)
     flat = {k: v[kept] for k, v in flat.items()}
     study = {name: flat["study_values"][:, row] for row, name in enumerate(study_priors(sweep))}
-    effects = _effects(sweep, flat, study)
+    effects = _effects(sweep, flat)
     chosen = families(sweep)
     spread = {kind: {f: np.exp(flat[kind][:, i]) for i, f in enumerate(chosen)} for kind in SPREADS}
     used = runs[runs["status"] != "stopped"]
-    cells = used.drop_duplicates(list(CELL)).sort_values(list(CELL))
+    table = used.drop_duplicates(list(CELL)).sort_values(list(CELL))
     groups = tuple(
         (sweep.studies[s], sweep.optimizers[o])
         for s, o in zip(sweep.group_study, sweep.group_optimizer, strict=True)
     )
-    sizes = cells.drop_duplicates(["study", "params_nonembedding"])
+    sizes = table.drop_duplicates(["study", "params_nonembedding"])
     return Posterior(
         group=_by_group(sweep, flat),
         study=study,
@@ -158,7 +158,7 @@ def _posterior(
         studies=sweep.studies,
         optimizers=sweep.optimizers,
         cells=tuple(
-            (r.study, r.optimizer, float(r.params_nonembedding), float(r.tokens)) for r in cells.itertuples()
+            (r.study, r.optimizer, float(r.params_nonembedding), float(r.tokens)) for r in table.itertuples()
         ),
         pivot=sweep.pivot,
         conventions={s: _conventions(used[used["study"] == s]) for s in sweep.studies},
@@ -169,16 +169,15 @@ def _posterior(
     )
 
 
-def _effects(sweep: Sweep, flat: Draws, study: Draws) -> Draws:
-    """Cell and size effects of each draw, un-centred, by running the model's own code on the draws."""
+def _effects(sweep: Sweep, flat: Draws) -> Draws:
+    """Cell and size effects of each draw, by running the model's own code on the draws."""
 
-    def one(values: dict[str, jax.Array], raw: dict[str, jax.Array]) -> dict[str, jax.Array]:
-        return numpyro.handlers.substitute(lambda: cell_effects(sweep, values), raw)()
+    def one(sites: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        return numpyro.handlers.substitute(lambda: cells(sweep)[1], sites)()
 
-    names = [f"cell_{name}" for name in CELL_TAUS] + [f"size_{name}" for name in SIZE_TAUS]
-    sites = {site: jnp.asarray(flat[site]) for site in names}
-    values = {name: jnp.asarray(draws) for name, draws in study.items()}
-    return {name: np.asarray(effect) for name, effect in jax.vmap(one)(values, sites).items()}
+    sites = {name: jnp.asarray(draws) for name, draws in flat.items()}
+    effects = jax.jit(lambda draws: jax.lax.map(one, draws))(sites)
+    return {name: np.asarray(effect) for name, effect in effects.items()}
 
 
 def _by_group(sweep: Sweep, flat: Draws) -> Draws:

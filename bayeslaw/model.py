@@ -30,6 +30,9 @@ SIZE_TAUS = {
     "lr": "log_tau_size_lr",
     "batch": "log_tau_size_batch",
 }
+CELL_STARS = {"level": "cell_level", "lr": "lr_star", "batch": "batch_star"}
+"""Cell effect -> the value that it shifts: ln loss, ln eta* and ln B* at the cell's best settings."""
+
 RUNS_TO_CENTRE = {"level": 2.0, "lr": 8.0, "batch": 8.0}
 """Finished runs at which a cell's effect is half centred."""
 
@@ -119,23 +122,12 @@ def centring(sweep: Sweep) -> dict[str, Floats]:
 
 def surface_model(sweep: Sweep, losses: bool = True) -> None:
     """Joint density of parameters, outcomes and, unless left out, losses."""
-    groups, studies = group_values(sweep), study_values(sweep)
-    bend = numpyro.sample("bend", dist.Normal(priors.BEND[0], priors.BEND[1]))
-    effects = cell_effects(sweep, studies)
-    cell_study = sweep.group_study[sweep.cell_group]
-    at_cell = {k: v[sweep.cell_group] for k, v in groups.items()} | {
-        k: v[cell_study] for k, v in studies.items()
-    }
-    n, d = jnp.asarray(sweep.cell_log_n), jnp.asarray(sweep.cell_log_d)
-    at_cell["bend"] = jnp.broadcast_to(bend, n.shape)
-    lr_star = surface.log_lr_optimum(at_cell, n, d) + effects["lr"]
-    batch_star = surface.log_batch_optimum(at_cell, n, d) + effects["batch"]
-    level = surface.log_level(at_cell, n, d) + effects["level"]
-    fading = surface.fading(at_cell, n, d)
-    at_cell |= {"lr_star": lr_star, "batch_star": batch_star, "cell_level": level, "fading": fading}
+    at_cell, effects = cells(sweep)
+    for name, star in CELL_STARS.items():
+        at_cell[star] = at_cell[star] + effects[name]
     for kind, usual in (("", 0.0), ("off_", 1.0)):
-        dof = surface.noise_dof(studies, jnp.full(len(sweep.studies), usual))
-        at_cell |= {f"{kind}dof": dof[cell_study], f"{kind}tails": student_t_normaliser(dof)[cell_study]}
+        dof = surface.noise_dof(at_cell, jnp.full(len(sweep.cell_group), usual))
+        at_cell |= {f"{kind}dof": dof, f"{kind}tails": student_t_normaliser(dof)}
     p = _at_runs(at_cell, sweep)
     v = sweep.log_batch - p["batch_star"]
     u = sweep.log_lr - p["lr_star"] - surface.ridge(v, p["rho"], p["rho_high"])
@@ -157,7 +149,7 @@ def surface_model(sweep: Sweep, losses: bool = True) -> None:
 
 
 def student_t_normaliser(dof: jax.Array) -> jax.Array:
-    """ln of the Student-t density at its centre, for unit scale; costly, so once a study and not once a run.
+    """ln of the Student-t density at its centre, for unit scale; costly, so once a cell and not once a run.
 
     >>> float(student_t_normaliser(jnp.array(1.0))).__round__(4)  # Cauchy: -ln pi
     -1.1447
@@ -205,33 +197,58 @@ def study_values(sweep: Sweep) -> Values:
     return {name: drawn[row] for row, name in enumerate(prior)}
 
 
-def cell_effects(sweep: Sweep, studies: Values) -> Values:
+def cells(sweep: Sweep) -> tuple[Values, Values]:
+    """Every value at each cell, shape (cell,), and the effects that are added to those of ``CELL_STARS``."""
+    groups, studies = group_values(sweep), study_values(sweep)
+    bend = numpyro.sample("bend", dist.Normal(priors.BEND[0], priors.BEND[1]))
+    n, d = jnp.asarray(sweep.cell_log_n), jnp.asarray(sweep.cell_log_d)
+    cell_study = sweep.group_study[sweep.cell_group]
+    at_cell = {k: v[sweep.cell_group] for k, v in groups.items()} | {
+        k: v[cell_study] for k, v in studies.items()
+    }
+    at_cell["bend"] = jnp.broadcast_to(bend, n.shape)
+    at_cell |= {
+        "cell_level": surface.log_level(at_cell, n, d),
+        "lr_star": surface.log_lr_optimum(at_cell, n, d),
+        "batch_star": surface.log_batch_optimum(at_cell, n, d),
+        "fading": surface.fading(at_cell, n, d),
+    }
+    return at_cell, cell_effects(sweep, at_cell, studies)
+
+
+def cell_effects(sweep: Sweep, at_cell: Values, studies: Values) -> Values:
     """Shifts of level, ln eta* and ln B* of each cell; partially centred (Papaspiliopoulos et al. 2007).
 
     All cells of one size shift together, since width, depth and their ratio change with N: ``size_level``,
     ``size_slope`` (of the level in ln D), ``size_lr`` and ``size_batch``, one value a size. They are part of
     the cells' shifts ``level``, ``lr`` and ``batch``.
+
+    What is drawn for a cell of many runs is its value, law and shifts together: the runs fix it ever more
+    tightly, and in terms of the shift alone the posterior would be a thin shell about a curved law.
     """
     weights = centring(sweep)
-    cell_study = sweep.group_study[sweep.cell_group]
-    effects = {
-        name: _partly_centred(f"cell_{name}", weights[name], studies[tau][cell_study])
-        for name, tau in CELL_TAUS.items()
-    }
     sizes = {
         name: _partly_centred(f"size_{name}", weights["size"], studies[tau][sweep.size_study])
         for name, tau in SIZE_TAUS.items()
     }
     shared = {name: sizes[name][sweep.cell_size] for name in CELL_TAUS}
     shared["level"] = shared["level"] + sizes["slope"][sweep.cell_size] * sweep.cell_log_d
-    return {name: effects[name] + shared[name] for name in CELL_TAUS} | {
-        f"size_{name}": values for name, values in sizes.items()
+    effects = {
+        name: shared[name]
+        + _partly_centred(
+            f"cell_{name}", weights[name], at_cell[tau], at_cell[CELL_STARS[name]] + shared[name]
+        )
+        for name, tau in CELL_TAUS.items()
     }
+    return effects | {f"size_{name}": values for name, values in sizes.items()}
 
 
-def _partly_centred(site: str, weight: Floats, log_tau: jax.Array) -> jax.Array:
-    raw = numpyro.sample(site, dist.Normal(0.0, jnp.exp(weight * log_tau)).to_event(1))
-    return jnp.exp((1.0 - weight) * log_tau) * raw
+def _partly_centred(
+    site: str, weight: Floats, log_tau: jax.Array, centre: jax.Array | float = 0.0
+) -> jax.Array:
+    """Normal shifts of spread exp(log_tau) about ``centre``, drawn with it in proportion to ``weight``."""
+    raw = numpyro.sample(site, dist.Normal(weight * centre, jnp.exp(weight * log_tau)).to_event(1))
+    return jnp.exp((1.0 - weight) * log_tau) * (raw - weight * centre)
 
 
 def _decay_momentum_excess(sweep: Sweep, p: Values) -> jax.Array:
