@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 STAMP := .venv/stamp
 
-.PHONY: demo picture test lint format clean .venv
+.PHONY: demo picture notebooks docs test lint format clean .venv
 
 demo: $(STAMP)  # from the shipped sweep to advice for a network three times larger; under two minutes
 	$(BIN)/python -m bayeslaw.demo
@@ -11,6 +11,15 @@ demo: $(STAMP)  # from the shipped sweep to advice for a network three times lar
 picture: $(STAMP)  # the figure of the README
 	$(BIN)/python -m bayeslaw.example
 	cp out/example/recommendation.png docs/recommendation.png
+
+notebooks: $(STAMP)  # executed copies to look at, in out/notebooks
+	mkdir -p out/notebooks
+	for each in notebooks/*.py; do \
+	  $(BIN)/jupytext --quiet --to ipynb --execute --output out/notebooks/$$(basename $$each .py).ipynb $$each || exit 1; \
+	done
+
+docs: $(STAMP)  # the generated parts of docs/
+	$(BIN)/python docs/generate.py
 
 test: lint  # what CI runs
 	$(BIN)/pytest
@@ -29,7 +38,7 @@ format: $(STAMP)
 # Rebuilt when pyproject.toml changes; the stamp appears only after a complete install.
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --editable '.[dev,train,ray]'
+	$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --editable '.[dev,train,ray,notebooks]'
 	touch $@
 
 clean:

@@ -116,10 +116,8 @@ def cell_effects(
     if seen is not None:
         return {name: values[:, seen] for name, values in posterior.cell.items()}
     key = (target.study, target.optimizer, f"{target.params_nonembedding:.6e}", f"{target.tokens:.6e}")
-    rng = pooling.keyed_rng(seed, "cell", *(() if alone else key))
-    drawn = {
-        name: np.exp(p[f"log_tau_{name}"]) * rng.standard_normal(posterior.draws) for name in posterior.cell
-    }
+    normals = fresh_normals(posterior, "cell", seed, *(() if alone else key))
+    drawn = {name: np.exp(p[f"log_tau_{name}"]) * values for name, values in normals.items()}
     size = _size_effects(posterior, target, p, seed, alone)
     size["level"] = size["level"] + size["slope"] * coordinates(posterior, target)[1]
     return {name: values + size[name] for name, values in drawn.items()}
@@ -133,10 +131,22 @@ def _size_effects(
         if study == target.study and _same(n, target.params_nonembedding) and posterior.size:
             return {name: values[:, i] for name, values in posterior.size.items()}
     key = (target.study, f"{target.params_nonembedding:.6e}")
-    rng = pooling.keyed_rng(seed, "size", *(() if alone else key))
-    return {
-        name: np.exp(p[f"log_tau_size_{name}"]) * rng.standard_normal(posterior.draws) for name in SIZE_SHIFTS
-    }
+    normals = fresh_normals(posterior, "size", seed, *(() if alone else key))
+    return {name: np.exp(p[f"log_tau_size_{name}"]) * values for name, values in normals.items()}
+
+
+def fresh_normals(posterior: Posterior, kind: str, seed: int = 0, *key: object) -> dict[str, Floats]:
+    """Standard normal numbers behind the shifts of a ``cell`` or ``size`` never fitted; each (draw,).
+
+    Args:
+        posterior: the fit.
+        kind: ``cell`` or ``size``.
+        seed: of the numbers.
+        key: tells one cell or size from another; none where it stands alone.
+    """
+    rng = pooling.keyed_rng(seed, kind, *key)
+    names = posterior.cell if kind == "cell" else SIZE_SHIFTS
+    return {name: rng.standard_normal(posterior.draws) for name in names}
 
 
 def fitted_cell(posterior: Posterior, target: Target) -> int | None:

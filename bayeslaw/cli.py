@@ -25,6 +25,7 @@ from bayeslaw.printing import (
     print_loop,
     print_prediction,
     print_replay,
+    print_report,
     replay_progress,
     say,
 )
@@ -234,11 +235,7 @@ def _prediction(target: Any, path: Path | None, level: float) -> dict[str, Any]:
     check_level(level)
     path = path or default_posterior_path()
     posterior = read_posterior(path)
-    if target.study is not None and target.study not in posterior.studies:
-        raise BadInput(
-            f"--study {target.study}: not in {path}; expected one of {', '.join(posterior.studies)}; "
-            "leave it out for a set-up never seen"
-        )
+    _refuse_unknown(target.study, posterior.studies, path)
     result = predict(posterior, target, level)
     return result | {"posterior": {"path": str(path)} | result["posterior"]}
 
@@ -341,6 +338,63 @@ def _plot_evaluation(result: Mapping[str, Any], path: Path) -> None:
     save_figure(figure, path)
 
 
+@app.command("diagnose")
+def diagnose_(
+    posterior: Annotated[Path, typer.Argument(help="A posterior of `bayeslaw fit`.")],
+    runs: Annotated[
+        list[Path] | None, typer.Argument(help="The run tables it was fitted to; without them, less is told.")
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            help="N,D,OPTIMIZER that advice is wanted for, as in 7e9,1.4e11,adamw; by default some ten times "
+            "the largest fitted N at 20 tokens a parameter, with the optimizer of most fitted cells."
+        ),
+    ] = None,
+    study: Annotated[
+        str | None,
+        typer.Option(
+            help="Whose set-up; by default that of the posterior's only study, or of the default target."
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say whether a posterior is to be trusted, where not, and what to do about it.
+
+    Example:
+
+      bayeslaw diagnose posterior.nc runs.parquet
+
+    Checks convergence, how well each cell is fitted, what the advice hangs on, and how much of it is the
+    prior's. Doubt is no error: the exit code is 0 whatever the verdict.
+    """
+    from bayeslaw.design import parse_target
+    from bayeslaw.posterior import read_posterior
+
+    fit = read_posterior(posterior)
+    _refuse_unknown(study, fit.studies, posterior)
+    study = study or (fit.studies[0] if len(fit.studies) == 1 else None)
+    asked = parse_target(target, study) if target else None
+
+    from bayeslaw.health import diagnosis
+    from bayeslaw.health_text import print_diagnosis
+    from bayeslaw.predict import example_target
+    from bayeslaw.runs import read_runs
+
+    table = read_runs(*runs) if runs else None
+    found = diagnosis(fit, asked or example_target(fit, study), table)
+    result = {"posterior": {"path": str(posterior)} | fit.provenance} | found
+    print_json(result) if as_json else print_diagnosis(result)
+
+
+def _refuse_unknown(study: str | None, known: Sequence[str], path: Path) -> None:
+    if study is not None and study not in known:
+        raise BadInput(
+            f"--study {study}: not in {path}; expected one of {', '.join(known)}; "
+            "leave it out for a set-up never seen"
+        )
+
+
 @app.command("design")
 def design_(
     target: Targets,
@@ -422,11 +476,8 @@ def _study_of(table: Any, study: str | None, known: Sequence[str], path: Path) -
             + (f", --study {study}" if study else "")
             + "; expected one set-up for all runs; keep one"
         )
-    if study is not None and study not in known and not named:
-        raise BadInput(
-            f"--study {study}: not in {path}; expected one of {', '.join(known)}; "
-            "leave it out for a set-up never seen"
-        )
+    if not named:
+        _refuse_unknown(study, known, path)
     return named[0] if named else study
 
 
@@ -561,6 +612,47 @@ def loop_(
     )
     result = loop.run(task, replay.exact, say)
     print_json(result) if as_json else print_loop(result)
+
+
+@app.command("report")
+def report_(
+    posterior: Annotated[
+        Path | None, typer.Option(help="A posterior of `bayeslaw fit`; by default the one shipped.")
+    ] = None,
+    runs: Annotated[
+        list[Path] | None, typer.Option(help="Run tables that it was fitted to, for more figures; repeated.")
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The page, .html.")] = Path("report.html"),
+    as_json: AsJson = False,
+) -> None:
+    """Write one HTML file to read and to ask: summary, figures, diagnostics, data and a live calculator.
+
+    Example:
+
+      bayeslaw report --posterior posterior.nc --runs runs.parquet -o report.html
+
+    It needs no network, server or installation: send it to whoever decides. The calculator gives the
+    answers of `bayeslaw predict` for any run.
+    """
+    if output.suffix.lower() not in (".html", ".htm"):
+        raise BadInput(f"{output}: unknown suffix {output.suffix!r}; expected a page in .html; rename it")
+    if not output.parent.is_dir():
+        raise BadInput(f"{output}: cannot be written, {output.parent} is no folder; create it first")
+    from bayeslaw.posterior import default_posterior_path, read_posterior
+
+    path = posterior or default_posterior_path()
+    fit = read_posterior(path)
+    table = None
+    if runs:
+        from bayeslaw.runs import read_runs
+
+        table = read_runs(*runs)
+
+    from bayeslaw.report import write_report
+
+    written = write_report(fit, output, str(path) if posterior else None, table)
+    result = {"output": output} | written | {"posterior": {"path": str(path)} | fit.provenance}
+    print_json(result) if as_json else print_report(result)
 
 
 def _plot_replay(curves: Mapping[str, Any], unit: str, path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import hashlib
 import importlib.metadata
 import logging
 import os
@@ -26,6 +25,7 @@ from bayeslaw.draw import Drawn, draw  # noqa: E402
 from bayeslaw.errors import BadInput  # noqa: E402
 from bayeslaw.model import CELL_TAUS, SIZE_TAUS, SPREADS, blocks, cells, families, study_priors  # noqa: E402
 from bayeslaw.posterior import Posterior  # noqa: E402
+from bayeslaw.runs import table_sha256  # noqa: E402
 from bayeslaw.schema import CELL  # noqa: E402
 from bayeslaw.sweep import Sweep, prepare  # noqa: E402
 from bayeslaw.whiten import Density, density, whitening  # noqa: E402
@@ -199,13 +199,12 @@ def _conventions(runs: pd.DataFrame) -> dict[str, Any]:
 
 def _provenance(runs: pd.DataFrame, seed: int, sources: tuple[str, ...]) -> dict[str, Any]:
     packages = ("bayeslaw", "numpyro", "jax", "numpy")
-    hashed = pd.util.hash_pandas_object(runs.reset_index(drop=True), index=False).to_numpy()
     return {
         "sources": list(sources),
         "rows": len(runs),
         "rows_by_study": {str(k): int(v) for k, v in runs["study"].value_counts().items()},
         "statuses": {str(k): int(v) for k, v in runs["status"].value_counts().items()},
-        "table_sha256": hashlib.sha256(hashed.tobytes()).hexdigest(),
+        "table_sha256": table_sha256(runs),
         "method": "nuts",
         "seed": seed,
         "versions": {name: _version(name) for name in packages} | {"python": platform.python_version()},

@@ -162,7 +162,7 @@ def _fill(file: Any, p: Posterior) -> None:
     file.attrs["format_version"] = np.int64(FORMAT_VERSION)
     file.attrs["title"] = "bayeslaw posterior; natural logarithms about the pivot"
     file.attrs["pivot"] = np.array(p.pivot, float)
-    labels, numbers, draws = _labels(p), _numbers(p), _draws(p)
+    labels, numbers, draws = named_labels(p), named_numbers(p), named_draws(p)
     file.attrs["coordinates"] = " ".join(
         name for name in (*labels, *numbers) if name.startswith(("group_", "cell_", "size_"))
     )
@@ -186,7 +186,7 @@ def _fill(file: Any, p: Posterior) -> None:
         )
 
 
-def _labels(p: Posterior) -> dict[str, tuple[str, Sequence[str]]]:
+def named_labels(p: Posterior) -> dict[str, tuple[str, Sequence[str]]]:
     """Text variables: name -> (dimension, texts)."""
     labels: dict[str, tuple[str, Sequence[str]]] = {
         "group": ("group", [f"{study}/{optimizer}" for study, optimizer in p.groups]),
@@ -203,7 +203,7 @@ def _labels(p: Posterior) -> dict[str, tuple[str, Sequence[str]]]:
     return labels | ({"size_study": ("size", [study for study, _ in p.sizes])} if p.sizes else {})
 
 
-def _numbers(p: Posterior) -> dict[str, tuple[tuple[str, ...], Any]]:
+def named_numbers(p: Posterior) -> dict[str, tuple[tuple[str, ...], Any]]:
     """Variables without a draw axis: name -> (dimensions, values)."""
     numbers: dict[str, tuple[tuple[str, ...], Any]] = {
         "cell_params": (("cell",), [cell[2] for cell in p.cells]),
@@ -214,7 +214,7 @@ def _numbers(p: Posterior) -> dict[str, tuple[tuple[str, ...], Any]]:
     return numbers | ({"size_params": (("size",), [n for _, n in p.sizes])} if p.sizes else {})
 
 
-def _draws(p: Posterior) -> dict[str, tuple[tuple[str, ...], Floats]]:
+def named_draws(p: Posterior) -> dict[str, tuple[tuple[str, ...], Floats]]:
     """Variables with a draw axis: name -> (dimensions, values)."""
     draws: dict[str, tuple[tuple[str, ...], Floats]] = {"bend": (("draw",), p.bend)}
     draws |= {name: (("draw", "group"), values) for name, values in p.group.items()}

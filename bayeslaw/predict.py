@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +19,9 @@ from bayeslaw.target import Target
 
 FAR = 1.0
 """Decades beyond the fitted cells above which the extrapolation is warned of."""
+
+BEYOND, TOKENS_PER_PARAM = 10.0, 20.0
+"""Of the example target: N over the largest fitted one, and D over N."""
 
 RISKY = 0.05
 """Probability of divergence above which the recommendation is warned of."""
@@ -116,8 +121,7 @@ def outcome_of(basin: Basin, settings: Settings, seed: int = 0) -> Outcome:
     others = np.zeros_like(whole)
     for name in basin.extras:
         others += at.extra_excess(basin, name, at.to_coordinate(name, np.array([settings[name]])))[:, 0]
-    rng = pooling.keyed_rng(seed, "run")
-    log_loss = basin.log_loss + whole + others + run_noise(basin.p, whole + others, rng)
+    log_loss = basin.log_loss + whole + others + run_noise(basin.p, whole + others, run_rng(seed))
     return Outcome(
         regret=np.expm1(own + others),
         batch_cost=np.expm1(np.maximum(whole - own, 0.0)),
@@ -140,20 +144,65 @@ def run_noise(
     """
     off = np.asarray(off, float)
     scale = surface.noise_scale(p, excess, off)
-    return surface.off_shift(p, off) + scale * rng.standard_t(surface.noise_dof(p, off), excess.shape)
+    return surface.off_shift(p, off) + scale * standard_noise(p, excess.shape, rng, off)
+
+
+def standard_noise(
+    p: Mapping[str, Floats], shape: tuple[int, ...], rng: np.random.Generator, off: Floats | float = 0.0
+) -> Floats:
+    """The Student-t numbers of ``run_noise``, of scale 1 and the given shape; arguments as there."""
+    return rng.standard_t(surface.noise_dof(p, np.asarray(off, float)), shape)
+
+
+def run_rng(seed: int = 0) -> np.random.Generator:
+    """Generator of the noise of the run that is advised on."""
+    return pooling.keyed_rng(seed, "run")
 
 
 def extrapolation(posterior: Posterior, target: Target) -> dict[str, float]:
     """Decades by which a target lies outside the fitted cells' range of N and of D; 0 inside.
 
-    The cells are those of the target's optimizer, or all where it was never seen.
+    The cells are those of the target's optimizer, or all where it was never seen; 0 where there are none.
     """
     cells = [c for c in posterior.cells if c[1] == target.optimizer] or list(posterior.cells)
+    if not cells:
+        return {"params_decades": 0.0, "tokens_decades": 0.0}
     sizes = {
         "params_decades": (target.params_nonembedding, [c[2] for c in cells]),
         "tokens_decades": (target.tokens, [c[3] for c in cells]),
     }
     return {name: _decades_outside(value, fitted) for name, (value, fitted) in sizes.items()}
+
+
+def example_target(posterior: Posterior, study: str | None = None) -> Target:
+    """A run some ten times larger than the largest fitted one, of the group with most cells, D = 20 N.
+
+    Args:
+        posterior: the fit.
+        study: whose set-up; by default that of the group.
+
+    Raises:
+        BadInput: no cell was fitted, or none of that study.
+    """
+    cells = [cell for cell in posterior.cells if study in (None, cell[0])]
+    if not cells:
+        raise BadInput(
+            f"posterior: holds no cells{f' of {study}' if study else ''}; expected one to take a target "
+            "from; name the target"
+        )
+    (group, _) = Counter(cell[:2] for cell in cells).most_common(1)[0]
+    n = _two_digits_below(BEYOND * max(cell[2] for cell in cells if cell[:2] == group))
+    return Target(n, TOKENS_PER_PARAM * n, group[1], group[0])
+
+
+def _two_digits_below(value: float) -> float:
+    """A round number just below.
+
+    >>> _two_digits_below(1.0737e10)
+    10000000000.0
+    """
+    step = 10.0 ** (math.floor(math.log10(value)) - 1)
+    return math.floor(value / step) * step
 
 
 def loss_curve(
@@ -222,7 +271,7 @@ def _warnings(
     level: float,
 ) -> list[str]:
     """Why this advice should be doubted, one sentence each."""
-    said = [*_about_fit(posterior), *_about_group(posterior, basin.target)]
+    said = [*about_fit(posterior), *about_group(posterior, basin.target)]
     for letter, name in (("N", "params_decades"), ("D", "tokens_decades")):
         if beyond[name] > FAR:
             said.append(
@@ -235,24 +284,19 @@ def _warnings(
             f"the recommended learning rate diverges with probability {chance:.0%}: "
             "have a restart at half of it ready"
         )
-    for name in basin.extras:
-        family = at.EXTRAS[name][0]
-        if pooling.borrowed(posterior, basin.target.study, basin.target.optimizer, family):
-            said.append(
-                f"{name.replace('_', ' ')} was never varied in {basin.target.study} with "
-                f"{basin.target.optimizer}: borrowed from other runs"
-            )
-    return said
+    return said + about_extras(posterior, basin.target, basin.extras)
 
 
-def _about_fit(posterior: Posterior) -> list[str]:
+def about_fit(posterior: Posterior) -> list[str]:
+    """Whether the fit itself is to be doubted, whatever it is asked."""
     if posterior.diagnostics.get("converged", False):
         return []
     messages = [str(text) for text in posterior.diagnostics.get("messages", [])]
     return [f"the fit has not converged: {text}" for text in messages or ["its diagnostics are missing"]]
 
 
-def _about_group(posterior: Posterior, target: Target) -> list[str]:
+def about_group(posterior: Posterior, target: Target) -> list[str]:
+    """What was never seen of a target's optimizer and study."""
     said = []
     if target.optimizer not in posterior.optimizers:
         said.append(
@@ -278,6 +322,15 @@ def _about_group(posterior: Posterior, target: Target) -> list[str]:
             f"{target.optimizer} was never seen in study {target.study}: pooled from its runs elsewhere"
         )
     return said
+
+
+def about_extras(posterior: Posterior, target: Target, extras: Iterable[str]) -> list[str]:
+    """Which of the hyperparameters ``extras`` the target's own runs never varied."""
+    return [
+        f"{name.replace('_', ' ')} was never varied in {target.study} with {target.optimizer}: "
+        "borrowed from other runs"
+        for name in at.absorbed_by(posterior, target, extras)
+    ]
 
 
 def _about_batch(basin: Basin, settings: Settings, outcome: Outcome, level: float) -> list[str]:

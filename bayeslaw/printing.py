@@ -250,6 +250,17 @@ def print_loop(result: Mapping[str, Any]) -> None:
     print(f"journal  {Path(result['folder']) / 'journal.md'}")
 
 
+def print_report(result: Mapping[str, Any]) -> None:
+    """Where the report is, and what it advises at its example target."""
+    asked, use = result["example"]["inputs"], result["example"]["recommendation"]
+    told = ", ".join(f"{NAMES[name]} {setting(name, value)}" for name, value in use.items())
+    print(f"report written to {result['output']} ({result['bytes'] / 1e6:.1f} MB); open it in any browser")
+    print(
+        f"example  {asked['optimizer']}, N = {short(asked['params_nonembedding'])}, "
+        f"D = {short(asked['tokens'])} tokens, {asked['study']}: {told}"
+    )
+
+
 @contextmanager
 def replay_progress(total: int) -> Iterator[Callable[[Mapping[str, Any]], None]]:
     """A bar on stderr, where that is a terminal, else a line for each result."""

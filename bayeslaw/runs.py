@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import math
@@ -66,6 +67,12 @@ def write_runs(table: pd.DataFrame, path: PathLike) -> None:
     table = _whole_counts(validate(table, str(path)))
     with written_whole(path) as temporary:
         writer(table, temporary)
+
+
+def table_sha256(table: pd.DataFrame) -> str:
+    """Digest of a run table, row by row, as the provenance of a posterior has it."""
+    rows = pd.util.hash_pandas_object(table.reset_index(drop=True), index=False).to_numpy()
+    return hashlib.sha256(rows.tobytes()).hexdigest()
 
 
 def read_table(path: PathLike) -> pd.DataFrame:

@@ -6,19 +6,25 @@ Tests of files, texts and exit codes use it; nobody should believe its intervals
 from __future__ import annotations
 
 import os
+import sys
 
 os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"  # compiling takes most of a small fit
 
 from bayeslaw import cli
 
 
-def main() -> None:
-    """As ``bayeslaw``, but one round of scales, a short warm-up, short paths and one block of draws."""
-    if "fit" in cli.sys.argv:
-        from bayeslaw import draw, whiten
+def hurry() -> None:
+    """From now on fits have one round of scales, a short warm-up, short paths and one block of draws."""
+    from bayeslaw import draw, whiten
 
-        whiten.EM_STEPS = 1
-        draw.BLOCK, draw.WARM_BLOCKS, draw.TREE_DEPTH, draw.MAX_DRAWS = 10, 6, 4, 1
+    whiten.EM_STEPS = 1
+    draw.BLOCK, draw.WARM_BLOCKS, draw.TREE_DEPTH, draw.MAX_DRAWS = 10, 6, 4, 1
+
+
+def main() -> None:
+    """As ``bayeslaw``, in a hurry."""
+    if {"fit", "loop"} & set(sys.argv):
+        hurry()
     cli.main()
 
 

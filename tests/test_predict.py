@@ -13,7 +13,7 @@ from bayeslaw import basin as at
 from bayeslaw import priors, surface
 from bayeslaw.errors import BadInput
 from bayeslaw.posterior import read_posterior, write_posterior
-from bayeslaw.predict import extrapolation, loss_curve, outcome_of, predict
+from bayeslaw.predict import example_target, extrapolation, loss_curve, outcome_of, predict
 from bayeslaw.target import Target
 from tests.fakes import PIVOT, TRUTH, fake_posterior, shifted
 
@@ -339,3 +339,15 @@ def test_nothing_that_is_not_finite_goes_out(fit, target):
         assert "the posterior says nothing this far out; choose a target nearer to its runs" in str(error)  # noqa: PT017
     else:
         json.dumps(result, allow_nan=False)
+
+
+def test_the_example_lies_ten_times_beyond_the_group_of_most_cells(fit):
+    more = replace(fit, cells=(*fit.cells, ("theirs", "adamw", 1.0737e9, 2e10)))
+    assert example_target(more) == Target(1e10, 2e11, "adamw", "theirs")
+    assert example_target(fit, "ours").study == "ours"
+    with pytest.raises(BadInput, match="holds no cells of nobody"):
+        example_target(fit, "nobody")
+
+
+def test_beliefs_without_cells_extrapolate_nothing(fit):
+    assert extrapolation(replace(fit, cells=()), SEEN) == {"params_decades": 0.0, "tokens_decades": 0.0}

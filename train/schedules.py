@@ -3,18 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
-WSD_DECAY = 0.2
-"""Share of the steps after warm-up in which WSD decays (Hu et al. 2024, arXiv:2404.06395, use 0.1 to 0.2)."""
-
-SCHEDULES: dict[str, Callable[[float, float], float]] = {
-    "constant": lambda done, final: 1.0,
-    "linear": lambda done, final: 1 - (1 - final) * done,
-    "cosine": lambda done, final: final + (1 - final) * (1 + math.cos(math.pi * done)) / 2,
-    "wsd": lambda done, final: 1 - (1 - final) * max(0.0, (done - 1 + WSD_DECAY) / WSD_DECAY),
-}
-"""From the share done of the steps after warm-up, and the final ratio, to the fraction of the peak."""
+from bayeslaw.integrations.schedules import SCHEDULES
 
 INVERSE_SQUARE_ROOT = "inverse_sqrt"
 NAMES = (*SCHEDULES, INVERSE_SQUARE_ROOT)

@@ -1,0 +1,174 @@
+"""A recommendation as training code uses it: numbers, and keyword arguments of optimizers."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bayeslaw.errors import BadInput
+from bayeslaw.posterior import Posterior, default_posterior_path, read_posterior
+from bayeslaw.predict import predict
+from bayeslaw.target import Target
+from bayeslaw.words import short
+
+USUAL_BETA1 = 0.9
+"""Where the posterior knows no momentum: an optimizer takes both betas or none."""
+
+
+class AdviceWarning(UserWarning):
+    """Why advice should be doubted, such as a target far beyond the fitted runs."""
+
+
+@dataclass(frozen=True)
+class Advice:
+    """Settings for one run, and what following them is expected to cost.
+
+    Attributes:
+        params_nonembedding, tokens, optimizer, study: what was asked.
+        learning_rate: peak.
+        batch_tokens: tokens (not sequences) a step.
+        weight_decay: decoupled: a step takes learning rate x weight decay off a weight, as in AdamW. None
+            where the posterior knows nothing about it.
+        momentum: of SGD or Muon, or Adam's beta1; None likewise.
+        optimum: hyperparameter -> ``median``, ``lower`` and ``upper`` of where the best setting lies, 90%.
+        regret_expected, regret_upper: loss given away by following the advice, as a fraction of it (0.001 is
+            0.1%): its mean, and what it stays below with probability 90%.
+        warnings: one sentence each.
+    """
+
+    params_nonembedding: float
+    tokens: float
+    optimizer: str
+    study: str | None
+    learning_rate: float
+    batch_tokens: float
+    weight_decay: float | None
+    momentum: float | None
+    optimum: dict[str, dict[str, float]]
+    regret_expected: float
+    regret_upper: float
+    warnings: tuple[str, ...]
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps until all tokens are seen."""
+        return math.ceil(self.tokens / self.batch_tokens)
+
+
+def recommended(
+    params_nonembedding: float,
+    tokens: float,
+    optimizer: str = "adamw",
+    *,
+    batch_tokens: float | None = None,
+    study: str | None = None,
+    posterior: Posterior | str | Path | None = None,
+) -> Advice:
+    """Settings for a run: what ``bayeslaw predict`` answers, warnings as one ``AdviceWarning``.
+
+    Args:
+        params_nonembedding: N, parameters without embeddings and output head [count].
+        tokens: D, training tokens, repeats included [count].
+        optimizer: its name, such as adamw or muon.
+        batch_tokens: the batch where it is fixed [tokens]; the learning rate then suits it.
+        study: whose set-up; None means one never seen, with wider intervals.
+        posterior: a fit or its file; by default the shipped one.
+
+    Raises:
+        BadInput: a number out of range, a file that is no posterior, or a study that it does not know.
+    """
+    target = Target(params_nonembedding, tokens, optimizer.lower(), study, batch_tokens)
+    fit = (
+        posterior
+        if isinstance(posterior, Posterior)
+        else read_posterior(posterior or default_posterior_path())
+    )
+    if study is not None and study not in fit.studies:
+        raise BadInput(
+            f"study = {study!r}: not in the posterior; expected one of {', '.join(fit.studies)}; "
+            "leave it out for a set-up never seen"
+        )
+    answer = predict(fit, target)
+    settings = answer["recommendation"]
+    if doubts := tuple(answer["warnings"]):
+        size = f"N = {short(params_nonembedding)}, D = {short(tokens)}, {target.optimizer}"
+        warnings.warn(f"advice for {size}: {'; '.join(doubts)}", AdviceWarning, stacklevel=2)
+    return Advice(
+        params_nonembedding=params_nonembedding,
+        tokens=tokens,
+        optimizer=target.optimizer,
+        study=study,
+        learning_rate=settings["learning_rate"],
+        batch_tokens=settings["batch_tokens"],
+        weight_decay=settings.get("weight_decay"),
+        momentum=settings.get("momentum"),
+        optimum=answer["optimum"],
+        regret_expected=answer["regret"]["expected"],
+        regret_upper=answer["regret"]["upper"],
+        warnings=doubts,
+    )
+
+
+def optimizer_settings(advice: Advice) -> dict[str, Any]:
+    """Keyword arguments for the advised optimizer; what the posterior does not know is left to its defaults.
+
+    adamw, sgd, rmsprop, muon and adafactor are those of ``torch.optim``; lion and lamb of
+    ``pytorch_optimizer``. Weight decay is decoupled in all but two. SGD adds it to the gradient, where
+    momentum m multiplies it by 1 / (1 - m) over the steps that follow, so it gets (1 - m) times as much.
+    RMSprop divides it by the size of the gradients, which no factor undoes: it is left out, with an
+    ``AdviceWarning``. The second beta, or RMSprop's alpha, is the usual one of language models. A learning
+    rate of Muon means what ``adjust_lr_fn``, or its like, made of it in the runs that were fitted.
+
+    Raises:
+        BadInput: for an optimizer that is none of these.
+    """
+    if advice.optimizer not in SETTINGS:
+        raise BadInput(
+            f"optimizer_settings: optimizer = {advice.optimizer!r}; expected one of {', '.join(SETTINGS)}; "
+            "take the numbers from the advice itself"
+        )
+    settings = {"lr": advice.learning_rate, **SETTINGS[advice.optimizer](advice)}
+    return {name: value for name, value in settings.items() if value is not None}
+
+
+def _sgd(advice: Advice) -> dict[str, Any]:
+    """torch.optim.SGD: v = m v + gradient + decay w; w = w - lr v."""
+    if advice.weight_decay is None:
+        return {"momentum": advice.momentum}
+    kept = 1 - (advice.momentum or 0.0)
+    return {"momentum": advice.momentum, "weight_decay": advice.weight_decay * kept}
+
+
+def _rmsprop(advice: Advice) -> dict[str, Any]:
+    if advice.weight_decay:
+        warnings.warn(
+            f"torch.optim.RMSprop has no decoupled weight decay: {advice.weight_decay:.3g} is left out; "
+            "multiply the weights by 1 - lr * weight_decay before each step",
+            AdviceWarning,
+            stacklevel=3,
+        )
+    return {"momentum": advice.momentum, "alpha": 0.95}
+
+
+def _betas(second: float) -> Callable[[Advice], dict[str, Any]]:
+    def settings(advice: Advice) -> dict[str, Any]:
+        first = USUAL_BETA1 if advice.momentum is None else advice.momentum
+        return {"betas": (first, second), "weight_decay": advice.weight_decay}
+
+    return settings
+
+
+SETTINGS: dict[str, Callable[[Advice], dict[str, Any]]] = {
+    "adamw": _betas(0.95),
+    "sgd": _sgd,
+    "rmsprop": _rmsprop,
+    "muon": lambda advice: {"momentum": advice.momentum, "weight_decay": advice.weight_decay},
+    "lion": _betas(0.99),
+    "adafactor": lambda advice: {"weight_decay": advice.weight_decay},
+    "lamb": _betas(0.95),
+}
+"""Optimizer -> its settings besides the learning rate; None for what the posterior does not know."""

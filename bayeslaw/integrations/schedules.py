@@ -1,0 +1,112 @@
+"""Learning rate over a run: as a fraction of its peak for PyTorch, as a schedule for Optax."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+from bayeslaw.errors import BadInput
+from bayeslaw.integrations.advice import Advice
+
+WSD_DECAY = 0.2
+"""Share of the steps after warm-up in which WSD decays (Hu et al. 2024, arXiv:2404.06395, use 0.1 to 0.2)."""
+
+SCHEDULES: dict[str, Callable[[float, float], float]] = {
+    "constant": lambda done, final: 1.0,
+    "linear": lambda done, final: 1 - (1 - final) * done,
+    "cosine": lambda done, final: final + (1 - final) * (1 + math.cos(math.pi * done)) / 2,
+    "wsd": lambda done, final: 1 - (1 - final) * max(0.0, (done - 1 + WSD_DECAY) / WSD_DECAY),
+}
+"""From the share done of the steps after warm-up, and the final ratio, to the fraction of the peak."""
+
+
+def lr_multiplier(
+    total_steps: int, *, warmup_steps: int, schedule: str = "cosine", final_lr_ratio: float = 0.1
+) -> Callable[[int], float]:
+    """Fraction of the peak learning rate by step 0, 1, ..., for ``torch.optim.lr_scheduler.LambdaLR``.
+
+    Linear warm-up reaches 1 in its last step; the last step of all has ``final_lr_ratio``, except with
+    "constant", and later steps keep it. The schedules are those of the training lab, ``train.schedules``.
+
+    Args:
+        total_steps: of the run.
+        warmup_steps: of them; a share of 5% is ``round(0.05 * total_steps)``.
+        schedule: constant, linear, cosine, or wsd: constant, then linear over the last fifth.
+        final_lr_ratio: last learning rate over its peak.
+
+    Raises:
+        BadInput: a schedule that is none of these, or numbers that leave no step after the warm-up.
+
+    >>> multiplier = lr_multiplier(6, warmup_steps=2, schedule="linear", final_lr_ratio=0.0)
+    >>> [round(multiplier(step), 2) for step in range(7)]
+    [0.5, 1.0, 0.75, 0.5, 0.25, 0.0, 0.0]
+    """
+    _check(total_steps, warmup_steps, schedule, final_lr_ratio)
+    return functools.partial(
+        _fraction, total_steps=total_steps, warmup_steps=warmup_steps, schedule=schedule, final=final_lr_ratio
+    )
+
+
+def optax_schedule(
+    advice: Advice,
+    total_steps: int,
+    *,
+    warmup_steps: int,
+    schedule: str = "cosine",
+    final_lr_ratio: float = 0.1,
+) -> Callable[[Any], Any]:
+    """The advised peak times ``lr_multiplier``, as an Optax schedule: for ``optax.adamw`` and the like.
+
+    ``optax.adamw`` decays decoupled, so that it takes the advised weight decay as it is.
+
+    Args:
+        advice: whose learning rate is the peak.
+        total_steps, warmup_steps, schedule, final_lr_ratio: as in ``lr_multiplier``.
+
+    Raises:
+        BadInput: as ``lr_multiplier``.
+    """
+    _check(total_steps, warmup_steps, schedule, final_lr_ratio)
+    import optax
+
+    peak, last, steps = (
+        advice.learning_rate,
+        advice.learning_rate * final_lr_ratio,
+        total_steps - warmup_steps,
+    )
+    after: dict[str, Callable[[], Any]] = {
+        "constant": lambda: optax.constant_schedule(peak),
+        "linear": lambda: optax.linear_schedule(peak, last, steps),
+        "cosine": lambda: optax.cosine_decay_schedule(peak, steps, alpha=final_lr_ratio),
+        "wsd": lambda: optax.linear_schedule(peak, last, WSD_DECAY * steps, (1 - WSD_DECAY) * steps),
+    }
+    decay = after[schedule]()
+    if warmup_steps:
+        decay = optax.join_schedules([optax.linear_schedule(0.0, peak, warmup_steps), decay], [warmup_steps])
+    return lambda step: decay(step + 1)
+
+
+def _fraction(step: int, *, total_steps: int, warmup_steps: int, schedule: str, final: float) -> float:
+    if step < warmup_steps:
+        return (step + 1) / warmup_steps
+    return SCHEDULES[schedule](min(1.0, (step + 1 - warmup_steps) / (total_steps - warmup_steps)), final)
+
+
+def _check(total_steps: int, warmup_steps: int, schedule: str, final_lr_ratio: float) -> None:
+    if schedule not in SCHEDULES:
+        raise BadInput(
+            f"schedule = {schedule!r}; expected one of {', '.join(SCHEDULES)}; "
+            "take one of them, or the framework's own"
+        )
+    if not 0 <= warmup_steps < total_steps:
+        raise BadInput(
+            f"warmup_steps = {warmup_steps} of total_steps = {total_steps}; "
+            "expected at least 0 and fewer than all; shorten the warm-up"
+        )
+    if not (math.isfinite(final_lr_ratio) and final_lr_ratio >= 0):
+        raise BadInput(
+            f"final_lr_ratio = {final_lr_ratio:g}; expected at least 0: last learning rate over its peak; "
+            "give 0.1 for a tenth"
+        )

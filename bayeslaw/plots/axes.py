@@ -1,0 +1,180 @@
+"""What all figures share: colours, axes, ticks, intervals as lines, and their file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bayeslaw.atomic import written_whole
+from bayeslaw.errors import BadInput
+from bayeslaw.posterior import Floats
+from bayeslaw.target import Target
+from bayeslaw.words import short
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
+
+# Okabe & Ito (2008), distinguishable under the common colour-vision deficiencies.
+BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#999999"
+OKABE_ITO = (BLUE, ORANGE, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
+
+LINES: tuple[Any, ...] = ("--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (8, 2)))
+"""Styles of lines that are told apart without colour."""
+
+NEAR = 0.4
+"""A run or cell is shown with a curve where its batch, or its place, is at most this far from it [nats]."""
+
+BANDS = (0.05, 0.25, 0.5, 0.75, 0.95)
+"""Quantiles of draws in every figure: the 90% and the 50% interval about the median."""
+
+
+def new_axis(ax: Axes | None, size: tuple[float, float] | None = None) -> Axes:
+    """The axis given, or that of a new figure of ``size`` [inches]."""
+    if ax is not None:
+        return ax
+    import matplotlib.pyplot as plt
+
+    return plt.subplots(figsize=size, layout="constrained")[1]
+
+
+def new_axes(
+    axes: Sequence[Axes] | None,
+    count: int,
+    name: str,
+    size: tuple[float, float],
+    columns: int,
+    **options: Any,
+) -> Any:
+    """The axes given, or those of a new figure, row by row; an array of shape (count,).
+
+    Args:
+        axes: where to draw; None makes a figure of ``size`` [inches], with ``options`` for ``subplots``.
+        count: how many panels the figure has.
+        name: of the figure, for the error.
+        columns: of panels.
+
+    Raises:
+        BadInput: for another number of axes.
+    """
+    if axes is None:
+        import matplotlib.pyplot as plt
+
+        made = plt.subplots(-(-count // columns), columns, figsize=size, layout="constrained", **options)[1]
+        for surplus in np.ravel(made)[count:]:
+            surplus.remove()
+        return np.ravel(made)[:count]
+    given = np.ravel(np.array(axes, object))
+    if len(given) != count:
+        raise BadInput(f"{name}: {len(given)} axes; expected {count}, one a panel; give as many, or None")
+    return given
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure, whole or not at all; its kind follows the suffix.
+
+    Raises:
+        BadInput: for a suffix matplotlib cannot write, or a place that cannot be written.
+    """
+    kinds = sorted(figure.canvas.get_supported_filetypes())
+    kind = path.suffix.lower().removeprefix(".")
+    if kind not in kinds:
+        raise BadInput(f"{path}: unknown kind of figure; expected one of .{', .'.join(kinds)}; use .png")
+    with written_whole(path) as temporary:
+        figure.savefig(temporary, format=kind, dpi=150)
+
+
+def round_ticks(axis: Axis) -> None:
+    """Label a logarithmic axis in figures, not in powers, and the more of each decade the fewer there are.
+
+    Call it last: it looks at the limits.
+    """
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+
+    low, high = axis.get_view_interval()
+    span = high / low
+    if span < 2.5:
+        axis.set_major_locator(MaxNLocator(5, steps=(1, 2, 5, 10)))
+    else:
+        subs = (1, 2, 3, 5, 7) if span < 10 else (1, 2, 5) if span < 150 else (1,)
+        axis.set_major_locator(LogLocator(subs=subs))
+    axis.set_major_formatter(lambda value, _: figures(value))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def figures(value: float) -> str:
+    """A tick of a learning rate, a loss or a count.
+
+    >>> figures(0.0005), figures(20.0), figures(5e5), figures(2e18)
+    ('0.0005', '20', '500k', '2e18')
+    """
+    if 1e-6 < abs(value) < 1000:
+        return np.format_float_positional(value, precision=3, fractional=False, trim="-")
+    return short(value) if abs(value) < 1e15 else f"{value:.3g}".replace("e+", "e")
+
+
+def legend_above(ax: Axes, columns: int, title: str = "") -> None:
+    """The legend, and a title over it, above the axis: it covers no data."""
+    ax.legend(
+        loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=columns, frameon=False, fontsize="small",
+        borderaxespad=0.2, columnspacing=1.2, handletextpad=0.5, markerscale=0.8,
+        title=title, title_fontsize="small", alignment="left",
+    )  # fmt: skip
+
+
+def legend_beside(ax: Axes, title: str = "") -> None:
+    """The legend, and a title over it, to the right of the axis: it covers no data."""
+    ax.legend(
+        loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize="small", borderaxespad=0.3,
+        title=title, title_fontsize="small", alignment="left",
+    )  # fmt: skip
+
+
+def group_name(target: Target) -> str:
+    """A target's optimizer and set-up.
+
+    >>> group_name(Target(1.07e9, 2e10, "adamw", "ours"))
+    'adamw, study ours'
+    """
+    return f"{target.optimizer}, " + (f"study {target.study}" if target.study else "a new study")
+
+
+def bands(ax: Axes, x: Floats, quantiles: Floats) -> None:
+    """90% and 50% band and median along x.
+
+    Args:
+        ax: where to draw.
+        x: shape (point,).
+        quantiles: at ``BANDS``, shape (5, point).
+    """
+    ax.fill_between(x, quantiles[0], quantiles[4], color=BLUE, alpha=0.15, lw=0, label="90% interval")
+    ax.fill_between(x, quantiles[1], quantiles[3], color=BLUE, alpha=0.3, lw=0, label="50% interval")
+    ax.plot(x, quantiles[2], color=BLUE, lw=1.5, label="median")
+
+
+def interval_line(ax: Axes, row: float, draws: Floats, colour: str = BLUE, hollow: bool = False) -> None:
+    """Draws as a horizontal line: thin 90%, thick 50% (unless hollow), a dot at the median.
+
+    Args:
+        ax: where to draw.
+        row: height.
+        draws: shape (draw,).
+        colour: of the line.
+        hollow: for what is only compared with.
+    """
+    quantiles = np.quantile(draws, BANDS)
+    ax.plot(quantiles[[0, 4]], [row, row], color=colour, lw=1, solid_capstyle="butt")
+    if not hollow:
+        ax.plot(quantiles[[1, 3]], [row, row], color=colour, lw=3.5, solid_capstyle="butt")
+    ax.plot(quantiles[2], row, "o", color=colour, markersize=5, markerfacecolor="white" if hollow else colour)
+
+
+def name_rows(ax: Axes, labels: Sequence[str]) -> None:
+    """Name the heights 0, -1, ... of an axis."""
+    ax.set_yticks(-np.arange(len(labels)), labels)
+    ax.set_ylim(-len(labels) + 0.4, 0.6)
+    ax.tick_params(axis="y", length=0)

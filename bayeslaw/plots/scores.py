@@ -1,0 +1,81 @@
+"""How good held-out predictions were: are intervals honest, and what does the advice cost?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import stats
+
+from bayeslaw.errors import BadInput
+from bayeslaw.plots.axes import BLUE, GREY, ORANGE, new_axis
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def plot_reliability(result: dict[str, Any], ax: Axes | None = None) -> Axes:
+    """Share of held-out runs inside their intervals, against the level the intervals promise.
+
+    The band holds 95% of the shares that a calibrated advisor would show with as many independent runs.
+    Runs of one cell share its level error, so honest shares stray further than the band.
+
+    Args:
+        result: of ``bayeslaw.evaluate.evaluate``.
+        ax: where to draw; None makes a figure.
+
+    Returns:
+        The axis.
+
+    Raises:
+        BadInput: where the advisor predicts no loss.
+    """
+    runs = result["runs"]
+    if "coverage_by_level" not in runs:
+        raise BadInput(
+            f"plot_reliability: {result.get('advisor', 'the advisor')} predicts no loss; "
+            "expected the result of an advisor with loss_draws; plot a fitted posterior"
+        )
+    ax = new_axis(ax)
+    nominal = np.array([float(level) for level in runs["coverage_by_level"]])
+    shares = np.array(list(runs["coverage_by_level"].values()))
+    grid = np.linspace(0, 1, 101)
+    lower, upper = (stats.binom.ppf(q, runs["n"], grid) / runs["n"] for q in (0.025, 0.975))
+    ax.fill_between(grid, lower, upper, color=GREY, alpha=0.3, lw=0, label="95% if calibrated")
+    ax.plot([0, 1], [0, 1], color=GREY, lw=1)
+    ax.plot(nominal, shares, "o-", color=BLUE, label=result.get("advisor", "advisor"))
+    ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
+    ax.set_xlabel("nominal level of the interval")
+    ax.set_ylabel(f"share of {runs['n']} runs inside")
+    ax.legend(frameon=False, loc="upper left")
+    return ax
+
+
+def plot_regret(result: dict[str, Any], ax: Axes | None = None) -> Axes:
+    """Regret of each scorable cell [percent], largest last; hollow where it is only a lower bound.
+
+    Args:
+        result: of ``bayeslaw.evaluate.evaluate``.
+        ax: where to draw; None makes a figure.
+
+    Returns:
+        The axis.
+
+    Raises:
+        BadInput: where no cell could be scored.
+    """
+    cells = sorted((c for c in result["cells"] if c["scorable"]), key=lambda c: c["regret"])
+    if not cells:
+        raise BadInput(
+            "plot_regret: no scorable cell; expected at least one; read the notes of result['cells']"
+        )
+    ax = new_axis(ax)
+    for row, cell in enumerate(cells):
+        face = "none" if cell["beyond_runs"] else ORANGE
+        ax.plot(100 * cell["regret"], row, "o", color=ORANGE, markerfacecolor=face)
+    ax.set_yticks(
+        range(len(cells)), [f"{c['optimizer']} {c['params']:.2g} x {c['tokens']:.2g}" for c in cells]
+    )
+    ax.set_xlim(left=0)
+    ax.set_xlabel("loss above the cell's smoothed minimum [%]")
+    return ax

@@ -1,0 +1,184 @@
+"""Write the generated parts of the pages in this folder: ``python docs/generate.py``.
+
+A part stands between ``<!-- generated: NAME -->`` and ``<!-- end -->``; ``PARTS`` says what it is made of.
+``tests/test_docs.py`` fails where a page is behind the code.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import textwrap
+from collections.abc import Callable, Iterable, Sequence
+from math import exp
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+from bayeslaw import acquisition, importers, laws, priors, roles, schema
+from bayeslaw.atomic import written_whole
+from bayeslaw.cli import app
+
+FOLDER = Path(__file__).parent
+MARKED = re.compile(r"(?<=<!-- generated: )([\w-]+)( -->\n).*?(?=<!-- end -->)", re.S)
+WORDS = {Path: "PATH", str: "TEXT", float: "NUMBER", int: "COUNT"}
+
+LOGARITHMS = {"alpha", "beta", "lr_curvature", "batch_curvature", "level"}
+LOGARITHMS |= {"lambda", "decay_curvature", "zeta", "momentum_curvature"}
+"""Parameters that are natural logarithms, besides those whose names say so."""
+
+
+def filled(page: str) -> str:
+    """A page with its generated parts as the code has them now."""
+    return MARKED.sub(lambda found: f"{found[1]}{found[2]}{PARTS[found[1]]()}\n", page)
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(str(x).replace("|", "\\|") for x in line) + " |" for line in lines)
+
+
+# ------------------------------------------------------------------------------------------ the model
+
+
+def families() -> str:
+    """Priors of the partially pooled parameters."""
+    rows = [
+        (f"`{name}`", mean(name, f.mean), f.sd, f.between_optimizers, f.between_studies, f.why)
+        for block in (priors.LR_BATCH, priors.DECAY, priors.MOMENTUM)
+        for name, f in block.items()
+    ]
+    return table(["parameter", "mean", "sd", "between optimizers", "between studies", "reason"], rows)
+
+
+def study_parameters() -> str:
+    """Priors of each study's own parameters, and of the bend, which all share."""
+    known = priors.STUDY | {"bend": priors.BEND}
+    rows = [(f"`{name}`", mean(name, centre), sd, why) for name, (centre, sd, why) in known.items()]
+    return table(["parameter", "mean", "sd", "reason"], rows)
+
+
+def mean(name: str, value: float) -> str:
+    """A prior mean, as ``ln x`` where the parameter is a logarithm."""
+    if name in LOGARITHMS or name.startswith("log_"):
+        return "ln " + f"{exp(value):.3g}".replace("e+0", "e")
+    return f"{value:.3g}"
+
+
+# ------------------------------------------------------------------------------------------ files
+
+
+def roles_table() -> str:
+    """Names by which an import finds each role."""
+    rows = [
+        (f"`{role}`", ", ".join(f"`{name}`" for name in others.split()))
+        for role, others in roles.SYNONYMS.items()
+    ]
+    return table(["role", "other names"], rows)
+
+
+def states() -> str:
+    """Words of foreign tables for how a run ended."""
+    rows = [(f"`{status}`", words.replace(" ", ", ")) for status, words in importers.STATES.items()]
+    return table(["status", "words"], rows)
+
+
+def laws_table() -> str:
+    """Published laws."""
+    rows = [(f"`{law.name}`", law.formula, law.units, law.source) for law in laws.LAWS.values()]
+    return table(["name", "formula", "units", "source"], rows)
+
+
+def policies() -> str:
+    """Ways to choose the next run, by the first line of their docstrings."""
+    rows = []
+    for name, policy in acquisition.POLICIES.items():
+        first = " ".join((inspect.getdoc(policy) or "").split("\n\n")[0].split())
+        rows.append((f"`{name}`", re.sub(r":? view -> candidate\.$", ".", first)))
+    return table(["policy", "score of a candidate"], rows)
+
+
+# ------------------------------------------------------------------------------------------ commands
+
+
+def commands() -> str:
+    """Every command of ``bayeslaw``: usage, what it does, arguments and options.
+
+    Read from the functions' own annotations, which stay as they are when typer changes its help.
+    """
+    return "\n".join(command(info.name, info.callback) for info in app.registered_commands)
+
+
+def command(name: str | None, function: Callable[..., Any] | None) -> str:
+    """One command's section."""
+    assert name is not None
+    assert function is not None
+    hints = get_type_hints(function, include_extras=True)
+    usage, rows = [f"bayeslaw {name}"], []
+    for parameter in inspect.signature(function).parameters.values():
+        kind, info = get_args(hints[parameter.name])[:2]
+        written, value = option(parameter.name, kind, info)
+        required = parameter.default is inspect.Parameter.empty
+        if required:
+            usage.append(f"{written[0]} {value}".strip())
+        elif not written[0].startswith("-"):
+            usage.append(f"[{written[0]}]")
+        shown = f"{', '.join(written)} {value}".strip()
+        usual = "required" if required else default(parameter.default)
+        rows.append((f"`{shown}`", usual, info.help))
+    text = explained(inspect.getdoc(function) or "")
+    fenced = f"```text\n{' '.join([*usage, '[OPTIONS]'])}\n```"
+    return f"## bayeslaw {name}\n\n{text}\n\n{fenced}\n\n{table(['option', 'default', 'meaning'], rows)}\n"
+
+
+def option(name: str, kind: Any, info: Any) -> tuple[list[str], str]:
+    """How a parameter is written on the command line: its names, and what follows them."""
+    inner = [each for each in get_args(kind) if each is not type(None)]
+    if get_origin(kind) not in (list, None) and len(inner) == 1:  # X | None
+        kind = inner[0]
+    many = get_origin(kind) is list
+    word = WORDS.get(get_args(kind)[0] if many else kind, "")
+    if type(info).__name__ == "ArgumentInfo":
+        return [name.rstrip("_").upper() + ("..." if many else "")], ""
+    declared = [str(each) for each in (info.default, *(info.param_decls or ())) if str(each).startswith("-")]
+    return declared or ["--" + name.rstrip("_").replace("_", "-")], word
+
+
+def default(value: object) -> str:
+    """An option's default for a reader; empty for none."""
+    return "" if value is None or value is False else f"`{value}`"
+
+
+def explained(text: str) -> str:
+    """A docstring in Markdown: indented paragraphs are commands."""
+    parts = []
+    for paragraph in text.split("\n\n"):
+        indented = all(line.startswith("  ") for line in paragraph.splitlines())
+        parts.append(f"```text\n{textwrap.dedent(paragraph)}\n```" if indented else paragraph)
+    return "\n\n".join(parts)
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    "columns": schema.columns_markdown,
+    "roles": roles_table,
+    "states": states,
+    "families": families,
+    "study-parameters": study_parameters,
+    "laws": laws_table,
+    "policies": policies,
+    "commands": commands,
+}
+
+
+def main() -> None:
+    """Write what has changed."""
+    for page in sorted(FOLDER.glob("*.md")):
+        text = page.read_text(encoding="utf-8")
+        if (now := filled(text)) != text:
+            with written_whole(page) as temporary:
+                temporary.write_text(now, encoding="utf-8")
+            print(f"{page} written")
+
+
+if __name__ == "__main__":
+    main()
