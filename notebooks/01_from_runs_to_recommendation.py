@@ -112,7 +112,7 @@ plt.show()
 # %%
 figure, axes = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
 plot_optimum(posterior, "learning_rate", "params", target, ax=axes[0])
-plot_optimum(posterior, "batch_tokens", "tokens", target, ax=axes[1])
+plot_optimum(posterior, "batch_tokens", "tokens", cell, ax=axes[1])
 plt.show()
 
 # %% [markdown]

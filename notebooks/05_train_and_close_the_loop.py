@@ -23,8 +23,6 @@
 # %%
 import importlib.util
 import os
-import shlex
-import subprocess
 import sys
 from pathlib import Path
 from tempfile import mkdtemp
@@ -46,13 +44,13 @@ if not (root / "train" / "sweep.py").is_file() or importlib.util.find_spec("acce
         "pip install -e '.[train,notebooks]'; install that and start the notebook again"
     )
 folder = Path(mkdtemp(prefix="bayeslaw-"))
-programs = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-environment = os.environ | {"PYTHONPATH": str(root), "PATH": programs}
+os.environ["PATH"] += f":{Path(sys.executable).parent}"
+os.environ["PYTHONPATH"] = str(root)
 
 # %% [markdown]
 # ## 1. A plan
 #
-# Eight AdamW runs of two sizes, learning rate and batch by a Sobol sequence. The corpus is Python's own
+# Twelve AdamW runs of two sizes, learning rate and batch by a Sobol sequence. The corpus is Python's own
 # standard library, which every machine has.
 
 # %%
@@ -65,21 +63,18 @@ warmup_share = 0.1
 
 [[part]]
 design = "sobol"
-runs = 4
+runs = 12
 optimizer = "adamw"
-params_nonembedding = [3.2e3, 9.3e3]
-tokens_per_param = 8
-learning_rate = { low = 2e-3, high = 0.2 }
-batch_tokens = { low = 128, high = 1024 }
+params_nonembedding = [9.3e3, 13.9e3]
+tokens_per_param = 10
+learning_rate = { low = 3e-3, high = 0.15 }
+batch_tokens = { low = 128, high = 512 }
 """
 )
-command = f"python -m train.sweep --plan {folder}/plan.toml --out {folder}/sweep --workers 2"
-done = subprocess.run(shlex.split(command), cwd=root, env=environment, capture_output=True, text=True)
-print(done.stderr[-600:], done.stdout, sep="\n")
+# !{sys.executable} -m train.sweep --plan {folder}/plan.toml --out {folder}/sweep --workers 2 2>&1 | cat
 
 # %%
-command = f"python -m train.collect {folder}/sweep -o {folder}/runs.parquet"
-subprocess.run(shlex.split(command), cwd=root, env=environment, capture_output=True, check=True)
+# !{sys.executable} -m train.collect {folder}/sweep -o {folder}/runs.parquet
 runs = read_runs(folder / "runs.parquet")
 columns = ["params_nonembedding", "tokens", "learning_rate", "batch_tokens", "loss"]
 runs[[*columns, "wall_seconds", "energy_joules"]].round(4)
@@ -87,31 +82,31 @@ runs[[*columns, "wall_seconds", "energy_joules"]].round(4)
 # %% [markdown]
 # ## 2. The loop
 #
-# A target four times larger, a space to choose from, a budget. Each round fits, chooses, has the runs
-# trained by `train.sweep`, and looks at what came back. Kill it, start it again: it goes on where it was.
+# A target six times larger, a space to choose from, a budget. Each round fits, chooses, has the runs
+# trained by `train.sweep`, and looks at what came back. One round is enough here; with a larger `--rounds`
+# the same command goes on from where it stopped, or was killed.
 
 # %%
 (folder / "space.toml").write_text(
     """
 [space]
 optimizer = "adamw"
-params_nonembedding = [3.2e3, 9.3e3]
-tokens_per_param = 8
-learning_rate = { low = 2e-3, high = 0.2 }
-batch_tokens = { low = 128, high = 1024 }
+params_nonembedding = [9.3e3, 13.9e3]
+tokens_per_param = 10
+learning_rate = { low = 3e-3, high = 0.15 }
+batch_tokens = { low = 128, high = 512 }
 corpus = "stdlib"
 warmup_share = 0.1
 count = 100
 """
 )
-command = f"""
-bayeslaw loop --target 25e3,200e3,adamw --space {folder}/space.toml --budget 1.5e10 --batch 3 --rounds 2
-  --runs {folder}/runs.parquet --study notebook --out {folder}/loop
-  --runner "python -m train.sweep --plan {{plan}} --out {{out}} --workers 2"
-  --collect "python -m train.collect {{out}} -o {{table}}"
-"""
-done = subprocess.run(shlex.split(command), cwd=root, env=environment, capture_output=True, text=True)
-print(done.stderr[-600:], done.stdout, sep="\n")
+loop = (
+    f"--target 83.3e3,833e3,adamw --space {folder}/space.toml --budget 4e10 --batch 3 --rounds 1 "
+    f"--runs {folder}/runs.parquet --study notebook --out {folder}/loop "
+    f'--runner "{sys.executable} -m train.sweep --plan {{plan}} --out {{out}} --workers 2" '
+    f'--collect "{sys.executable} -m train.collect {{out}} -o {{table}}"'
+)
+# !bayeslaw loop {loop} 2>&1 | cat
 
 # %% [markdown]
 # The journal says what was chosen, why, what came back and what is now believed.
@@ -126,12 +121,13 @@ plt.show()
 # %% [markdown]
 # ## 3. What is believed at the end
 #
-# A handful of runs of a few seconds each: the intervals are wide, as they should be.
+# A handful of runs of a few seconds each: the intervals are wide, as they should be. What they say of the
+# batch is next to nothing.
 
 # %%
 last = read_posterior(sorted((folder / "loop").glob("round-*/posterior.nc"))[-1])
-target = Target(25e3, 200e3, "adamw", "notebook")
-small = Target(9.3e3, 8 * 9.3e3, "adamw", "notebook")
+target = Target(83.3e3, 833e3, "adamw", "notebook")
+small = Target(9328, 10 * 9328, "adamw", "notebook")
 plot_learning_rates(last, [small, target])
 plt.show()
 

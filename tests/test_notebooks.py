@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.documents import workplace
+
 jupytext = pytest.importorskip("jupytext")
 nbclient = pytest.importorskip("nbclient")
 
@@ -25,10 +27,11 @@ def test_there_are_five():
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_from_any_folder(path, tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    for name, value in workplace(tmp_path).items():
+        monkeypatch.setenv(name, value)
     monkeypatch.delenv("MPLBACKEND", raising=False)  # the kernel draws inline
     notebook = jupytext.read(path)
-    notebook.cells.insert(0, jupytext.read(QUICK.format(root=str(ROOT)), fmt="py:percent").cells[0])
+    notebook.cells.insert(0, jupytext.reads(QUICK.format(root=str(ROOT)), fmt="py:percent").cells[0])
     client = nbclient.NotebookClient(
         notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
     )

@@ -9,6 +9,7 @@ from scipy import stats
 
 from bayeslaw.errors import BadInput
 from bayeslaw.plots.axes import BLUE, GREY, ORANGE, new_axis
+from bayeslaw.words import short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -74,7 +75,7 @@ def plot_regret(result: dict[str, Any], ax: Axes | None = None) -> Axes:
         face = "none" if cell["beyond_runs"] else ORANGE
         ax.plot(100 * cell["regret"], row, "o", color=ORANGE, markerfacecolor=face)
     ax.set_yticks(
-        range(len(cells)), [f"{c['optimizer']} {c['params']:.2g} x {c['tokens']:.2g}" for c in cells]
+        range(len(cells)), [f"{c['optimizer']}, {short(c['params'])} x {short(c['tokens'])}" for c in cells]
     )
     ax.set_xlim(left=0)
     ax.set_xlabel("loss above the cell's smoothed minimum [%]")
