@@ -11,6 +11,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR, OneCycleLR
 
 from bayeslaw.integrations import (
+    AdviceWarning,
     lr_multiplier,
     optimizer_settings,
     parameter_counts,
@@ -19,7 +20,7 @@ from bayeslaw.integrations import (
 )
 from bayeslaw.integrations.columns import final_lr_ratio
 from bayeslaw.runs import read_runs
-from tests.documents import ROOT
+from tests.documents import ROOT, blocks
 from tests.fakes import fake_posterior
 
 
@@ -117,3 +118,13 @@ def test_the_example(tmp_path, capsys):
     assert row["loss"] < 4.1  # a uniform guess has ln 64 = 4.16
     assert (row["params_nonembedding"], row["params_embedding"]) == (2 * (3 * 32 * 32 + 3 * 32), 2 * 64 * 32)
     assert (row["optimizer"], row["schedule"], row["beta2"]) == ("adamw", "wsd", 0.95)
+
+
+def test_the_block_of_the_readme_leaves_a_record(tmp_path, monkeypatch):
+    (block,) = [b for b in blocks((ROOT / "README.md").read_text()) if b.language == "python"]
+    monkeypatch.chdir(tmp_path)
+    with pytest.warns(AdviceWarning, match="no study named"):
+        exec(block.text, {"model": nn.Sequential(nn.Embedding(10, 4), nn.Linear(4, 4))})
+    (record,) = (tmp_path / "runs").glob("*.jsonl")
+    row = read_runs(record).iloc[0]
+    assert (row["status"], row["optimizer"], row["params_nonembedding"]) == ("stopped", "adamw", 20)
