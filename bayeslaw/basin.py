@@ -31,6 +31,9 @@ SAME_SIZE = 1e-3
 TOLERANCE = 3e-4
 """Of the settings that are decided on [nats]: 0.03%."""
 
+NOTHING = 1e-9
+"""Weight decay or momentum below which there is none: what rounding leaves of 0."""
+
 EXTRAS = {  # hyperparameter -> its curvature and optimum; present where the posterior has the curvature
     "weight_decay": ("decay_curvature", surface.log_decay_optimum),
     "momentum": ("momentum_curvature", surface.log_momentum_gap),
@@ -256,9 +259,10 @@ def to_coordinate(name: str, value: Floats | float) -> Floats:
 
 
 def from_coordinate(name: str, coordinate: Floats | float) -> Floats:
-    """Inverse of ``to_coordinate``, at least 0 (and, for momentum, below 1)."""
+    """Inverse of ``to_coordinate``, at least 0 (and, for momentum, below 1); 0 below ``NOTHING``."""
     value = np.exp(np.asarray(coordinate, float))
-    return np.maximum(value - surface.DECAY_FLOOR if name == "weight_decay" else 1.0 - value, 0.0)
+    value = value - surface.DECAY_FLOOR if name == "weight_decay" else 1.0 - value
+    return np.where(value < NOTHING, 0.0, value)
 
 
 def optimum_draws(basin: Basin) -> dict[str, Floats]:

@@ -29,7 +29,7 @@ CONSTANTS = {
     name: getattr(module, name)
     for module, names in (
         (surface, ("RIDGE_WIDTH", "TWIST_MAX", "DECAY_FLOOR")),
-        (at, ("MAX_EXCESS", "SAME_SIZE", "TOLERANCE")),
+        (at, ("MAX_EXCESS", "NOTHING", "SAME_SIZE", "TOLERANCE")),
         (predict, ("FAR", "RISKY")),
     )
     for name in names

@@ -351,3 +351,8 @@ def test_the_example_lies_ten_times_beyond_the_group_of_most_cells(fit):
 
 def test_beliefs_without_cells_extrapolate_nothing(fit):
     assert extrapolation(replace(fit, cells=()), SEEN) == {"params_decades": 0.0, "tokens_decades": 0.0}
+
+
+def test_no_weight_decay_is_none_at_all():
+    assert at.from_coordinate("weight_decay", np.log(surface.DECAY_FLOOR)) == 0.0
+    assert at.from_coordinate("momentum", 0.1) == 0.0

@@ -115,8 +115,9 @@ const at = {
   },
 
   from_coordinate(name, coordinate) {
-    const value = Math.exp(coordinate);
-    return Math.max(name === "weight_decay" ? value - DECAY_FLOOR : 1 - value, 0);
+    const inner = Math.exp(coordinate);
+    const value = name === "weight_decay" ? inner - DECAY_FLOOR : 1 - inner;
+    return value < NOTHING ? 0 : value;
   },
 
   optimum_draws(basin) {
