@@ -469,16 +469,22 @@ def _offered(command: str, candidates: Path | None, space: Path | None) -> tuple
 
 def _study_of(table: Any, study: str | None, known: Sequence[str], path: Path) -> str | None:
     """The set-up of candidates and target: --study, or the one that the candidates name."""
-    named = sorted(set(table["study"])) if "study" in table else []
+    named = _named_study("design", table, study)
+    if named is None:
+        _refuse_unknown(study, known, path)
+    return named or study
+
+
+def _named_study(command: str, candidates: Any, study: str | None) -> str | None:
+    """The one set-up that candidates name, if any; refused where it is not that of --study."""
+    named = sorted(set(candidates["study"])) if "study" in candidates else []
     if len(named) > 1 or (named and study is not None and named != [study]):
         raise BadInput(
-            f"design: the candidates name the study {', '.join(named)}"
+            f"{command}: the candidates name the study {', '.join(named)}"
             + (f", --study {study}" if study else "")
             + "; expected one set-up for all runs; keep one"
         )
-    if not named:
-        _refuse_unknown(study, known, path)
-    return named[0] if named else study
+    return named[0] if named else None
 
 
 @app.command("replay")
@@ -584,14 +590,7 @@ def loop_(
     if collect is not None and table is not None:
         raise BadInput("loop: --collect and --table are both given; expected one of them; drop the other")
     offered, unit = _offered("loop", candidates, space)
-    named = sorted(set(offered["study"])) if "study" in offered else []
-    if len(named) > 1 or (named and study is not None and named != [study]):
-        raise BadInput(
-            f"loop: the candidates name the study {', '.join(named)}"
-            + (f", --study {study}" if study else "")
-            + "; expected one set-up for all runs; keep one"
-        )
-    study = named[0] if named else study or STUDY
+    study = _named_study("loop", offered, study) or study or STUDY
     task = Task(
         folder=output,
         targets=tuple(parse_target(text, study) for text in target),
