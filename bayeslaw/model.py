@@ -125,9 +125,6 @@ def surface_model(sweep: Sweep, losses: bool = True) -> None:
     at_cell, effects = cells(sweep)
     for name, star in CELL_STARS.items():
         at_cell[star] = at_cell[star] + effects[name]
-    for kind, usual in (("", 0.0), ("off_", 1.0)):
-        dof = surface.noise_dof(at_cell, jnp.full(len(sweep.cell_group), usual))
-        at_cell |= {f"{kind}dof": dof, f"{kind}tails": student_t_normaliser(dof)}
     p = _at_runs(at_cell, sweep)
     v = sweep.log_batch - p["batch_star"]
     u = sweep.log_lr - p["lr_star"] - surface.ridge(v, p["rho"], p["rho_high"])
@@ -149,7 +146,7 @@ def surface_model(sweep: Sweep, losses: bool = True) -> None:
 
 
 def student_t_normaliser(dof: jax.Array) -> jax.Array:
-    """ln of the Student-t density at its centre, for unit scale; costly, so once a cell and not once a run.
+    """ln of the Student-t density at its centre, for unit scale; costly, so once a study and not once a run.
 
     >>> float(student_t_normaliser(jnp.array(1.0))).__round__(4)  # Cauchy: -ln pi
     -1.1447
@@ -213,6 +210,9 @@ def cells(sweep: Sweep) -> tuple[Values, Values]:
         "batch_star": surface.log_batch_optimum(at_cell, n, d),
         "fading": surface.fading(at_cell, n, d),
     }
+    for kind, usual in (("", 0.0), ("off_", 1.0)):
+        dof = surface.noise_dof(studies, jnp.full(len(sweep.studies), usual))
+        at_cell |= {f"{kind}dof": dof[cell_study], f"{kind}tails": student_t_normaliser(dof)[cell_study]}
     return at_cell, cell_effects(sweep, at_cell, studies)
 
 
