@@ -16,9 +16,10 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bayeslaw import basin as at
-from bayeslaw.acquisition import View, policy_named
+from bayeslaw.acquisition import View, expected_regret, policy_named
 from bayeslaw.advisor import PosteriorAdvisor
 from bayeslaw.candidates import places
 from bayeslaw.cells import finished_runs
@@ -29,6 +30,7 @@ from bayeslaw.joint import Joint, joint_draws
 from bayeslaw.posterior import Posterior
 from bayeslaw.predict import outcome_of
 from bayeslaw.prior_posterior import Fit, prior_posterior
+from bayeslaw.stopping import seed_noise, stop_rule
 from bayeslaw.target import Target
 
 if TYPE_CHECKING:
@@ -56,7 +58,9 @@ def replayed(
     Yields:
         One JSON-ready row a budget, as ``scored`` returns it, with ``policy``, ``seed``, ``budget``,
         ``spent`` (in the unit of the cost), ``runs``, ``finished``, ``bought`` (run_ids), ``fits`` and
-        ``seconds``.
+        ``seconds``; of policies that ask the model also ``foretold``, the expected regret once these runs
+        would be seen, as the update without a refit had it, and ``next``, the stop rule's verdict on the
+        best batch that the last budget would still pay (``_verdict``; None where it pays for none).
 
     Raises:
         BadInput: for an unknown policy.
@@ -66,16 +70,17 @@ def replayed(
     bought = [position[run_id] for run_id in done[-1]["bought"]] if done else _start(study, seed)
     posterior: Posterior | None = None
     for step in range(len(done), len(study.budgets)):
-        began, fits = time.perf_counter(), 0
+        began, fits, foretold = time.perf_counter(), 0, None
         before, budget = study.budgets[step - 1] if step else 0.0, study.budgets[step]
         rounds = 1 if policy in WITHOUT_MODEL else study.refits
         for k in range(1, rounds + 1):
             limit = before + (budget - before) * k / rounds
             if policy not in WITHOUT_MODEL and posterior is None:
                 posterior, fits = _believed(study, bought, seed, fit), fits + bool(bought)
-            new = _bought(study, policy, bought, limit, posterior, (seed, step, k))
+            new, joint = _bought(study, policy, bought, limit, posterior, (seed, step, k))
             if new:
                 bought, posterior = bought + new, None
+                foretold = sum(expected_regret(joint).values()) if joint else None
         if posterior is None:
             posterior, fits = _believed(study, bought, seed, fit), fits + bool(bought)
         rows = study.pool.iloc[bought]
@@ -87,6 +92,8 @@ def replayed(
             "runs": len(bought),
             "finished": int((rows["status"] == "finished").sum()),
             **scored(posterior, study, seed),
+            "foretold": foretold,
+            "next": None if policy in WITHOUT_MODEL else _verdict(study, bought, posterior, seed),
             "fits": fits,
             "seconds": round(time.perf_counter() - began, 1),
             "bought": [str(run_id) for run_id in rows["run_id"]],
@@ -171,13 +178,12 @@ def _bought(
     limit: float,
     posterior: Posterior | None,
     key: tuple[int, ...],
-) -> list[int]:
-    """Positions of the runs bought next, for as long as one fits under the limit."""
-    waiting = np.setdiff1d(np.arange(len(study.pool)), np.array(bought, int))
-    left = limit - float(study.cost[list(bought)].sum())
-    waiting = waiting[study.cost[waiting] <= left]
+) -> tuple[list[int], Joint | None]:
+    """Positions of the runs bought next, for as long as one fits under the limit, and what the model
+    expects."""
+    waiting, left = _waiting(study, bought, limit)
     if not len(waiting):
-        return []
+        return [], None
     table, cost = study.pool.iloc[waiting].reset_index(drop=True), study.cost[waiting].copy()
     place, seed = places(table), int(np.random.default_rng(key).integers(2**31))
     rows: list[int] = []
@@ -188,7 +194,7 @@ def _bought(
             rows.append(int(np.argmax(np.where(affordable, policy_named(policy)(view), -np.inf))))
             left -= float(cost[rows[-1]])
             cost[rows[-1]] = math.inf
-        return [int(waiting[row]) for row in rows]
+        return [int(waiting[row]) for row in rows], None
     assert posterior is not None
     joint = joint_draws(posterior, study.targets, table, seed=key[0])
     while (cost <= left).any():
@@ -197,7 +203,31 @@ def _bought(
         left -= float(cost[list(found.rows)].sum())
         cost[list(found.rows)] = math.inf  # bought once; what is pending is in the joint
         joint = found.joint
-    return [int(waiting[row]) for row in rows]
+    return [int(waiting[row]) for row in rows], joint
+
+
+def _waiting(study: Study, bought: Sequence[int], limit: float) -> tuple[NDArray[np.int64], float]:
+    """Positions of the runs not bought that fit under the limit, and what is left of it."""
+    left = limit - float(study.cost[list(bought)].sum())
+    waiting = np.setdiff1d(np.arange(len(study.pool)), np.array(bought, int))
+    return waiting[study.cost[waiting] <= left], left
+
+
+def _verdict(
+    study: Study, bought: Sequence[int], posterior: Posterior, seed: int
+) -> dict[str, bool | float] | None:
+    """``stop``, and what it compares: ``reduction`` of the regret by the best batch, ``cost``, ``noise``."""
+    waiting, left = _waiting(study, bought, study.budgets[-1])
+    if not len(waiting):
+        return None
+    table = study.pool.iloc[waiting].reset_index(drop=True)
+    cost = study.cost[waiting]
+    joint = joint_draws(posterior, study.targets, table, seed=seed)
+    found = choose(joint, cost, places(table), left, study.batch, seed=seed)
+    reduction, spent = float(found.reductions.sum()), float(cost[list(found.rows)].sum())
+    noise = float(np.mean([seed_noise(posterior, target, seed=seed) for target in study.targets]))
+    stop = stop_rule(reduction, spent, noise).stop
+    return {"stop": stop, "reduction": reduction, "cost": spent, "noise": noise}
 
 
 def _cell(posterior: Posterior, cell: dict[str, Any], seed: int) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from tests.fakes import fake_posterior
 from tests.sweeps import grid_cell
 
 TARGET = Target(1e9, 2e10, "adamw", None)
+TARGET_SMALL = Target(3e8, 6e9, "adamw", None)
 CHEAP = 6 * 1e8 * 2e9
 
 
@@ -154,6 +155,17 @@ def test_results_are_hidden_until_bought(study):
 def test_policies_without_a_model_fit_once_a_budget(study):
     for policy in WITHOUT_MODEL:
         assert [row["fits"] for row in replayed(study, policy, 1, learns)] == [1, 1]
+
+
+def test_policies_with_a_model_say_what_they_expect(study):
+    first, last = replayed(study, "regret", 0, learns)
+    assert 0 < first["foretold"] < scored(learns(study.pool.head(0), 0), study)["announced"]
+    verdict = first["next"]
+    assert verdict["stop"] == (verdict["reduction"] < verdict["noise"])
+    assert 0 < verdict["cost"] <= last["budget"] - first["spent"]
+    assert last["next"] is None  # the last budget pays for nothing more
+    (without,) = replayed(study_of(study.pool, [TARGET_SMALL], [2.5 * CHEAP]), "random", 0, learns)
+    assert without["foretold"] is without["next"] is None
 
 
 def test_runs_at_the_start_are_paid_for(runs):
