@@ -1,0 +1,193 @@
+"""An optimizer nobody has tuned: how many small runs until its settings at 520M parameters are good?
+
+    PYTHONPATH=. python tests/studies/newcomer.py run [--only OPTIMIZER]   # results/newcomer.jsonl
+    PYTHONPATH=. python tests/studies/newcomer.py table
+
+About two hours. Marin, leave one optimizer out. Pooled: the fits hold the others' runs (a third of them, for speed) beside the
+newcomer's; alone: the newcomer's only, with the literature's priors. Its runs of 130M and 300M parameters are
+bought one by one, by our policy (each run at the price of one) or at random. Marin's runs at 520M vary one
+hyperparameter at a time about a good setting, so that no cell can be smoothed: the judge is the posterior
+that the package ships, fitted to all its runs. Resumable. See ../shared/data/README.md for the origin of the runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tables import markdown, percent, read_rows
+
+from bayeslaw import basin as at
+from bayeslaw.candidates import places
+from bayeslaw.design import choose
+from bayeslaw.importers import import_runs
+from bayeslaw.joint import joint_draws
+from bayeslaw.posterior import Posterior, default_posterior_path, read_posterior
+from bayeslaw.predict import outcome_of
+from bayeslaw.prior_posterior import prior_posterior
+from bayeslaw.replay import exact
+from bayeslaw.target import Target
+
+DATA = Path(__file__).parents[3] / "shared" / "data" / "marin_optimizer_sweep.csv"
+RESULTS = Path(__file__).parent / "results" / "newcomer.jsonl"
+COUNTS = (0, 1, 2, 4, 8, 16)
+SMALL, LARGE = 4e8, 5e8
+OTHERS = 1 / 3
+ENOUGH = 0.01
+"""Regret at which the settings count as good."""
+WAYS = [("pooled", "regret"), ("pooled", "random"), ("alone", "regret"), ("alone", "random")]
+EXTRAS = ("weight_decay", "momentum")
+
+Settings = dict[str, float]
+
+
+def run(only: str | None) -> None:
+    runs = import_runs(DATA, adapter="marin")[0]
+    done = {(row["optimizer"], row["fit"], row["policy"]) for row in read_rows(RESULTS)}
+    large = runs[runs["params_nonembedding"] > LARGE]
+    for optimizer in sorted(large["optimizer"].unique()):
+        for way in WAYS:
+            if (optimizer, *way) not in done and only in (None, optimizer):
+                row = {"optimizer": optimizer, "fit": way[0], "policy": way[1]}
+                row["steps"] = steps(runs, optimizer, *way)
+                with RESULTS.open("a") as file:
+                    file.write(json.dumps(row) + "\n")
+                print(row, flush=True)
+
+
+def steps(runs: pd.DataFrame, optimizer: str, way: str, policy: str) -> list[dict[str, Any]]:
+    """Regrets of the advice, and of the best run so far, after each of ``COUNTS``."""
+    mine = runs[runs["optimizer"] == optimizer]
+    pool = mine[mine["params_nonembedding"] < SMALL].reset_index(drop=True)
+    cells = mine[mine["params_nonembedding"] > LARGE].groupby(["params_nonembedding", "tokens"])
+    targets = [Target(float(n), float(d), optimizer, "marin") for n, d in cells.groups]
+    order = np.random.default_rng(0).permutation(len(pool))
+    posterior = before(optimizer) if way == "pooled" else prior_posterior(True, True)
+    bought: list[int] = []
+    found = []
+    for count in COUNTS:
+        if count > len(bought):
+            left = [i for i in order if i not in bought]
+            bought += (
+                left[: count - len(bought)]
+                if policy == "random"
+                else wanted(posterior, targets, pool, left, count - len(bought))
+            )
+            own = pool.iloc[bought].reset_index(drop=True)
+            with_others = pd.concat([others(optimizer), own], ignore_index=True)
+            posterior = exact(with_others if way == "pooled" else own, 0)
+        regrets = [judged(target, advice(posterior, target, pool.iloc[bought])) for target in targets]
+        finished = pool.iloc[bought].dropna(subset=["loss"])
+        best = [judged(target, best_run(finished)) for target in targets] if len(finished) else []
+        found.append(
+            {
+                "runs": count,
+                "regret": float(np.mean(regrets)),
+                "regret_max": float(np.max(regrets)),
+                "announced": float(np.mean([announced(posterior, target) for target in targets])),
+                "best_run": float(np.mean(best)) if best else None,
+                "converged": bool(posterior.diagnostics["converged"]),
+            }
+        )
+        print("   ", optimizer, way, policy, found[-1], flush=True)
+    return found
+
+
+@functools.lru_cache(1)
+def others(optimizer: str) -> pd.DataFrame:
+    runs = import_runs(DATA, adapter="marin")[0]
+    return runs[runs["optimizer"] != optimizer].sample(frac=OTHERS, random_state=0).reset_index(drop=True)
+
+
+@functools.lru_cache(1)
+def before(optimizer: str) -> Posterior:
+    """What the others' runs say before the newcomer's first."""
+    return exact(others(optimizer), 0)
+
+
+def wanted(
+    posterior: Posterior, targets: list[Target], pool: pd.DataFrame, left: list[int], count: int
+) -> list[int]:
+    """The runs that our policy buys next, all at one price."""
+    offered = pool.iloc[left].reset_index(drop=True)
+    price = np.ones(len(left))
+    batch = choose(joint_draws(posterior, targets, offered), price, places(offered), count, count)
+    return [left[row] for row in batch.rows]
+
+
+def advice(posterior: Posterior, target: Target, own: pd.DataFrame) -> Settings:
+    """Decay and momentum are those of the runs bought where the posterior knows nothing of them."""
+    known = {name: float(own[name].median()) for name in EXTRAS if len(own)}
+    return known | at.decide(at.basin_at(posterior, target))
+
+
+def best_run(finished: pd.DataFrame) -> Settings:
+    row = finished.loc[finished["loss"].idxmin()]
+    return {name: float(row[name]) for name in ("learning_rate", "batch_tokens", *EXTRAS)}
+
+
+def announced(posterior: Posterior, target: Target) -> float:
+    basin = at.basin_at(posterior, target)
+    return float(outcome_of(basin, at.decide(basin)).regret.mean())
+
+
+@functools.cache
+def judge(target: Target) -> at.Basin:
+    return at.basin_at(read_posterior(default_posterior_path()), target)
+
+
+def judged(target: Target, settings: Settings) -> float:
+    """Expected regret under the judge, over that of the judge's own advice."""
+    basin = judge(target)
+    own, given = (outcome_of(basin, s).regret.mean() for s in (at.decide(basin), settings))
+    return float(given - own)
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    body = []
+    for way in WAYS:
+        mine = [row for row in rows if (row["fit"], row["policy"]) == way]
+        if mine:
+            body.append(
+                [", ".join(way), *(_cell([row["steps"][k] for row in mine]) for k in range(len(COUNTS)))]
+            )
+            if way[1] == "random" and way[0] == "alone":
+                best = [[row["steps"][k]["best_run"] for row in mine] for k in range(len(COUNTS))]
+                body.append(["best run bought, as it is", *(_best(each) for each in best)])
+    head = ["fit, policy", *(f"{count} runs" for count in COUNTS)]
+    title = f"Regret at 520M: mean over optimizers (worst), and how many of them are within {ENOUGH:.0%}"
+    return markdown(title, head, body)
+
+
+def _cell(steps: list[dict[str, Any]]) -> str:
+    return _best([step["regret"] for step in steps])
+
+
+def _best(regrets: list[float | None]) -> str:
+    known = [regret for regret in regrets if regret is not None]
+    if not known:
+        return "-"
+    good = sum(regret <= ENOUGH for regret in known)
+    return f"{percent(float(np.mean(known)), 2)} ({percent(max(known), 2)}), {good} of {len(known)}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=["run", "table"])
+    parser.add_argument("--only", help="one optimizer")
+    given = parser.parse_args()
+    if given.what == "run":
+        run(given.only)
+    else:
+        print(table(read_rows(RESULTS)))
+
+
+if __name__ == "__main__":
+    main()
