@@ -35,20 +35,18 @@ RESULTS = Path(__file__).parent / "results" / "transfer.jsonl"
 OUT = ROOT / "out" / "transfer"
 OPTIMIZERS = ("adamw", "muon")
 PARAMS, TOKENS_PER_PARAM = 1e6, 20
-SCAN = (0.25, 0.5, 2.0, 4.0)
+SCAN = (0.5, 2.0)
 METHODS = {
     "argmin + least squares": baselines.fit_argmin,
     "Huber": baselines.fit_huber,
-    "near-optimal + least squares": baselines.fit_near_optimal,
 }
 SEQUENCE = 128
 CONSTANT = {"study": "books", "corpus": "../shared/data/gutenberg", "warmup_share": 0.1}
 """As in train/plans/books.toml."""
 
 
-def target_of(optimizer: str) -> Target:
-    size = size_for(PARAMS)
-    n = params_of(size)
+def target_of(optimizer: str, params: float = PARAMS) -> Target:
+    n = params_of(size_for(params))
     tokens = round(TOKENS_PER_PARAM * n / SEQUENCE) * SEQUENCE
     return Target(float(n), float(tokens), optimizer, CONSTANT["study"])
 

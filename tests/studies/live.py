@@ -1,0 +1,234 @@
+"""The loop, live: from six small runs to settings for a network of a million parameters, against its rivals.
+
+    pip install optuna                    # for one of the rivals; nothing else here needs it
+    python tests/studies/live.py loop     # six runs at random, then `bayeslaw loop` until its rule stops it
+    python tests/studies/live.py rivals   # the same FLOPs by grid, at random, and by Optuna's TPE
+    python tests/studies/live.py target   # trains what each of them recommends; about 40 minutes a run
+    python tests/studies/live.py table    # the table of the README, from results/live.json
+
+Slow, outside CI; each step resumes under out/live. Everyone decides on peak learning rate and batch of AdamW;
+weight decay and momentum are the usual ones. The rivals spend the loop's FLOPs, its first six runs included,
+on 16 runs of the largest network for which that is enough (D = 20 N), and use the best one's settings as they
+are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tables import markdown
+from transfer import CONSTANT, ROOT, SEQUENCE, row_of, target_of
+
+from bayeslaw.atomic import written_whole
+from bayeslaw.candidates import drawn_from
+from models.families import params_of, size_for
+from train import record
+
+OUT = ROOT / "out" / "live"
+RESULTS = Path(__file__).parent / "results" / "live.json"
+OPTIMIZER = "adamw"
+USUAL = {"weight_decay": 0.1, "momentum": 0.9}
+RATES, BATCHES = (8e-4, 0.1), (256, 16384)
+SPACE = {
+    "count": 512,
+    "optimizer": OPTIMIZER,
+    "params_nonembedding": [params_of(size_for(n)) for n in (9.3e3, 24.7e3, 83.3e3)],
+    "tokens_per_param": [20, 45],
+    "learning_rate": {"low": RATES[0], "high": RATES[1]},
+    "batch_tokens": {"low": BATCHES[0], "high": BATCHES[1]},
+    **USUAL,
+    **CONSTANT,
+}
+FIRST, TRIALS = 6, 16
+MOST = 0.2
+"""Of the FLOPs of the target run, for the loop at most."""
+
+RIVALS = ("grid", "random", "tpe")
+FAILED = math.log(1024)
+"""What a search is told of a run that diverged: the loss of knowing nothing, vocabulary 1024."""
+
+Settings = dict[str, float]
+
+
+def loop() -> None:
+    OUT.mkdir(parents=True, exist_ok=True)
+    candidates = drawn_from(SPACE, "live.py")
+    candidates["batch_tokens"] = (candidates["batch_tokens"] / SEQUENCE).round().clip(lower=1) * SEQUENCE
+    chosen = np.random.default_rng(0).permutation(len(candidates))
+    candidates.iloc[chosen[FIRST:]].to_csv(OUT / "candidates.csv", index=False)
+    candidates.iloc[chosen[:FIRST]].to_csv(OUT / "first.csv", index=False)
+    sweep(OUT / "first.csv", OUT / "first")
+    python("-m", "train.collect", OUT / "first", "-o", OUT / "first.parquet")
+    target = target_of(OPTIMIZER)
+    cost = 6 * target.params_nonembedding * target.tokens
+    told = python(
+        *("-m", "bayeslaw.cli", "loop", "--json", "--study", CONSTANT["study"]),
+        *("--target", f"{target.params_nonembedding:g},{target.tokens:g},{OPTIMIZER}"),
+        *("--candidates", OUT / "candidates.csv", "--runs", OUT / "first.parquet"),
+        *("--budget", f"{MOST * cost - flops(pd.read_parquet(OUT / 'first.parquet')):g}"),
+        *("--out", OUT / "loop", "--cost-of-target", f"{cost:g}"),
+        *(
+            "--runner",
+            f"{shlex.quote(sys.executable)} -m train.sweep --plan {{plan}} --out {{out}} --workers 2",
+        ),
+        *("--collect", f"{shlex.quote(sys.executable)} -m train.collect {{out}} -o {{table}}"),
+    )
+    save("loop", json.loads(told))
+
+
+def rivals() -> None:
+    """Each rival's best run, at the loop's cost."""
+    spent = found()["loop"]["spent"] + flops(pd.read_parquet(OUT / "first.parquet"))
+    size = size_for(math.sqrt(spent / (TRIALS * 6 * 20)))
+    for name in RIVALS:
+        runs = searched(name, float(params_of(size)))
+        finished = [run for run in runs if run["status"] == "finished"]
+        best = min(finished, key=lambda run: run["loss"])
+        save(
+            name,
+            {
+                "params_nonembedding": best["params_nonembedding"],
+                "runs": len(runs),
+                "diverged": len(runs) - len(finished),
+                "spent": sum(6 * run["params_nonembedding"] * run["tokens"] for run in runs),
+                "settings": {k: best[k] for k in ("learning_rate", "batch_tokens")},
+                "loss": best["loss"],
+            },
+        )
+
+
+def searched(name: str, n: float) -> list[dict[str, Any]]:
+    """The records of a rival's runs, trained where they are not there yet."""
+    if name == "tpe":
+        return by_tpe(n)
+    if name == "grid":
+        axes = [np.geomspace(*ends, round(math.sqrt(TRIALS)) + 2)[1:-1] for ends in (RATES, BATCHES)]
+        points = [(float(a), float(b)) for a in axes[0] for b in axes[1]]
+    else:
+        ends = [(np.log(low), np.log(high)) for low, high in (RATES, BATCHES)]
+        drawn = np.random.default_rng(1).uniform(*np.transpose(ends), (TRIALS, 2))
+        points = [(float(a), float(b)) for a, b in np.exp(drawn)]
+    return trained(name, n, points)
+
+
+def by_tpe(n: float) -> list[dict[str, Any]]:
+    """Two trials at a time, a third of all of them at random."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    sampler = optuna.samplers.TPESampler(seed=0, n_startup_trials=TRIALS // 3, constant_liar=True)
+    study = optuna.create_study(sampler=sampler)
+    points: list[tuple[float, float]] = []
+    while len(points) < TRIALS:
+        asked = [study.ask() for _ in range(2)]
+        points += [
+            (
+                trial.suggest_float("learning_rate", *RATES, log=True),
+                trial.suggest_float("batch_tokens", *BATCHES, log=True),
+            )
+            for trial in asked
+        ]
+        runs = trained("tpe", n, points)
+        for trial, run in zip(asked, runs[-2:], strict=True):
+            study.tell(trial, run["loss"] if run["status"] == "finished" else FAILED)
+    return runs
+
+
+def trained(name: str, n: float, points: list[tuple[float, float]]) -> list[dict[str, Any]]:
+    """Runs of these learning rates and batches at N, D = 20 N."""
+    target = target_of(OPTIMIZER, n)
+    rows = [
+        row_of(f"{name} {i}", {"learning_rate": rate, "batch_tokens": batch, **USUAL}, target)
+        for i, (rate, batch) in enumerate(points)
+    ]
+    plan = OUT / f"{name}.csv"
+    pd.DataFrame(rows).to_csv(plan, index=False)
+    sweep(plan, OUT / name)
+    return [read(OUT / name, row["run_id"]) for row in rows]
+
+
+def target() -> None:
+    """What everyone recommends, trained."""
+    known = found()
+    advised = {"loop": known["loop"]["targets"][0]["recommendation"]}
+    advised |= {name: known[name]["settings"] for name in RIVALS}
+    rows = [row_of(f"live {name}", given | USUAL, target_of(OPTIMIZER)) for name, given in advised.items()]
+    pd.DataFrame(rows).to_csv(OUT / "target.csv", index=False)
+    sweep(OUT / "target.csv", OUT / "target")
+    kept = ("learning_rate", "batch_tokens", "status", "loss", "cpu_seconds")
+    for name, row in zip(advised, rows, strict=True):
+        run = read(OUT / "target", row["run_id"])
+        save(name, known[name] | {"target": {key: run[key] for key in kept}})
+
+
+def table() -> str:
+    known = found()
+    losses = [known[name]["target"]["loss"] or np.inf for name in ("loop", *RIVALS)]
+    body = []
+    for name, loss in zip(("loop", *RIVALS), losses, strict=True):
+        run, each = known[name]["target"], known[name]
+        count = each["runs"]
+        settings = [f"{run['learning_rate']:.3g}", f"{run['batch_tokens']:,.0f}"]
+        shown = [f"{loss:.4f}", f"{100 * (loss / min(losses) - 1):.2f}%"] if np.isfinite(loss) else ["-", "-"]
+        body.append([name, str(count), f"{each['spent']:.2e}", *settings, *shown])
+    head = ["method", "runs", "FLOPs", "peak learning rate", "batch, tokens"]
+    size = target_of(OPTIMIZER).params_nonembedding
+    title = f"AdamW at N = {size:,.0f}, D = 20 N, trained as each method recommends"
+    return markdown(title, [*head, "loss, nats/token", "over the best"], body)
+
+
+# ------------------------------------------------------------------------------------------------ tools
+
+
+def sweep(plan: Path, out: Path) -> None:
+    python("-m", "train.sweep", "--plan", plan, "--out", out, "--workers", 2)
+
+
+def python(*arguments: Any) -> str:
+    """Standard output of a Python command at the repository's root; progress goes to stderr."""
+    command = [sys.executable, *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def read(out: Path, run_id: str) -> dict[str, Any]:
+    run = record.read(out / "runs" / run_id)
+    assert run is not None, f"{run_id} was not trained"
+    return run
+
+
+def flops(runs: pd.DataFrame) -> float:
+    return float((6.0 * runs["params_nonembedding"] * runs["tokens"]).sum())
+
+
+def found() -> dict[str, Any]:
+    return dict(json.loads(RESULTS.read_text())) if RESULTS.exists() else {}
+
+
+def save(name: str, result: dict[str, Any]) -> None:
+    with written_whole(RESULTS) as temporary:
+        temporary.write_text(json.dumps(found() | {name: result}, indent=1) + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=["loop", "rivals", "target", "table"])
+    what = parser.parse_args().what
+    if what == "table":
+        print(table())
+    else:
+        {"loop": loop, "rivals": rivals, "target": target}[what]()
+
+
+if __name__ == "__main__":
+    main()
