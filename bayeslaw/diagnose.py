@@ -9,13 +9,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore", FutureWarning)
-    import arviz as az
-
 RHAT_MAX = 1.01
 ESS_MIN = 400.0
 WORST = 5
+
+
+def arviz_module() -> Any:
+    """ArviZ, imported when it is needed, and without the warning about its next version."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        import arviz
+    return arviz
 
 
 def diagnose(draws: Mapping[str, NDArray[np.float64]], divergences: int) -> dict[str, Any]:
@@ -30,6 +34,7 @@ def diagnose(draws: Mapping[str, NDArray[np.float64]], divergences: int) -> dict
         failing), enough (draws), converged (enough and no divergence), and messages that say what failed and
         what to do.
     """
+    az = arviz_module()
     data = az.from_dict(posterior=dict(draws)).posterior
     rhat, bulk, tail = az.rhat(data), az.ess(data, method="bulk"), az.ess(data, method="tail")
     rows = [

@@ -8,12 +8,12 @@ data.posterior["cell_lr"].sel(cell=data.posterior.cell_params > 1e9)
 from __future__ import annotations
 
 import json
-import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bayeslaw.diagnose import arviz_module
 from bayeslaw.posterior import Floats, Posterior, named_draws, named_labels, named_numbers
 from bayeslaw.words import short
 
@@ -22,14 +22,6 @@ if TYPE_CHECKING:
 
 BESIDE = ("group_", "cell_", "size_")
 """What begins so labels the dimension of that name."""
-
-
-def arviz_module() -> Any:
-    """ArviZ, imported without the warning about its next version."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
-        import arviz
-    return arviz
 
 
 def to_inference_data(posterior: Posterior) -> arviz.InferenceData:

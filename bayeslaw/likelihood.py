@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayeslaw import basin as at
-from bayeslaw import surface
 from bayeslaw.errors import BadInput
+from bayeslaw.linearise import run_draws
 from bayeslaw.posterior import Floats, Posterior
 from bayeslaw.priors import CRASH_IS_MACHINE, MIXED_STATUS
 from bayeslaw.target import Target
@@ -93,15 +93,9 @@ def moments(cell: CellRuns, basin: at.Basin) -> Moments:
         cell: the runs.
         basin: their surface: ``cell.basin``, or the same moved.
     """
-    rate, batch = (np.log(cell.rows[name].to_numpy(float)) for name in ("learning_rate", "batch_tokens"))
-    excess = at.run_excess(basin, cell.rows, cell.absorbed)
-    p = {name: values[:, None] for name, values in basin.p.items()}
-    return Moments(
-        mean=basin.log_loss[:, None] + excess + surface.off_shift(p, cell.off),
-        scale=surface.noise_scale(p, excess, cell.off),
-        dof=np.broadcast_to(surface.noise_dof(p, cell.off), excess.shape),
-        fall=MIXED_STATUS + (1.0 - 2.0 * MIXED_STATUS) * at.chance_diverged(basin, rate, batch),
-    )
+    run = run_draws(basin, cell.rows, cell.absorbed, cell.off)
+    fall = MIXED_STATUS + (1.0 - 2.0 * MIXED_STATUS) * run.diverges
+    return Moments(run.log_loss, run.scale, run.dof, fall)
 
 
 def log_density(cell: CellRuns, told: Moments) -> Floats:

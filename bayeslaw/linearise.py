@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 NEVER_SEEN = "a set-up never seen"
 """What a study of None is called among draws that are fixed."""
 
+ALL_USUAL = np.zeros(1)
+"""No run departs from its cell's usual settings."""
+
 POINTS = 48
 """Draws about which the loss is linearised."""
 
@@ -117,21 +120,24 @@ def cells(
         yield members.index.to_numpy(), at.basin_at(known, target, seed)
 
 
-def run_draws(basin: at.Basin, runs: pd.DataFrame, absorbed: Iterable[str] = ()) -> Run:
+def run_draws(
+    basin: at.Basin, runs: pd.DataFrame, absorbed: Iterable[str] = (), off: Floats = ALL_USUAL
+) -> Run:
     """Mean, scatter and chance of divergence of runs of one cell, draw by draw.
 
     Args:
         basin: of the cell.
         runs: its runs.
         absorbed: hyperparameters whose effect the group has in its level, since its runs never varied them.
+        off: 1 where a hyperparameter outside the model departs from the cell's usual value, (run,).
     """
     rate, batch = (np.log(runs[name].to_numpy(float)) for name in ("learning_rate", "batch_tokens"))
     excess = at.run_excess(basin, runs, absorbed)
     p = {name: values[:, None] for name, values in basin.p.items()}
     return Run(
-        log_loss=basin.log_loss[:, None] + excess,
-        scale=surface.noise_scale(p, excess, np.zeros(1)),
-        dof=np.broadcast_to(surface.noise_dof(p, np.zeros(1)), excess.shape),
+        log_loss=basin.log_loss[:, None] + excess + surface.off_shift(p, off),
+        scale=surface.noise_scale(p, excess, off),
+        dof=np.broadcast_to(surface.noise_dof(p, off), excess.shape),
         diverges=at.chance_diverged(basin, rate, batch),
     )
 

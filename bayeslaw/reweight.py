@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bayeslaw.diagnose import arviz_module
 from bayeslaw.linearise import absorbed_by, cells, grounded, run_draws
 from bayeslaw.posterior import Floats, Posterior
 from bayeslaw.priors import CRASH_IS_MACHINE, MIXED_STATUS
@@ -78,43 +79,13 @@ def smoothed(log_ratios: Floats) -> tuple[Floats, float]:
         log_ratios: up to a constant, (draw,).
 
     Returns:
-        Weights summing to 1, (draw,); k is infinite where the tail is too short to tell.
+        Weights summing to 1, (draw,); k is infinite where the tail is too short to tell, and minus infinity
+        where all ratios are equal.
 
     >>> smoothed(np.zeros(4))[0]
     array([0.25, 0.25, 0.25, 0.25])
     """
-    logs = log_ratios - log_ratios.max()
-    count = int(np.ceil(min(0.2 * len(logs), 3.0 * np.sqrt(len(logs)))))
-    order = np.argsort(logs, kind="stable")
-    tail, k = order[-count:], np.inf
-    cutoff = np.exp(logs[order[-count - 1]]) if count < len(logs) else 0.0
-    excess = np.exp(logs[tail]) - cutoff
-    if count > 4 and excess[0] > 0.0:
-        k, scale = _pareto(excess)
-        levels = (np.arange(count) + 0.5) / count
-        quantiles = scale * np.expm1(-k * np.log1p(-levels)) / k if k else -scale * np.log1p(-levels)
-        logs = logs.copy()
-        logs[tail] = np.minimum(np.log(cutoff + quantiles), 0.0)
-    elif np.ptp(logs) == 0.0:
-        k = -np.inf  # equal weights: no tail at all
-    weights = np.exp(logs)
-    return weights / weights.sum(), float(k)
-
-
-def _pareto(x: Floats) -> tuple[float, float]:
-    """(k, scale) of a generalised Pareto distribution: Zhang & Stephens (2009), Technometrics 51, k
-    regularised.
-
-    Args:
-        x: excesses in rising order, above 0.
-    """
-    n = len(x)
-    m = 30 + int(np.sqrt(n))
-    theta = 1.0 / x[-1] + (1.0 - np.sqrt(m / (np.arange(1, m + 1) - 0.5))) / (3.0 * x[int(n / 4 + 0.5) - 1])
-    shape = np.mean(np.log1p(-theta[:, None] * x), axis=1)
-    profile = n * (np.log(-theta / shape) - shape - 1.0)
-    weight = 1.0 / np.sum(np.exp(np.clip(profile - profile[:, None], -700.0, 700.0)), axis=1)
-    best = float(np.sum(theta * weight) / np.sum(weight))
-    k = float(np.mean(np.log1p(-best * x)))
-    scale = -k / best
-    return (n * k + 5.0) / (n + 10.0), scale
+    if np.ptp(log_ratios) == 0.0:
+        return np.full(len(log_ratios), 1.0 / len(log_ratios)), -np.inf
+    log_weights, k = arviz_module().psislw(np.array(log_ratios, float))
+    return np.exp(log_weights), float(k)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -12,6 +11,7 @@ from scipy.stats import norm
 
 from bayeslaw import basin as at
 from bayeslaw import priors
+from bayeslaw.diagnose import arviz_module
 from bayeslaw.posterior import SPREADS, Floats, Posterior
 from bayeslaw.prior_posterior import prior_posterior
 from bayeslaw.target import Target
@@ -110,10 +110,7 @@ def power_scaling(
     Returns:
         quantity -> parameter -> sensitivity.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
-        import arviz as az
-
+    az = arviz_module()
     data = az.from_dict(posterior={name: values[None] for name, values in draws.items()})
     data.add_groups(log_prior={name: values[None] for name, values in log_prior.items()})
     with np.errstate(invalid="ignore"):  # 0 / 0 where a quantity does not vary

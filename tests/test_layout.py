@@ -30,7 +30,7 @@ USES = (
     *ENTRY,
 )
 JAX = ("model", "whiten", "draw", "fit")
-FITTING = ("sweep", "model", "whiten", "draw", "diagnose", "fit")
+FITTING = ("sweep", "model", "whiten", "draw", "fit")
 ABOVE = {  # a module, and what lies above it: never imported by it
     "errors": ("schema", "cells", "surface", "posterior", "pooling", "basin", *FITTING, *USES),
     "atomic": ("runs", "schema", "surface", "posterior", "pooling", "basin", *FITTING, *USES),

@@ -43,16 +43,21 @@ def test_the_likelihood_is_that_of_the_fit():
         assert getattr(reweight, name) == getattr(model, name)
 
 
-@pytest.mark.parametrize("heavy", [0.3, 1.0, 3.0])
-def test_smoothing_is_that_of_arviz(heavy):
-    import arviz
-
-    logs = heavy * np.random.default_rng(0).standard_normal(1000)
-    weights, k = smoothed(logs)
-    theirs, their_k = arviz.psislw(logs.copy())
-    assert k == pytest.approx(float(their_k), abs=1e-6)
-    assert weights == pytest.approx(np.exp(theirs), rel=1e-6)
+@pytest.mark.parametrize("shape", [0.2, 0.5, 1.0])
+def test_the_shape_of_the_tail_is_found_and_its_end_drawn_in(shape):
+    ratios = np.random.default_rng(0).pareto(1 / shape, 20_000) + 1
+    weights, k = smoothed(np.log(ratios))
+    assert k == pytest.approx(shape, abs=0.1)
     assert weights.sum() == pytest.approx(1.0)
+    order = np.argsort(ratios)
+    assert (np.diff(weights[order]) >= -1e-15).all()
+
+
+def test_few_draws_cannot_tell_and_equal_ones_need_not():
+    assert smoothed(np.log([1.0, 2.0, 4.0]))[1] == np.inf
+    weights, k = smoothed(np.zeros(1000))
+    assert weights == pytest.approx(1e-3)
+    assert k == -np.inf
 
 
 def test_a_run_that_agrees_keeps_the_draws_and_one_that_does_not_is_told():

@@ -7,16 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bayeslaw.diagnose import ESS_MIN, RHAT_MAX, arviz_module
 from bayeslaw.errors import BadInput
-from bayeslaw.inference_data import arviz_module, scalars
+from bayeslaw.inference_data import scalars
 from bayeslaw.plots.axes import BLUE, GREY, OKABE_ITO, ORANGE, legend_above, new_axes, round_ticks
 from bayeslaw.posterior import Floats, Posterior
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-RHAT_MAX, ESS_MIN = 1.01, 400.0
-"""Thresholds of ``bayeslaw.diagnose``, which fits need and figures cannot import."""
 
 NAMED = 8
 """Parameters named in either panel of the convergence."""
