@@ -14,7 +14,7 @@ from bayeslaw.adapters import ADAPTERS, fitting
 from bayeslaw.doubts import notes as doubts
 from bayeslaw.errors import BadInput
 from bayeslaw.roles import ambiguous, resolve_roles
-from bayeslaw.runs import PathLike, read_table
+from bayeslaw.runs import TEXT, PathLike, narrow, read_table
 from bayeslaw.schema import BY_NAME, DIVERGED_RATIO, REQUIRED, mark_diverged, validate
 from bayeslaw.wandb_export import read_wandb
 
@@ -72,7 +72,7 @@ def import_runs(
         table, notes = ADAPTERS[adapter](read_table(source), study)
         table = table.assign(**constants)
     elif adapter in (None, "wandb"):
-        raw = read_wandb(Path(source)) if adapter else read_table(source)
+        raw = read_wandb(Path(source)) if adapter else read_table(source, nan_is_text=True)
         table, notes = convert(raw, study, mapping, constants, name)
     else:
         known = ", ".join([*ADAPTERS, "wandb"])
@@ -112,6 +112,7 @@ def convert(
     if study is not None:
         raw["study"] = study
     roles = resolve_roles(raw.columns, mapping, source)
+    raw = _numbers_but_for(raw, roles.get("loss"))
     columns = {role: raw[name] for role, name in roles.items()}
     table = pd.DataFrame({role: values for role, values in columns.items() if role in BY_NAME})
     _add_converted(table, columns, source)
@@ -125,6 +126,17 @@ def convert(
     table = table.join(kept.rename(columns=lambda name: f"original_{name}" if name in BY_NAME else name))
     notes += _add_ids(table, raw, borrowed=roles.get("run_id") != "run_id" and "run_id" not in mapping)
     return table, notes
+
+
+def _numbers_but_for(raw: pd.DataFrame, loss: str | None) -> pd.DataFrame:
+    """Columns of numbers and of the text NaN as numbers; in that of the loss, NaN tells of a diverged run."""
+    nan = {
+        name: raw[name].astype("str").str.lower() == "nan"
+        for name in raw
+        if name != loss and name not in TEXT and raw[name].dtype.kind not in "ifb"
+    }
+    cleaned = {name: raw[name].mask(where).infer_objects() for name, where in nan.items() if where.any()}
+    return raw.assign(**narrow(pd.DataFrame(cleaned, index=raw.index)))
 
 
 def _add_converted(table: pd.DataFrame, columns: Mapping[str, pd.Series], source: str) -> None:

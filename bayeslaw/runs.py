@@ -22,6 +22,9 @@ log = logging.getLogger(__name__)
 
 PathLike = str | os.PathLike[str]
 TEXT = {column.name: "str" for column in COLUMNS if column.kind == "text"}
+MISSING = ["", *"NA N/A n/a #N/A #NA <NA> NULL null None".split()]
+"""What pandas reads as missing, but for the ways to write NaN."""
+
 COUNTS = [column.name for column in COLUMNS if column.kind == "count"]
 
 
@@ -75,14 +78,19 @@ def table_sha256(table: pd.DataFrame) -> str:
     return hashlib.sha256(rows.tobytes()).hexdigest()
 
 
-def read_table(path: PathLike) -> pd.DataFrame:
+def read_table(path: PathLike, nan_is_text: bool = False) -> pd.DataFrame:
     """Read any table by suffix, unchecked: .csv, .parquet, .jsonl.
+
+    Args:
+        path: of the file.
+        nan_is_text: whether a NaN that is written out, in a CSV or JSON lines, stays the text NaN: a loss of
+            NaN was recorded, and is not missing.
 
     Raises:
         BadInput: when the file is missing, of another kind, or damaged.
     """
     path = Path(path)
-    reader = _by_suffix(path, READERS)
+    reader = _by_suffix(path, READERS | READERS_OF_NAN if nan_is_text else READERS)
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
         raise BadInput(f"{path}: {what}; expected a run table; check the path (now in {Path.cwd()})")
@@ -103,10 +111,11 @@ def read_table(path: PathLike) -> pd.DataFrame:
 def narrow(table: pd.DataFrame) -> pd.DataFrame:
     """Text columns become numbers where every value that is present reads as a number other than NaN."""
     for name in table:
-        texts = table[name].dropna().map(lambda value: isinstance(value, str))
-        numbers = pd.to_numeric(table[name], errors="coerce") if texts.any() else table[name]
-        if texts.any() and numbers.notna().sum() == len(texts):
-            table[name] = numbers
+        present = table[name].dropna()
+        if present.map(lambda value: isinstance(value, str)).any() or table[name].dtype == "str":
+            numbers = pd.to_numeric(table[name], errors="coerce")
+            if numbers.notna().sum() == len(present):
+                table[name] = numbers
     return table
 
 
@@ -114,15 +123,20 @@ def _read_csv(path: Path) -> pd.DataFrame:
     return pd.read_csv(path, dtype=TEXT, low_memory=False)
 
 
-def _read_jsonl(path: Path) -> pd.DataFrame:
-    """One JSON object a line; empty lines are skipped."""
+def _read_csv_and_nan(path: Path) -> pd.DataFrame:
+    table = pd.read_csv(path, dtype="str", keep_default_na=False, na_values=MISSING)
+    return table.assign(**narrow(table[[name for name in table if name not in TEXT]]))
+
+
+def _read_jsonl(path: Path, constant: Callable[[str], Any] | None = None) -> pd.DataFrame:
+    """One JSON object a line; empty lines are skipped; ``constant`` reads NaN and Infinity."""
     records = []
     with path.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
             try:
-                record = json.loads(line)
+                record = json.loads(line, parse_constant=constant)
             except json.JSONDecodeError as error:
                 raise BadInput(
                     f"{path}: line {number} is not JSON ({error.msg}); expected one object a line; "
@@ -156,6 +170,10 @@ def _write_jsonl(table: pd.DataFrame, path: Path) -> None:
 Reader = Callable[[Path], pd.DataFrame]
 Writer = Callable[[pd.DataFrame, Path], None]
 READERS: dict[str, Reader] = {".csv": _read_csv, ".parquet": pd.read_parquet, ".jsonl": _read_jsonl}
+READERS_OF_NAN: dict[str, Reader] = {
+    ".csv": _read_csv_and_nan,
+    ".jsonl": lambda path: narrow(_read_jsonl(path, constant=str)),
+}
 WRITERS: dict[str, Writer] = {".csv": _write_csv, ".parquet": _write_parquet, ".jsonl": _write_jsonl}
 
 

@@ -429,6 +429,24 @@ def test_wandb_csv(tmp_path):
     check_wandb(import_runs(path, "ours", "wandb", mapping, WANDB_SAID["constants"])[0])
 
 
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_a_loss_that_was_recorded_as_nan_diverged_and_one_that_is_missing_crashed(sweep, kind):
+    path = Path(f"nan.{kind}")
+    if kind == "csv":
+        text = SWEEP.assign(grad=["1.5", "nan", ""], zeros=["007", "01", "1"]).to_csv(index=False)
+        path.write_text(text.replace(",3.1,", ",NaN,"))
+    else:
+        rows = SWEEP.assign(val_loss=[3.0, math.nan, math.nan], grad=[1.5, math.nan, math.nan])
+        lines = [json.dumps(row) for row in rows.to_dict("records")]
+        path.write_text("\n".join([*lines[:2], lines[2].replace("NaN", "null"), ""]))
+    table, notes = import_runs(path, "ours", **SAID)
+    assert table["status"].tolist() == ["finished", "diverged", "crashed"]
+    assert table["loss"].isna().tolist() == [False, True, True]
+    assert "runs with a loss of NaN, counted as diverged: 1" in notes
+    assert table["grad"].tolist()[0] == 1.5
+    assert table["grad"].dtype == float
+
+
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
