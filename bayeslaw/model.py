@@ -34,7 +34,7 @@ CELL_STARS = {"level": "cell_level", "lr": "lr_star", "batch": "batch_star"}
 """Cell effect -> the value that it shifts: ln loss, ln eta* and ln B* at the cell's best settings."""
 
 RUNS_TO_CENTRE = {"level": 2.0, "lr": 8.0, "batch": 8.0}
-"""Finished runs at which a cell's effect is half centred."""
+"""Finished runs at which a cell's effect is half centred; for the level, runs at the best settings."""
 
 CELL_ONLY = {
     *(
@@ -114,10 +114,25 @@ def study_priors(sweep: Sweep) -> dict[str, tuple[float, float]]:
 
 def centring(sweep: Sweep) -> dict[str, Floats]:
     """How centred the cell effects, shape (cell,), and the size effect, shape (size,), are drawn; 0 to 1."""
-    runs = np.bincount(sweep.cell[sweep.finished], minlength=len(sweep.cell_group))
-    cells = np.bincount(sweep.cell_size)
-    weights = {name: runs / (runs + half) for name, half in RUNS_TO_CENTRE.items()}
-    return weights | {"size": cells / (cells + 1.0)}
+    finished = sweep.cell[sweep.finished]
+    runs = np.bincount(finished, minlength=len(sweep.cell_group))
+    telling = np.bincount(finished, _telling(sweep), minlength=len(sweep.cell_group))
+    counts = {"level": telling, "lr": runs, "batch": runs}
+    weights = {name: counts[name] / (counts[name] + half) for name, half in RUNS_TO_CENTRE.items()}
+    members = np.bincount(sweep.cell_size)
+    return weights | {"size": members / (members + 1.0)}
+
+
+def _telling(sweep: Sweep) -> Floats:
+    """What a finished run says about its cell's level, in runs at the best settings, (finished run,).
+
+    Scatter grows with the excess, so a run far from the optimum says little. By the medians of the priors.
+    """
+    cell, log_loss = sweep.cell[sweep.finished], sweep.log_loss[sweep.finished]
+    best = np.full(len(sweep.cell_group), np.inf)
+    np.minimum.at(best, cell, log_loss)
+    ratio = np.exp(priors.STUDY["log_noise_slope"][0] - priors.STUDY["log_noise"][0])
+    return np.asarray((1.0 + ratio * (log_loss - best[cell])) ** -2)
 
 
 def surface_model(sweep: Sweep, losses: bool = True) -> None:

@@ -67,3 +67,13 @@ def test_predicted_runs_are_those_of_the_likelihood(runs, monkeypatch):
 
 def test_both_use_the_same_nugget():
     assert pooling.NUGGET == model.SPREAD_JITTER
+
+
+def test_runs_far_from_the_best_hardly_centre_a_cells_level(runs):
+    """They scatter too much to fix it; how centred its optimum is drawn counts all of them."""
+    near = model.centring(prepare(runs))
+    spread = np.where(runs["run_id"].astype(int) < 9, 2.5, 3.5)  # one run of each cell is the best, by 40%
+    far = model.centring(prepare(runs.assign(loss=spread)))
+    assert near["level"] == pytest.approx(6 / 8)
+    assert far["level"] == pytest.approx(1 / 3, abs=0.01)
+    assert far["lr"] == pytest.approx(near["lr"])
