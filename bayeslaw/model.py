@@ -135,8 +135,8 @@ def _telling(sweep: Sweep) -> Floats:
     return np.asarray((1.0 + ratio * (log_loss - best[cell])) ** -2)
 
 
-def surface_model(sweep: Sweep, losses: bool = True) -> None:
-    """Joint density of parameters, outcomes and, unless left out, losses."""
+def surface_model(sweep: Sweep, losses: jax.Array | float = 1.0) -> None:
+    """Joint density of parameters, outcomes and losses, these to the power of ``losses``."""
     at_cell, effects = cells(sweep)
     for name, star in CELL_STARS.items():
         at_cell[star] = at_cell[star] + effects[name]
@@ -149,14 +149,11 @@ def surface_model(sweep: Sweep, losses: bool = True) -> None:
     scale = surface.noise_scale(p, excess, off)
     dof = jnp.where(off > 0, p["off_dof"], p["dof"])
     numpyro.deterministic("moments", jnp.stack([mean, jnp.log(scale), dof]))
-    if losses:
-        tails = jnp.where(off > 0, p["off_tails"], p["tails"])
-        loss = (
-            tails
-            - jnp.log(scale)
-            - 0.5 * (dof + 1.0) * jnp.log1p(((sweep.log_loss - mean) / scale) ** 2 / dof)
-        )
-        numpyro.factor("loss", jnp.sum(jnp.where(sweep.finished, loss, 0.0)))
+    tails = jnp.where(off > 0, p["off_tails"], p["tails"])
+    loss = (
+        tails - jnp.log(scale) - 0.5 * (dof + 1.0) * jnp.log1p(((sweep.log_loss - mean) / scale) ** 2 / dof)
+    )
+    numpyro.factor("loss", losses * jnp.sum(jnp.where(sweep.finished, loss, 0.0)))
     numpyro.factor("outcome", jnp.sum(_outcome_log_prob(sweep, u, p)))
 
 

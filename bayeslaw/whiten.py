@@ -22,18 +22,27 @@ HELD = ("log_tau", "log_noise", "log_dof", "log_off")
 EM_STEPS = 3
 EM_DRAWS = 16
 
+DIFFERENCE = 1e-4
+"""Step of differences, in standard deviations of the prior."""
+
 ROUNDS = 6
 """At most so often is the mode sought anew in better coordinates."""
+
+
+Sloped = Callable[[Any, float], tuple[tuple[jax.Array, jax.Array], jax.Array]]
 
 
 class Density(NamedTuple):
     """The posterior of one sweep over a flat vector of ``dim`` coordinates.
 
-    ``energy`` is minus the log density; ``unravel`` turns the vector into named sites; ``start`` and
+    ``energy`` is minus the log density. ``sloped`` takes a vector, and the power to which the losses count (1
+    for the posterior, 0 for prior and outcomes), to ((energy, moments of the losses), gradient); it is
+    compiled once, and takes seconds of it. ``unravel`` turns the vector into named sites; ``start`` and
     ``sd`` are the prior's mean and scale; ``scales`` marks noise, tails, and spreads of groups and cells.
     """
 
     energy: Callable[[jax.Array], jax.Array]
+    sloped: Sloped
     unravel: Callable[[jax.Array], dict[str, jax.Array]]
     start: Floats
     sd: Floats
@@ -54,20 +63,26 @@ def density(sweep: Sweep) -> Density:
     sd, _ = ravel_pytree({name: jnp.sqrt(value) for name, value in variance.items()})
     scales, _ = ravel_pytree({name: _is_scale(sweep, name, value) for name, value in mean.items()})
 
-    def energy(x: jax.Array) -> jax.Array:
-        return -log_density(surface_model, (sweep,), {}, unravel(x))[0]
+    def energy(x: jax.Array, losses: float) -> tuple[jax.Array, jax.Array]:
+        log_joint, trace = log_density(surface_model, (sweep, losses), {}, unravel(x))
+        return -log_joint, trace["moments"]["value"]
 
+    sloped = jax.jit(jax.value_and_grad(energy, has_aux=True))
     return Density(
-        _differentiated(energy), unravel, np.asarray(start), np.asarray(sd), np.asarray(scales) > 0
+        _posterior_of(sloped), sloped, unravel, np.asarray(start), np.asarray(sd), np.asarray(scales) > 0
     )
 
 
-def _differentiated(energy: Callable[[jax.Array], jax.Array]) -> Callable[[jax.Array], jax.Array]:
-    """The same function, whose derivative is compiled once for all who ask for it."""
-    value_and_grad = jax.jit(jax.value_and_grad(energy))
-    differentiated = jax.custom_vjp(lambda x: value_and_grad(x)[0])
-    differentiated.defvjp(value_and_grad, lambda gradient, cotangent: (cotangent * gradient,))
-    return differentiated
+def _posterior_of(sloped: Sloped) -> Callable[[jax.Array], jax.Array]:
+    """The energy with its losses; whoever asks for its gradient gets what is compiled already."""
+
+    def value_and_grad(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        (value, _), gradient = sloped(x, 1.0)
+        return value, gradient
+
+    energy = jax.custom_vjp(lambda x: value_and_grad(x)[0])
+    energy.defvjp(value_and_grad, lambda gradient, cotangent: (cotangent * gradient,))
+    return energy
 
 
 def whitening(sweep: Sweep, target: Density, seed: int = 0) -> Whitening:
@@ -79,22 +94,24 @@ def whitening(sweep: Sweep, target: Density, seed: int = 0) -> Whitening:
     expected (Fisher) information of the losses plus the curvature of prior and outcomes: unlike the observed
     Hessian of a Student-t likelihood it is positive, so it whitens even where the mode is flat.
     """
-    value_and_grad = jax.value_and_grad(target.energy)
     information = _information(sweep, target)
-    improve = _scales_step(target, value_and_grad, np.random.default_rng(seed))
+    improve = _scales_step(target, np.random.default_rng(seed))
     x, scale = np.array(target.start), np.diag(np.where(target.scales, 0.0, target.sd))
     for _ in range(EM_STEPS):
-        x, scale, _ = _mode(value_and_grad, information, x, scale, ~target.scales)
+        x, scale, _ = _mode(target, information, x, scale)
         x = improve(x, scale)
-    x, scale, known = _mode(value_and_grad, information, x, scale, ~target.scales)
+    x, scale, known = _mode(target, information, x, scale)
     held = np.flatnonzero(target.scales)
     scale[held, held] = 1.0 / np.sqrt(np.maximum(np.diag(known)[held], target.sd[held] ** -2))
     return Whitening(x, scale)
 
 
-def _scales_step(
-    target: Density, value_and_grad: Callable[[jax.Array], Any], rng: np.random.Generator
-) -> Callable[[Floats, Floats], Floats]:
+def _value_and_grad(target: Density, x: Floats) -> tuple[float, Floats]:
+    (value, _), gradient = target.sloped(x, 1.0)
+    return float(value), np.asarray(gradient)
+
+
+def _scales_step(target: Density, rng: np.random.Generator) -> Callable[[Floats, Floats], Floats]:
     """A step that puts the scales where the energy averaged over draws of x + scale z is least."""
     held = np.flatnonzero(target.scales)
 
@@ -103,7 +120,7 @@ def _scales_step(
 
         def averaged(scales: Floats) -> tuple[float, Floats]:
             draws[:, held] = scales
-            found = [value_and_grad(jnp.asarray(draw)) for draw in draws]
+            found = [_value_and_grad(target, draw) for draw in draws]
             values, gradients = (np.mean(np.stack(part), axis=0) for part in zip(*found, strict=True))
             return float(values), gradients[held]
 
@@ -115,25 +132,21 @@ def _scales_step(
 
 
 def _mode(
-    value_and_grad: Callable[[jax.Array], Any],
-    information: Callable[[Floats], Floats],
-    x: Floats,
-    scale: Floats,
-    free: np.ndarray,
+    target: Density, information: Callable[[Floats], Floats], x: Floats, scale: Floats
 ) -> tuple[Floats, Floats, Floats]:
-    """Mode over the ``free`` coordinates, in ever better coordinates; the last of these; the information."""
+    """Mode given the scales, in ever better coordinates; the last of these; the information."""
     for _ in range(ROUNDS):
         base, steps = x, scale
 
         def energy(z: Floats, base: Floats = base, steps: Floats = steps) -> tuple[float, Floats]:
-            value, gradient = value_and_grad(jnp.asarray(base + steps @ z))
-            return float(value), steps.T @ np.asarray(gradient)
+            value, gradient = _value_and_grad(target, base + steps @ z)
+            return value, steps.T @ gradient
 
         options = {"maxiter": 80, "ftol": 1e-9, "gtol": 1e-2, "maxcor": 30}
         found = minimize(energy, np.zeros(len(x)), jac=True, method="L-BFGS-B", options=options)
         x = base + steps @ found.x
         known = information(x)
-        scale = _inverse_root(known, free)
+        scale = _inverse_root(known, ~target.scales)
         if found.nit < 40:
             break
     return x, scale, known
@@ -149,31 +162,28 @@ def _inverse_root(information: Floats, free: np.ndarray) -> Floats:
 
 
 def _information(sweep: Sweep, target: Density) -> Callable[[Floats], Floats]:
-    def energy_of_rest(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Energy of prior and outcomes, and the moments of the losses."""
-        model = numpyro.handlers.substitute(surface_model, target.unravel(x))
-        log_joint, trace = log_density(model, (sweep, False), {}, {})
-        return -log_joint, trace["moments"]["value"]
-
-    slope_and_moments = jax.grad(energy_of_rest, has_aux=True)
-
-    @jax.jit
-    def along_all(x: jax.Array) -> Any:
-        """Moments, and along every coordinate the change of slope and moments.
-
-        One direction after the other: batched (vmap), XLA takes minutes to compile the covariances.
-        """
-        _, moments = slope_and_moments(x)
-        return moments, jax.lax.map(lambda v: jax.jvp(slope_and_moments, (x,), (v,))[1], jnp.eye(len(x)))
-
+    """Point -> information there, (dim, dim); derivatives by central differences of ``target.sloped``."""
     finished = sweep.finished.astype(float)
 
+    def at(x: Floats) -> tuple[Floats, Floats]:
+        """Gradient of the energy of prior and outcomes, (dim,), and the moments of the losses, (3, run)."""
+        (_, moments), gradient = target.sloped(x, 0.0)
+        return np.asarray(gradient), np.asarray(moments)
+
+    def along(x: Floats, step: Floats) -> tuple[Floats, Floats]:
+        (gradient, moments), (gradient_below, moments_below) = at(x + step), at(x - step)
+        width = 2.0 * np.abs(step).max()
+        return (gradient - gradient_below) / width, (moments - moments_below) / width
+
     def information(x: Floats) -> Floats:
-        (_, log_scale, dof), (curvature, slope) = jax.tree.map(np.asarray, along_all(jnp.asarray(x)))
+        _, log_scale, dof = at(x)[1]
+        slopes = [along(x, step) for step in DIFFERENCE * np.diag(target.sd)]
+        curvature = np.stack([gradient for gradient, _ in slopes])
+        mean, scale = (np.stack([moments[k] for _, moments in slopes]) for k in (0, 1))  # (dim, run) each
         about_mean = finished * (dof + 1) / (dof + 3) * np.exp(-2 * log_scale)  # Lange et al. (1989)
         about_scale = finished * 2 * dof / (dof + 3)
-        mean, scale = slope[:, 0], slope[:, 1]  # (dim, run)
-        return np.asarray((mean * about_mean) @ mean.T + (scale * about_scale) @ scale.T + curvature)
+        known = (mean * about_mean) @ mean.T + (scale * about_scale) @ scale.T
+        return np.asarray(known + 0.5 * (curvature + curvature.T))
 
     return information
 
