@@ -128,15 +128,16 @@ def _telling(sweep: Sweep) -> Floats:
 
     Scatter grows with the excess, so a run far from the optimum says little. By the medians of the priors.
     """
-    cell, log_loss = sweep.cell[sweep.finished], sweep.log_loss[sweep.finished]
-    best = np.full(len(sweep.cell_group), np.inf)
-    np.minimum.at(best, cell, log_loss)
     ratio = np.exp(priors.STUDY["log_noise_slope"][0] - priors.STUDY["log_noise"][0])
-    return np.asarray((1.0 + ratio * (log_loss - best[cell])) ** -2)
+    return np.asarray((1.0 + ratio * sweep.above_best[sweep.finished]) ** -2)
 
 
-def surface_model(sweep: Sweep, losses: jax.Array | float = 1.0) -> None:
-    """Joint density of parameters, outcomes and losses, these to the power of ``losses``."""
+def surface_model(sweep: Sweep, losses: jax.Array | float = 1.0, fitted: jax.Array | float = 1.0) -> None:
+    """Joint density of parameters, outcomes and losses, these to the power of ``losses``.
+
+    The scatter grows with the ``fitted`` excess: 1 in the model; 0 takes the observed one in its place, for
+    ``whiten``, since an optimum far away is a hidden way to raise the scatter, and has modes of its own.
+    """
     at_cell, effects = cells(sweep)
     for name, star in CELL_STARS.items():
         at_cell[star] = at_cell[star] + effects[name]
@@ -146,7 +147,7 @@ def surface_model(sweep: Sweep, losses: jax.Array | float = 1.0) -> None:
     excess = (surface.lr_batch_excess(p, u, v) + _decay_momentum_excess(sweep, p)) * p["fading"]
     off = jnp.asarray(sweep.off)
     mean = p["cell_level"] + excess + surface.off_shift(p, off)
-    scale = surface.noise_scale(p, excess, off)
+    scale = surface.noise_scale(p, fitted * excess + (1.0 - fitted) * sweep.above_best, off)
     dof = jnp.where(off > 0, p["off_dof"], p["dof"])
     numpyro.deterministic("moments", jnp.stack([mean, jnp.log(scale), dof]))
     tails = jnp.where(off > 0, p["off_tails"], p["tails"])

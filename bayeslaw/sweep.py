@@ -30,6 +30,7 @@ class Sweep:
     Attributes:
         log_lr, log_batch: ln peak learning rate, ln batch [tokens], shape (run,).
         log_loss: ln loss [nats/token], 0 where the run did not finish, shape (run,).
+        above_best: ln loss above the least of the cell, 0 where the run did not finish, shape (run,).
         log_decay: ln(weight decay + DECAY_FLOOR), NaN where unknown or hardly varied, shape (run,).
         log_momentum_gap: ln(1 - momentum), NaN where unknown or hardly varied, shape (run,).
         finished, diverged, crashed: masks, shape (run,).
@@ -47,6 +48,7 @@ class Sweep:
     log_lr: Floats
     log_batch: Floats
     log_loss: Floats
+    above_best: Floats
     log_decay: Floats
     log_momentum_gap: Floats
     finished: NDArray[np.bool_]
@@ -108,11 +110,12 @@ def prepare(runs: pd.DataFrame, pivot: tuple[float, float] | None = None) -> Swe
     group_study = np.array([studies.index(s) for s in groups["study"]])
     cliff = np.zeros(len(studies), bool)
     cliff[group_study[run_group[diverged]]] = True
-    loss = np.where(finished, runs["loss"].to_numpy(float), 1.0)
+    log_loss = np.log(np.where(finished, runs["loss"].to_numpy(float), 1.0))
     return Sweep(
         log_lr=np.log(runs["learning_rate"].to_numpy(float)),
         log_batch=np.log(runs["batch_tokens"].to_numpy(float)),
-        log_loss=np.log(loss),
+        log_loss=log_loss,
+        above_best=_above_best(log_loss, cell, finished),
         log_decay=decay,
         log_momentum_gap=gap,
         finished=finished,
@@ -156,6 +159,12 @@ def off_usual(runs: pd.DataFrame, cell: Ints, finished: NDArray[np.bool_]) -> Fl
     if "warmup_tokens" in runs:
         off |= (runs["warmup_tokens"].astype(float) >= runs["tokens"]).to_numpy()
     return off.astype(float)
+
+
+def _above_best(log_loss: Floats, cell: Ints, finished: NDArray[np.bool_]) -> Floats:
+    best = np.full(cell.max() + 1, np.inf)
+    np.minimum.at(best, cell[finished], log_loss[finished])
+    return np.where(finished, log_loss - np.where(finished, best[cell], 0.0), 0.0)
 
 
 def _departs(values: pd.Series, cell: Ints, finished: NDArray[np.bool_]) -> NDArray[np.bool_]:

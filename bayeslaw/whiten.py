@@ -29,16 +29,16 @@ ROUNDS = 6
 """At most so often is the mode sought anew in better coordinates."""
 
 
-Sloped = Callable[[Any, float], tuple[tuple[jax.Array, jax.Array], jax.Array]]
+Sloped = Callable[[Any, float, float], tuple[tuple[jax.Array, jax.Array], jax.Array]]
 
 
 class Density(NamedTuple):
     """The posterior of one sweep over a flat vector of ``dim`` coordinates.
 
-    ``energy`` is minus the log density. ``sloped`` takes a vector, and the power to which the losses count (1
-    for the posterior, 0 for prior and outcomes), to ((energy, moments of the losses), gradient); it is
-    compiled once, and takes seconds of it. ``unravel`` turns the vector into named sites; ``start`` and
-    ``sd`` are the prior's mean and scale; ``scales`` marks noise, tails, and spreads of groups and cells.
+    ``energy`` is minus the log density. ``sloped`` takes a vector and the two numbers that
+    ``model.surface_model`` takes to ((energy, moments of the losses), gradient); it is compiled once, which
+    takes seconds. ``unravel`` turns the vector into named sites; ``start`` and ``sd`` are the prior's mean
+    and scale; ``scales`` marks noise, tails, and spreads of groups and cells.
     """
 
     energy: Callable[[jax.Array], jax.Array]
@@ -63,8 +63,8 @@ def density(sweep: Sweep) -> Density:
     sd, _ = ravel_pytree({name: jnp.sqrt(value) for name, value in variance.items()})
     scales, _ = ravel_pytree({name: _is_scale(sweep, name, value) for name, value in mean.items()})
 
-    def energy(x: jax.Array, losses: float) -> tuple[jax.Array, jax.Array]:
-        log_joint, trace = log_density(surface_model, (sweep, losses), {}, unravel(x))
+    def energy(x: jax.Array, losses: float, fitted: float) -> tuple[jax.Array, jax.Array]:
+        log_joint, trace = log_density(surface_model, (sweep, losses, fitted), {}, unravel(x))
         return -log_joint, trace["moments"]["value"]
 
     sloped = jax.jit(jax.value_and_grad(energy, has_aux=True))
@@ -77,7 +77,7 @@ def _posterior_of(sloped: Sloped) -> Callable[[jax.Array], jax.Array]:
     """The energy with its losses; whoever asks for its gradient gets what is compiled already."""
 
     def value_and_grad(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        (value, _), gradient = sloped(x, 1.0)
+        (value, _), gradient = sloped(x, 1.0, 1.0)
         return value, gradient
 
     energy = jax.custom_vjp(lambda x: value_and_grad(x)[0])
@@ -88,11 +88,13 @@ def _posterior_of(sloped: Sloped) -> Callable[[jax.Array], jax.Array]:
 def whitening(sweep: Sweep, target: Density, seed: int = 0) -> Whitening:
     """Mode of the posterior given its scales, the scales by EM, and the information there.
 
-    The joint mode is a trap: noise and spreads shrink as effects absorb the data. So effects are
-    integrated out, roughly: a mode given the scales, a Gaussian about it, then the scales that best explain
-    draws of that Gaussian (Monte Carlo EM, Wei & Tanner 1990), ``EM_STEPS`` times. The information is the
-    expected (Fisher) information of the losses plus the curvature of prior and outcomes: unlike the observed
-    Hessian of a Student-t likelihood it is positive, so it whitens even where the mode is flat.
+    All of it as if the scatter grew with the observed excess, not with the fitted one: else there are modes
+    with an optimum far away, whose excess serves to raise the scatter. And the joint mode is a trap: noise
+    and spreads shrink as effects absorb the data. So effects are integrated out, roughly: a mode given the
+    scales, a Gaussian about it, then the scales that best explain draws of that Gaussian (Monte Carlo EM, Wei
+    & Tanner 1990), ``EM_STEPS`` times. The information is the expected (Fisher) information of the losses
+    plus the curvature of prior and outcomes: unlike the observed Hessian of a Student-t likelihood it is
+    positive, so it whitens even where the mode is flat.
     """
     information = _information(sweep, target)
     improve = _scales_step(target, np.random.default_rng(seed))
@@ -107,7 +109,7 @@ def whitening(sweep: Sweep, target: Density, seed: int = 0) -> Whitening:
 
 
 def _value_and_grad(target: Density, x: Floats) -> tuple[float, Floats]:
-    (value, _), gradient = target.sloped(x, 1.0)
+    (value, _), gradient = target.sloped(x, 1.0, 0.0)
     return float(value), np.asarray(gradient)
 
 
@@ -167,7 +169,7 @@ def _information(sweep: Sweep, target: Density) -> Callable[[Floats], Floats]:
 
     def at(x: Floats) -> tuple[Floats, Floats]:
         """Gradient of the energy of prior and outcomes, (dim,), and the moments of the losses, (3, run)."""
-        (_, moments), gradient = target.sloped(x, 0.0)
+        (_, moments), gradient = target.sloped(x, 0.0, 0.0)
         return np.asarray(gradient), np.asarray(moments)
 
     def along(x: Floats, step: Floats) -> tuple[Floats, Floats]:

@@ -91,3 +91,8 @@ def test_only_a_study_that_reports_divergence_informs_the_cliff():
 def test_nothing_finished_is_refused():
     with pytest.raises(BadInput, match="6 runs, 0 with status = finished"):
         prepare(table(status="diverged"))
+
+
+def test_excess_is_counted_from_the_best_of_the_cell():
+    sweep = prepare(table())
+    assert sweep.above_best == pytest.approx([np.log(3.0 / 2.9), 0, 0, np.log(3.1 / 2.9), 0, 0])

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from bayeslaw import whiten
+from bayeslaw import priors, whiten
 from bayeslaw.model import study_priors
 from bayeslaw.simulate import example_design, simulate_runs
 from bayeslaw.sweep import prepare
@@ -18,7 +18,7 @@ jax.config.update("jax_enable_x64", True)
 def density_of_three(scales, sd):
     """A standard Gaussian of three coordinates."""
 
-    def sloped(x, losses):
+    def sloped(x, losses, fitted):
         return (0.5 * x @ x, np.zeros((3, 0))), x
 
     return Density(lambda x: 0.5 * x @ x, sloped, lambda x: {}, np.zeros(3), sd, scales)
@@ -55,6 +55,26 @@ def test_the_noise_is_found_without_collapsing(whitened):
     values = np.asarray(target.unravel(w.mean)["study_values"])
     noise = np.exp(values[list(study_priors(sweep)).index("log_noise"), 0])
     assert 0.0006 < noise < 0.0024
+
+
+def test_the_mode_is_not_one_with_an_optimum_far_away():
+    """Runs that scatter far more than the prior expects: a far optimum would raise the scatter for all."""
+    rng = np.random.default_rng(0)
+    runs = simulate_runs(example_design(60), seed=1)
+    noise, momentum = np.exp(0.2 * rng.standard_normal(60)), rng.choice([0.8, 0.9, 0.95, 0.98], 60)
+    sweep = prepare(runs.assign(loss=runs["loss"] * noise, momentum=momentum))
+    target = density(sweep)
+
+    def alpha(target):
+        return target.unravel(whitening(sweep, target).mean)["surface_values"][
+            list(priors.LR_BATCH).index("alpha")
+        ]
+
+    assert alpha(target) == pytest.approx(
+        np.log(1.5e-3), abs=1.0
+    )  # at the truth's N0, D0; the pivot's is near
+    trap = target._replace(sloped=lambda x, losses, fitted: target.sloped(x, losses, 1.0))
+    assert alpha(trap) > -3.0
 
 
 def test_where_the_runs_tell_nothing_a_scale_keeps_the_priors_width(monkeypatch):
