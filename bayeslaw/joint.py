@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bayeslaw import basin as at
-from bayeslaw.linearise import NEVER_SEEN, Linear, coordinate, grounded, linearised, moved
+from bayeslaw.linearise import NEVER_SEEN, Linear, coordinate, grounded, linearised, moved, with_optimum
 from bayeslaw.posterior import Floats, Posterior
 from bayeslaw.target import Target
 
@@ -205,7 +205,7 @@ def _extra_decision(basin: at.Basin, name: str, weight: float) -> Decision:
     best = coordinate(basin, name)
 
     def regret(optimum: Floats, actions: Floats) -> Floats:
-        return at.extra_excess(moved(basin, name, optimum[:, 0] - best), name, actions[:, 0])
+        return at.extra_excess(with_optimum(basin, name, optimum[:, 0]), name, actions[:, 0])
 
     highest = np.inf if name == "weight_decay" else 0.0
     return Decision(name, best[:, None], regret, np.array([highest]), weight)

@@ -32,8 +32,8 @@ POINTS = 48
 """Draws about which the loss is linearised."""
 
 COORDINATES = ("level", "lr", "batch", "lr_curvature", "batch_curvature", "rho")
-EXTRA_COORDINATES = {"weight_decay": "lambda", "momentum": "zeta"}
-"""Hyperparameter -> the parameter that moves its optimum."""
+EXTRA_COORDINATES = {"weight_decay": ("lambda", "mu"), "momentum": ("zeta", "kappa")}
+"""Hyperparameter -> the parameter that moves its optimum, and its fall with ln N."""
 
 STEP = 0.02
 """Of differences that linearise the loss [nats]."""
@@ -215,5 +215,11 @@ def moved(basin: at.Basin, name: str, by: Floats | float) -> at.Basin:
     if name in FIELDS:
         result: at.Basin = replace(basin, **{FIELDS[name]: getattr(basin, FIELDS[name]) + by})
         return result
-    parameter = EXTRA_COORDINATES.get(name, name)
+    parameter = EXTRA_COORDINATES[name][0] if name in EXTRA_COORDINATES else name
     return replace(basin, p=basin.p | {parameter: basin.p[parameter] + by})
+
+
+def with_optimum(basin: at.Basin, name: str, optimum: Floats) -> at.Basin:
+    """The surface with the optimum of a hyperparameter of ``EXTRA_COORDINATES`` where asked, (draw,)."""
+    parameter, slope = EXTRA_COORDINATES[name]
+    return replace(basin, p=basin.p | {parameter: optimum + basin.p[slope] * basin.n})

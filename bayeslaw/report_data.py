@@ -28,7 +28,10 @@ FINER_STEPS = {"lambda": 2**20, "mu": 2**20}
 CONSTANTS = {
     name: getattr(module, name)
     for module, names in (
-        (surface, ("RIDGE_WIDTH", "TWIST_MAX", "DECAY_FLOOR")),
+        (
+            surface,
+            ("RIDGE_WIDTH", "TWIST_MAX", "DECAY_FLOOR", "DECAY_RANGE", "MOMENTUM_GAP_RANGE", "EDGE"),
+        ),
         (at, ("MAX_EXCESS", "NOTHING", "SAME_SIZE", "TOLERANCE")),
         (predict, ("FAR", "RISKY")),
     )

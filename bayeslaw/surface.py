@@ -15,6 +15,7 @@ section 6).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,6 +32,15 @@ TWIST_MAX = 3.0
 
 DECAY_FLOOR = 0.01
 """Weight decay is compared as ln(w + DECAY_FLOOR), so that a run without decay stays comparable."""
+
+DECAY_RANGE = (math.log(DECAY_FLOOR), math.log(10.0))
+"""Of ln(w* + DECAY_FLOOR): no weight decay is below 0, and nobody runs one above 10."""
+
+MOMENTUM_GAP_RANGE = (math.log(1e-4), 0.0)
+"""Of ln(1 - m*): no momentum is below 0."""
+
+EDGE = 0.125
+"""Width [nats] of the bend in which an optimum comes to rest at the end of its range."""
 
 
 def _xp(x: Array) -> Any:
@@ -92,13 +102,23 @@ def log_batch_optimum(p: Params, n: Array, d: Array) -> Array:
 
 
 def log_decay_optimum(p: Params, n: Array) -> Array:
-    """ln w* with w* = lambda N^-mu about the pivot; natural log of the (decoupled) weight decay."""
-    return p["lambda"] - p["mu"] * n
+    """ln(w* + DECAY_FLOOR) with w* the best decoupled weight decay: lambda - mu n, ``within`` its range."""
+    return within(p["lambda"] - p["mu"] * n, *DECAY_RANGE)
 
 
 def log_momentum_gap(p: Params, n: Array) -> Array:
-    """ln(1 - m*) with m* = 1 - zeta N^-kappa about the pivot."""
-    return p["zeta"] - p["kappa"] * n
+    """ln(1 - m*) with m* the best momentum: zeta - kappa n, ``within`` its range."""
+    return within(p["zeta"] - p["kappa"] * n, *MOMENTUM_GAP_RANGE)
+
+
+def within(x: Array, low: float, high: float) -> Array:
+    """x between ``low`` and ``high``, where it bends smoothly: a softplus of width ``EDGE`` at either end.
+
+    >>> [round(float(within(np.array(x), -4.0, 0.0)), 3) for x in (-30.0, -4.0, -2.0, 5.0)]
+    [-4.0, -3.913, -2.0, 0.0]
+    """
+    xp = _xp(x)
+    return x + EDGE * (xp.logaddexp(0.0, (low - x) / EDGE) - xp.logaddexp(0.0, (x - high) / EDGE))
 
 
 def lr_batch_excess(p: Params, u: Array, v: Array) -> Array:

@@ -114,3 +114,17 @@ def test_numpy_and_jax_agree(function):
     numpy, jaxed = (function(xp.asarray(u), xp.asarray(v)) for xp in (np, jnp))
     assert isinstance(jaxed, jax.Array)
     assert np.asarray(jaxed) == pytest.approx(numpy, rel=1e-12)
+
+
+def test_best_decay_and_momentum_stay_within_what_can_be_run():
+    """A bend of an eighth of a nat at either end, and nothing else between."""
+    x = np.linspace(-40.0, 40.0, 801)
+    decay = surface.log_decay_optimum({"lambda": x, "mu": 0.0}, np.float64(0.0))
+    gap = surface.log_momentum_gap({"zeta": x, "kappa": 0.0}, np.float64(0.0))
+    for found, (low, high) in ((decay, surface.DECAY_RANGE), (gap, surface.MOMENTUM_GAP_RANGE)):
+        assert (np.diff(found) >= -1e-12).all()
+        assert (found >= low - 1e-12).all()
+        assert (found <= high + 1e-12).all()
+        inner = (x > low + 1) & (x < high - 1)
+        assert found[inner] == pytest.approx(x[inner], abs=1e-4)
+    assert np.exp(surface.DECAY_RANGE[0]) - surface.DECAY_FLOOR == pytest.approx(0.0)

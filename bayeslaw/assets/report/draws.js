@@ -1,7 +1,8 @@
 /* Draws out of the page (bayeslaw/report_data.py packs them), one object of parameters a draw. */
 
 const PAGE = JSON.parse(document.getElementById("data").textContent);
-const { RIDGE_WIDTH, TWIST_MAX, DECAY_FLOOR, MAX_EXCESS, NOTHING, SAME_SIZE, TOLERANCE, FAR, RISKY } = PAGE.constants;
+const { RIDGE_WIDTH, TWIST_MAX, DECAY_FLOOR, DECAY_RANGE, MOMENTUM_GAP_RANGE, EDGE } = PAGE.constants;
+const { MAX_EXCESS, NOTHING, SAME_SIZE, TOLERANCE, FAR, RISKY } = PAGE.constants;
 
 /* name -> Float64Array, one number a draw. */
 async function unpacked(block) {

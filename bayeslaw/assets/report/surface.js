@@ -26,11 +26,16 @@ const surface = {
   },
 
   log_decay_optimum(p, n) {
-    return p.lambda - p.mu * n;
+    return surface.within(p.lambda - p.mu * n, DECAY_RANGE);
   },
 
   log_momentum_gap(p, n) {
-    return p.zeta - p.kappa * n;
+    return surface.within(p.zeta - p.kappa * n, MOMENTUM_GAP_RANGE);
+  },
+
+  within(x, [low, high]) {
+    const softplus = (t) => Math.max(t, 0) + Math.log1p(Math.exp(-Math.abs(t)));
+    return x + EDGE * (softplus((low - x) / EDGE) - softplus((x - high) / EDGE));
   },
 
   /* lr_excess in two halves, since the first is the same for every learning rate at a batch. */
