@@ -109,8 +109,11 @@ def read_table(path: PathLike, nan_is_text: bool = False) -> pd.DataFrame:
 
 
 def narrow(table: pd.DataFrame) -> pd.DataFrame:
-    """Text columns become numbers where every value that is present reads as a number other than NaN."""
-    for name in table:
+    """Text columns become numbers where every value that is present reads as a number other than NaN.
+
+    Those that a run table has as text stay so: the run_id 001 is not 1.
+    """
+    for name in [name for name in table if name not in TEXT]:
         present = table[name].dropna()
         if present.map(lambda value: isinstance(value, str)).any() or table[name].dtype == "str":
             numbers = pd.to_numeric(table[name], errors="coerce")
@@ -124,8 +127,7 @@ def _read_csv(path: Path) -> pd.DataFrame:
 
 
 def _read_csv_and_nan(path: Path) -> pd.DataFrame:
-    table = pd.read_csv(path, dtype="str", keep_default_na=False, na_values=MISSING)
-    return table.assign(**narrow(table[[name for name in table if name not in TEXT]]))
+    return narrow(pd.read_csv(path, dtype="str", keep_default_na=False, na_values=MISSING))
 
 
 def _read_jsonl(path: Path, constant: Callable[[str], Any] | None = None) -> pd.DataFrame:

@@ -433,7 +433,7 @@ def test_wandb_csv(tmp_path):
 def test_a_loss_that_was_recorded_as_nan_diverged_and_one_that_is_missing_crashed(sweep, kind):
     path = Path(f"nan.{kind}")
     if kind == "csv":
-        text = SWEEP.assign(grad=["1.5", "nan", ""], zeros=["007", "01", "1"]).to_csv(index=False)
+        text = SWEEP.assign(grad=["1.5", "nan", ""]).to_csv(index=False)
         path.write_text(text.replace(",3.1,", ",NaN,"))
     else:
         rows = SWEEP.assign(val_loss=[3.0, math.nan, math.nan], grad=[1.5, math.nan, math.nan])
@@ -445,6 +445,17 @@ def test_a_loss_that_was_recorded_as_nan_diverged_and_one_that_is_missing_crashe
     assert "runs with a loss of NaN, counted as diverged: 1" in notes
     assert table["grad"].tolist()[0] == 1.5
     assert table["grad"].dtype == float
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_ids_of_digits_stay_as_they_are_written(sweep, kind):
+    path, rows = (
+        Path(f"ids.{kind}"),
+        SWEEP.rename(columns={"name": "run_id"}).assign(run_id=["001", "01", "1"]),
+    )
+    lines = [json.dumps(row) for row in rows.fillna({"val_loss": 9.0}).to_dict("records")]
+    path.write_text(rows.to_csv(index=False) if kind == "csv" else "\n".join(lines))
+    assert import_runs(path, "ours", **SAID)[0]["run_id"].tolist() == ["001", "01", "1"]
 
 
 @pytest.mark.parametrize(
