@@ -28,8 +28,8 @@ DIFFERENCE = 1e-4
 ROUNDS = 6
 """At most so often is the mode sought anew in better coordinates."""
 
-
 Sloped = Callable[[Any, float, float], tuple[tuple[jax.Array, jax.Array], jax.Array]]
+"""Vector, ``losses``, ``fitted`` -> (energy, moments), gradient; see ``Density``."""
 
 
 class Density(NamedTuple):

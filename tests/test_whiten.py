@@ -66,13 +66,10 @@ def test_the_mode_is_not_one_with_an_optimum_far_away():
     target = density(sweep)
 
     def alpha(target):
-        return target.unravel(whitening(sweep, target).mean)["surface_values"][
-            list(priors.LR_BATCH).index("alpha")
-        ]
+        values = target.unravel(whitening(sweep, target).mean)["surface_values"]
+        return values[list(priors.LR_BATCH).index("alpha")]
 
-    assert alpha(target) == pytest.approx(
-        np.log(1.5e-3), abs=1.0
-    )  # at the truth's N0, D0; the pivot's is near
+    assert alpha(target) == pytest.approx(np.log(1.5e-3), abs=1.0)  # the truth at a scale near the pivot
     trap = target._replace(sloped=lambda x, losses, fitted: target.sloped(x, losses, 1.0))
     assert alpha(trap) > -3.0
 

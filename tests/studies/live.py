@@ -71,7 +71,7 @@ def loop() -> None:
     target = target_of(OPTIMIZER)
     cost = 6 * target.params_nonembedding * target.tokens
     told = python(
-        *("-m", "bayeslaw.cli", "loop", "--json", "--study", CONSTANT["study"]),
+        *("-m", "bayeslaw.cli", "loop", "--json"),
         *("--target", f"{target.params_nonembedding:g},{target.tokens:g},{OPTIMIZER}"),
         *("--candidates", OUT / "candidates.csv", "--runs", OUT / "first.parquet"),
         *("--budget", f"{MOST * cost - flops(pd.read_parquet(OUT / 'first.parquet')):g}"),
