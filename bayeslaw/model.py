@@ -8,6 +8,7 @@ what the runs say about them.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import jax
@@ -164,27 +165,30 @@ def student_t_normaliser(dof: jax.Array) -> jax.Array:
     >>> float(student_t_normaliser(jnp.array(1.0))).__round__(4)  # Cauchy: -ln pi
     -1.1447
     """
-    return gammaln(0.5 * (dof + 1.0)) - gammaln(0.5 * dof) - 0.5 * jnp.log(jnp.pi * dof)
+    upper, lower = gammaln(0.5 * jnp.stack([dof + 1.0, dof]))  # one call: it compiles to forty loops
+    return upper - lower - 0.5 * jnp.log(jnp.pi * dof)
 
 
 def _at_runs(at_cell: Values, sweep: Sweep) -> Values:
     """Each cell's values at its runs: one gather of rows, whose gradient is one scatter and not thirty."""
     names = [name for name in at_cell if name not in CELL_ONLY]
-    rows = jnp.stack([at_cell[name] for name in names], axis=1)[sweep.cell]
-    return {
-        name: column[:, 0] for name, column in zip(names, jnp.split(rows, len(names), axis=1), strict=True)
-    }
+    return _by_name(names, jnp.stack([at_cell[name] for name in names], axis=1)[sweep.cell].T)
 
 
-def group_values(sweep: Sweep) -> Values:
-    """Each family's value in each group, shape (group,); 0 where a group has no such parameter."""
+def _by_name(names: Iterable[str], table: jax.Array) -> Values:
+    """Rows of a table by name; as a dictionary from the start each row would be gathered by itself."""
+    return {name: row[0] for name, row in zip(names, jnp.split(table, len(table)), strict=True)}
+
+
+def group_values(sweep: Sweep) -> jax.Array:
+    """Each family's value in each group, shape (family, group); 0 where a group has no such parameter."""
     chosen = families(sweep)
     names = list(chosen)
     spread = {}
     for site in SPREADS:
         medians = np.log([getattr(family, site.removeprefix("log_")) for family in chosen.values()])
         spread[site] = jnp.exp(numpyro.sample(site, dist.Normal(medians, priors.SPREAD_LOG_SD).to_event(1)))
-    values: Values = {}
+    tables = []
     for block, (members, index) in blocks(sweep).items():
         o, t = sweep.group_optimizer[index], sweep.group_study[index]
         rows = np.array([names.index(name) for name in members])
@@ -194,17 +198,15 @@ def group_values(sweep: Sweep) -> Values:
         covariance = shared + by_optimizer + by_study + SPREAD_JITTER * np.eye(len(index))[None]
         mean = np.repeat([[chosen[name].mean] for name in members], len(index), axis=1)
         drawn = numpyro.sample(block, dist.MultivariateNormal(mean, covariance).to_event(1))
-        for row, name in enumerate(members):
-            values[name] = jnp.zeros(len(sweep.group_study)).at[index].set(drawn[row])
-    return values | {"gamma": values["gamma_path"] - values["delta"]}
+        tables.append(drawn @ np.eye(len(sweep.group_study))[index])
+    return jnp.concatenate(tables)
 
 
-def study_values(sweep: Sweep) -> Values:
-    """Each study's level, noise and spreads of cells, shape (study,)."""
+def study_values(sweep: Sweep) -> jax.Array:
+    """Each study's level, noise and spreads of cells, shape (value, study)."""
     prior = study_priors(sweep)
     mean, sd = np.array(list(prior.values())).T[:, :, None] * np.ones(len(sweep.studies))
-    drawn = numpyro.sample("study_values", dist.Normal(mean, sd).to_event(2))
-    return {name: drawn[row] for row, name in enumerate(prior)}
+    return numpyro.sample("study_values", dist.Normal(mean, sd).to_event(2))
 
 
 def cells(sweep: Sweep) -> tuple[Values, Values]:
@@ -213,20 +215,23 @@ def cells(sweep: Sweep) -> tuple[Values, Values]:
     bend = numpyro.sample("bend", dist.Normal(priors.BEND[0], priors.BEND[1]))
     n, d = jnp.asarray(sweep.cell_log_n), jnp.asarray(sweep.cell_log_d)
     cell_study = sweep.group_study[sweep.cell_group]
-    at_cell = {k: v[sweep.cell_group] for k, v in groups.items()} | {
-        k: v[cell_study] for k, v in studies.items()
+    at_cell = _by_name(families(sweep), groups[:, sweep.cell_group])
+    at_cell |= _by_name(study_priors(sweep), studies[:, cell_study])
+    at_cell |= {
+        "gamma": at_cell["gamma_path"] - at_cell["delta"],
+        "bend": jnp.broadcast_to(bend, n.shape),
     }
-    at_cell["bend"] = jnp.broadcast_to(bend, n.shape)
     at_cell |= {
         "cell_level": surface.log_level(at_cell, n, d),
         "lr_star": surface.log_lr_optimum(at_cell, n, d),
         "batch_star": surface.log_batch_optimum(at_cell, n, d),
         "fading": surface.fading(at_cell, n, d),
     }
-    for kind, usual in (("", 0.0), ("off_", 1.0)):
-        dof = surface.noise_dof(studies, jnp.full(len(sweep.studies), usual))
-        at_cell |= {f"{kind}dof": dof[cell_study], f"{kind}tails": student_t_normaliser(dof)[cell_study]}
-    return at_cell, cell_effects(sweep, at_cell, studies)
+    at_study = _by_name(study_priors(sweep), studies)
+    dof = surface.noise_dof(at_study, jnp.array([[0.0], [1.0]]))
+    tails = jnp.concatenate([dof, student_t_normaliser(dof)])[:, cell_study]
+    at_cell |= _by_name(("dof", "off_dof", "tails", "off_tails"), tails)
+    return at_cell, cell_effects(sweep, at_cell, at_study)
 
 
 def cell_effects(sweep: Sweep, at_cell: Values, studies: Values) -> Values:
