@@ -131,8 +131,9 @@ def _states(
 
 
 def _moved(energy: Energy, covariance: Floats, step: float, states: list[HMCState]) -> list[HMCState]:
-    """The same chains, going on in another metric and in other steps."""
-    return _states(energy, covariance, step, [s.rng_key for s in states], [s.z for s in states])
+    """The same chains, going on in another metric and in other steps: one state made anew tells all."""
+    (anew,) = _states(energy, covariance, step, [states[0].rng_key], [states[0].z])
+    return [state._replace(adapt_state=anew.adapt_state) for state in states]
 
 
 def _kernel(energy: Energy, step: float, covariance: Floats) -> NUTS:
