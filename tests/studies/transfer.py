@@ -36,6 +36,8 @@ OUT = ROOT / "out" / "transfer"
 OPTIMIZERS = ("adamw", "muon")
 PARAMS, TOKENS_PER_PARAM = 1e6, 20
 SCAN = (0.5, 2.0)
+AROUND = (1 / 16, 4.0)
+"""The curve of predictions, in multiples of the recommended learning rate."""
 METHODS = {
     "argmin + least squares": baselines.fit_argmin,
     "Huber": baselines.fit_huber,
@@ -125,14 +127,24 @@ def collect() -> None:
             **{k: found[k] for k in (*kept, "momentum", "status", "loss", "flops", "cpu_seconds")},
         }
         frame = pd.DataFrame([{**found, "loss": 1.0, "status": "finished"}])
-        low, middle, high = np.quantile(
-            PosteriorAdvisor(posterior).loss_draws(frame)[:, 0], (0.05, 0.5, 0.95)
-        )
-        line |= {"predicted": {"median": middle, "lower": low, "upper": high}}
+        line |= {"predicted": predicted(posterior, frame)[0]}
+        if "recommended" in run_id:
+            rates = [float(found["learning_rate"] * factor) for factor in np.geomspace(*AROUND, 25)]
+            curve = predicted(posterior, frame.loc[[0] * len(rates)].assign(learning_rate=rates))
+            line |= {
+                "curve": [{"learning_rate": rate, **each} for rate, each in zip(rates, curve, strict=True)]
+            }
         line |= {"regret": advice[found["optimizer"]]["regret"]} if "recommended" in run_id else {}
         lines.append(json.dumps(line) + "\n")
     RESULTS.write_text("".join(lines))
     print(f"{len(lines)} runs")
+
+
+def predicted(posterior: Posterior, settings: pd.DataFrame) -> list[dict[str, float]]:
+    """Median and 90% interval of the loss of each row."""
+    draws = PosteriorAdvisor(posterior).loss_draws(settings.reset_index(drop=True))
+    ends = np.quantile(draws, (0.05, 0.5, 0.95), axis=0).T
+    return [dict(zip(("lower", "median", "upper"), map(float, each), strict=True)) for each in ends]
 
 
 def table() -> str:
@@ -164,38 +176,45 @@ def table() -> str:
 
 
 def draw() -> None:
-    """Loss against learning rate: measured points, prediction with its interval."""
+    """Loss against learning rate: measured points; what the posterior said about them, with its intervals."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
     from bayeslaw.plots import save_figure
 
-    rows = [r for r in read_rows(RESULTS) if r["loss"]]
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    for ax, optimizer in zip(figure.subplots(1, len(OPTIMIZERS), squeeze=False)[0], OPTIMIZERS):
-        mine = sorted((r for r in rows if r["optimizer"] == optimizer), key=lambda r: r["learning_rate"])
-        for kind, marker, colour in (("baseline", "s", "#D55E00"), ("", "o", "#0072B2")):
-            chosen = [r for r in mine if ("baseline" in r["run"]) == bool(kind)]
-            at = [r["learning_rate"] for r in chosen]
-            ax.plot(
-                at,
-                [r["loss"] for r in chosen],
-                marker,
-                color=colour,
-                label=f"measured{', baseline' * bool(kind)}",
-            )
-            if not kind:
-                low, middle, high = (
-                    [r["predicted"][k] for r in chosen] for k in ("lower", "median", "upper")
-                )
-                ax.fill_between(at, low, high, color=colour, alpha=0.2, lw=0, label="predicted, 90% interval")
-                ax.plot(at, middle, color=colour, lw=1.2, label="predicted, median")
-        for r in mine:
-            if "recommended" in r["run"]:
-                ax.axvline(r["learning_rate"], color="black", ls="--", lw=1, label="recommended")
+    rows = read_rows(RESULTS)
+    figure = Figure(figsize=(10, 4.4), layout="constrained")
+    axes = figure.subplots(1, len(OPTIMIZERS), squeeze=False)[0]
+    for ax, optimizer in zip(axes, OPTIMIZERS, strict=True):
+        draw_one(ax, [r for r in rows if r["optimizer"] == optimizer])
         ax.set(xscale="log", xlabel="peak learning rate", ylabel="validation loss, nats/token")
-        ax.set_title(f"{optimizer}, N = {target_of(optimizer).params_nonembedding:,.0f}")
-        ax.legend(fontsize="small")
+        ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        ax.xaxis.set_minor_locator(NullLocator())
+        ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        ax.set_title(f"{optimizer}, N = {target_of(optimizer).params_nonembedding:,.0f}, D = 20 N")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize="small")
     save_figure(figure, ROOT / "docs" / "transfer.png")
+
+
+def draw_one(ax: Any, rows: list[dict[str, Any]]) -> None:
+    """Curve at the recommended batch, the runs on it, and the baselines, at batches of their own."""
+    for r in rows:
+        if "curve" in r:
+            at, low, middle, high = (
+                [point[k] for point in r["curve"]] for k in ("learning_rate", "lower", "median", "upper")
+            )
+            ax.fill_between(at, low, high, color="#0072B2", alpha=0.2, lw=0, label="predicted, 90% interval")
+            ax.plot(at, middle, color="#0072B2", lw=1.2, label="predicted, median")
+            ax.axvline(r["learning_rate"], color="black", ls="--", lw=1, label="recommended")
+    own = [r for r in rows if r["loss"] and "baseline" not in r["run"]]
+    others = [r for r in rows if r["loss"] and "baseline" in r["run"]]
+    middle, low, high = (np.array([r["predicted"][k] for r in others]) for k in ("median", "lower", "upper"))
+    rates = [r["learning_rate"] for r in others]
+    ax.errorbar(
+        rates, middle, (middle - low, high - middle), fmt="_", color="#D55E00", label="predicted, baseline"
+    )
+    ax.plot(rates, [r["loss"] for r in others], "s", color="#D55E00", label="measured, baseline")
+    ax.plot([r["learning_rate"] for r in own], [r["loss"] for r in own], "ko", label="measured")
 
 
 def main() -> None:
