@@ -69,6 +69,7 @@ def plan() -> None:
     order = table["run_id"].map(lambda name: next(i for i, word in enumerate(telling) if word in name))
     table.iloc[np.argsort(order, kind="stable")].to_csv(OUT / "plan.csv", index=False)
     print(table.to_string())
+    print("next: python -m train.sweep --plan out/transfer/plan.csv --out out/transfer --workers 2")
 
 
 def fitted() -> Posterior:
