@@ -176,12 +176,12 @@ def _at_runs(at_cell: Values, sweep: Sweep) -> Values:
 
 
 def _by_name(names: Iterable[str], table: jax.Array) -> Values:
-    """Rows of a table by name; as a dictionary from the start each row would be gathered by itself."""
+    """Rows of a table by name. Gather first, name then: one gather and not one a row."""
     return {name: row[0] for name, row in zip(names, jnp.split(table, len(table)), strict=True)}
 
 
 def group_values(sweep: Sweep) -> jax.Array:
-    """Each family's value in each group, shape (family, group); 0 where a group has no such parameter."""
+    """Each family's value in each group, (family, group), in the order of ``families``; 0 if it has none."""
     chosen = families(sweep)
     names = list(chosen)
     spread = {}
@@ -203,7 +203,7 @@ def group_values(sweep: Sweep) -> jax.Array:
 
 
 def study_values(sweep: Sweep) -> jax.Array:
-    """Each study's level, noise and spreads of cells, shape (value, study)."""
+    """Each study's level, noise and spreads of cells, (value, study) in the order of ``study_priors``."""
     prior = study_priors(sweep)
     mean, sd = np.array(list(prior.values())).T[:, :, None] * np.ones(len(sweep.studies))
     return numpyro.sample("study_values", dist.Normal(mean, sd).to_event(2))

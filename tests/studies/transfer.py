@@ -18,11 +18,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from tables import read_rows
+from tables import markdown, read_rows
 
 from bayeslaw import baselines
 from bayeslaw.advisor import PosteriorAdvisor
 from bayeslaw.errors import BadInput
+from bayeslaw.fit_summary import interval
 from bayeslaw.posterior import Posterior, read_posterior, write_posterior
 from bayeslaw.predict import predict
 from bayeslaw.runs import read_runs
@@ -35,6 +36,7 @@ RESULTS = Path(__file__).parent / "results" / "transfer.jsonl"
 OUT = ROOT / "out" / "transfer"
 OPTIMIZERS = ("adamw", "muon")
 PARAMS, TOKENS_PER_PARAM = 1e6, 20
+SCALE = f"N = {params_of(size_for(PARAMS)):,}, D = {TOKENS_PER_PARAM} N"
 SCAN = (0.5, 2.0)
 AROUND = (1 / 16, 4.0)
 """The curve of predictions, in multiples of the recommended learning rate."""
@@ -133,9 +135,9 @@ def collect() -> None:
             rates = [float(found["learning_rate"] * factor) for factor in np.geomspace(*AROUND, 25)]
             curve = predicted(posterior, frame.loc[[0] * len(rates)].assign(learning_rate=rates))
             line |= {
-                "curve": [{"learning_rate": rate, **each} for rate, each in zip(rates, curve, strict=True)]
+                "curve": [{"learning_rate": rate, **each} for rate, each in zip(rates, curve, strict=True)],
+                "regret": advice[found["optimizer"]]["regret"],
             }
-        line |= {"regret": advice[found["optimizer"]]["regret"]} if "recommended" in run_id else {}
         lines.append(json.dumps(line) + "\n")
     RESULTS.write_text("".join(lines))
     print(f"{len(lines)} runs")
@@ -144,8 +146,7 @@ def collect() -> None:
 def predicted(posterior: Posterior, settings: pd.DataFrame) -> list[dict[str, float]]:
     """Median and 90% interval of the loss of each row."""
     draws = PosteriorAdvisor(posterior).loss_draws(settings.reset_index(drop=True))
-    ends = np.quantile(draws, (0.05, 0.5, 0.95), axis=0).T
-    return [dict(zip(("lower", "median", "upper"), map(float, each), strict=True)) for each in ends]
+    return [interval(each, 0.9) for each in draws.T]
 
 
 def table() -> str:
@@ -164,24 +165,17 @@ def table() -> str:
         label = r["run"].removeprefix(r["optimizer"] + "-").replace("-", " ")
         settings = [f"{r['learning_rate']:.3g}", f"{r['batch_tokens']:,}"]
         body.append([r["optimizer"], label, *settings, loss, excess, span])
-    header = [
-        "optimizer",
-        "settings of",
-        "peak learning rate",
-        "batch, tokens",
-        "loss, nats/token",
-        "over the best",
-    ]
-    lines = [[*header, "predicted, 90% interval"], ["---"] * 7, *body]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+    head = ["optimizer", "settings of", "peak learning rate", "batch, tokens"]
+    head += ["loss, nats/token", "over the best", "predicted, 90% interval"]
+    return markdown(f"Trained at {SCALE}", head, body)
 
 
 def draw() -> None:
     """Loss against learning rate: measured points; what the posterior said about them, with its intervals."""
     from matplotlib.figure import Figure
-    from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
     from bayeslaw.plots import save_figure
+    from bayeslaw.plots.axes import round_ticks
 
     rows = read_rows(RESULTS)
     figure = Figure(figsize=(10, 4.4), layout="constrained")
@@ -189,32 +183,32 @@ def draw() -> None:
     for ax, optimizer in zip(axes, OPTIMIZERS, strict=True):
         draw_one(ax, [r for r in rows if r["optimizer"] == optimizer])
         ax.set(xscale="log", xlabel="peak learning rate", ylabel="validation loss, nats/token")
-        ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        ax.xaxis.set_minor_locator(NullLocator())
-        ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        ax.set_title(f"{optimizer}, N = {target_of(optimizer).params_nonembedding:,.0f}, D = 20 N")
+        ax.set_title(f"{optimizer}, {SCALE}")
+        round_ticks(ax.xaxis)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize="small")
     save_figure(figure, ROOT / "docs" / "transfer.png")
 
 
 def draw_one(ax: Any, rows: list[dict[str, Any]]) -> None:
     """Curve at the recommended batch, the runs on it, and the baselines, at batches of their own."""
+    from bayeslaw.plots import BLUE, ORANGE
+
     for r in rows:
         if "curve" in r:
             at, low, middle, high = (
                 [point[k] for point in r["curve"]] for k in ("learning_rate", "lower", "median", "upper")
             )
-            ax.fill_between(at, low, high, color="#0072B2", alpha=0.2, lw=0, label="predicted, 90% interval")
-            ax.plot(at, middle, color="#0072B2", lw=1.2, label="predicted, median")
+            ax.fill_between(at, low, high, color=BLUE, alpha=0.2, lw=0, label="predicted, 90% interval")
+            ax.plot(at, middle, color=BLUE, lw=1.2, label="predicted, median")
             ax.axvline(r["learning_rate"], color="black", ls="--", lw=1, label="recommended")
     own = [r for r in rows if r["loss"] and "baseline" not in r["run"]]
     others = [r for r in rows if r["loss"] and "baseline" in r["run"]]
     middle, low, high = (np.array([r["predicted"][k] for r in others]) for k in ("median", "lower", "upper"))
     rates = [r["learning_rate"] for r in others]
     ax.errorbar(
-        rates, middle, (middle - low, high - middle), fmt="_", color="#D55E00", label="predicted, baseline"
+        rates, middle, (middle - low, high - middle), fmt="_", color=ORANGE, label="predicted, baseline"
     )
-    ax.plot(rates, [r["loss"] for r in others], "s", color="#D55E00", label="measured, baseline")
+    ax.plot(rates, [r["loss"] for r in others], "s", color=ORANGE, label="measured, baseline")
     ax.plot([r["learning_rate"] for r in own], [r["loss"] for r in own], "ko", label="measured")
 
 
