@@ -14,9 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from bayeslaw import basin as at
-from bayeslaw.acquisition import WORTHWHILE, Policy, View, expected_regret, policy_named, reduction
+from bayeslaw.acquisition import (
+    WORTHWHILE,
+    Policy,
+    View,
+    expected_regret,
+    policy_named,
+    reduction,
+    regret_and_reduction,
+)
 from bayeslaw.candidates import SETTINGS, places
 from bayeslaw.errors import BadInput
 from bayeslaw.joint import Joint, chosen, joint_draws
@@ -66,6 +75,7 @@ class Batch:
         return sum(self.before.values()) - float(self.reductions.sum())
 
 
+@threadpool_limits.wrap(limits=1, user_api="blas")  # products too small to share: threads wait on each other
 def choose(
     joint: Joint,
     cost: Floats,
@@ -141,11 +151,11 @@ def _exchanged(joint: Joint, cost: Floats, budget: float, rows: Sequence[int]) -
         given = joint  # the runs before this place are already in it
         for row in kept[place + 1 :]:
             given = chosen(given, row)
-        gain = reduction(given)
+        left, gain = regret_and_reduction(given)
         spent = float(cost[others].sum())
         allowed = (cost <= budget - spent) & (gain >= WORTHWHILE * gain.max())
         allowed[others], allowed[kept[place]] = False, True
-        bought = before - sum(expected_regret(given).values()) + gain
+        bought = before - left + gain
         kept[place] = int(np.argmax(np.where(allowed, bought / (spent + cost), -np.inf)))
         joint = chosen(joint, kept[place])
     return kept

@@ -66,7 +66,7 @@ class Joint:
         variance: of a candidate's mean ln loss, (point, candidate).
         cross: its covariance with the optima, (point, candidate, dimension).
         remaining: covariance of the optima, (point, dimension, dimension).
-        loadings: standardised covariances of the candidates with each run chosen, (step, point, candidate).
+        loadings: standardised covariances of the coordinates with each run chosen, (step, point, coordinate).
     """
 
     linear: Linear
@@ -143,7 +143,7 @@ def assembled(linear: Linear, decisions: Sequence[Decision], weights: Floats) ->
         variance=own,
         cross=cross,
         remaining=np.repeat((optima.T @ optima)[None], len(own), axis=0),
-        loadings=np.zeros((0, *own.shape)),
+        loadings=np.zeros((0, len(own), spread.shape[1])),
     )
 
 
@@ -154,19 +154,19 @@ def chosen(joint: Joint, candidate: int) -> Joint:
     Exact in each linearised world. What remains unknown then does not depend on the result.
     """
     linear = joint.linear
-    columns = linear.columns[candidate]
-    toward = (joint.spread[:, columns].T @ joint.spread)[:, linear.columns]  # (k, candidate, k)
-    weighted = np.einsum("pk,kcj->pcj", linear.slopes[:, candidate], toward)
-    covariance = np.sum(weighted * linear.slopes, axis=2)
-    covariance -= np.einsum("sp,spc->pc", joint.loadings[:, :, candidate], joint.loadings)
+    columns, slopes = linear.columns[candidate], linear.slopes[:, candidate]
+    toward = slopes @ (joint.spread[:, columns].T @ joint.spread)  # of the run, (point, coordinate)
+    known = np.einsum("spk,pk->sp", joint.loadings[:, :, columns], slopes)
+    toward -= np.einsum("sp,spk->pk", known, joint.loadings)
     sd = np.sqrt(np.maximum(joint.variance[:, candidate] + linear.noise[:, candidate], 1e-300))[:, None]
-    loading, moved = covariance / sd, joint.cross[:, candidate] / sd
+    toward, moved = toward / sd, joint.cross[:, candidate] / sd
+    loading = np.einsum("pck,pck->pc", toward[:, linear.columns], linear.slopes)
     return replace(
         joint,
         variance=np.maximum(joint.variance - loading**2, 0.0),
         cross=joint.cross - loading[:, :, None] * moved[:, None, :],
         remaining=joint.remaining - moved[:, :, None] * moved[:, None, :],
-        loadings=np.concatenate([joint.loadings, loading[None]]),
+        loadings=np.concatenate([joint.loadings, toward[None]]),
     )
 
 

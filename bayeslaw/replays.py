@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from bayeslaw.acquisition import policy_named
 from bayeslaw.errors import BadInput
@@ -240,6 +241,7 @@ def _in_processes(
             raise
 
 
+@threadpool_limits.wrap(limits=1, user_api="blas")  # the processes share the cores already
 def _one(study: Study, policy: str, seed: int, fit: Fit, earlier: Rows, path: Path) -> None:
     for row in replayed(study, policy, seed, fit, earlier):
         append(path, row | {"study": study.digest})
