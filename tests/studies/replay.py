@@ -11,6 +11,7 @@ the pool's cost. ``run`` appends to results/replay.jsonl what is not there. Real
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,11 @@ from typing import Any
 import numpy as np
 from tables import markdown, percent
 
+from bayeslaw.atomic import written_whole
 from bayeslaw.cells import group_cells
 from bayeslaw.finished_sweep import Study, study_of
 from bayeslaw.importers import import_runs
-from bayeslaw.replays import areas, cost_to, curves, read, run
+from bayeslaw.replays import append, areas, cost_to, curves, read, run
 from bayeslaw.target import Target
 
 ROOT = Path(__file__).parents[2]
@@ -133,6 +135,16 @@ def plot(rows: list[Row], path: Path) -> None:
     save_figure(figure, path)
 
 
+def shorten(path: Path) -> None:
+    """Without the run_ids that whole replays bought: megabytes, which only an interrupted replay asks for."""
+    rows = read(path)
+    budgets = Counter((row["policy"], row["seed"]) for row in rows)
+    with written_whole(path) as temporary:
+        for row in rows:
+            whole = budgets[row["policy"], row["seed"]] == len(SHARES)
+            append(temporary, row | {"bought": []} if whole else row)
+
+
 def told(row: Row) -> None:
     scores = f"regret {row['regret']:.4%}, R2 {row['r2']:.3f}, coverage {row['coverage']:.0%}"
     counts = f"{row['runs']} runs, {row['fits']} fits, {row['seconds']:.0f} s"
@@ -153,6 +165,7 @@ def main() -> None:
     if given.what == "run":
         policies = given.policy or POLICIES
         run(study(), policies, range(given.seeds), RESULTS, workers=given.workers, tell=told)
+        shorten(RESULTS)
         return
     rows = read(RESULTS)
     print(tables(rows))
