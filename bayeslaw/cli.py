@@ -535,7 +535,9 @@ def replay_(
         rows = replays.run(asked, policies, range(seeds), output, replay.exact, workers, tell)
     found = replays.curves(rows)
     if plot:
-        _plot_replay(found, asked.unit, plot)
+        from bayeslaw.plots import replay_figure, save_figure
+
+        save_figure(replay_figure(found, asked.unit), plot)
     if not as_json:
         print_replay(found, output, asked.unit)
         return
@@ -652,22 +654,6 @@ def report_(
     written = write_report(fit, output, str(path) if posterior else None, table)
     result = {"output": output} | written | {"posterior": {"path": str(path)} | fit.provenance}
     print_json(result) if as_json else print_report(result)
-
-
-def _plot_replay(curves: Mapping[str, Any], unit: str, path: Path) -> None:
-    from matplotlib.figure import Figure
-
-    from bayeslaw.plots import plot_replay, save_figure
-
-    metrics = [
-        name
-        for name in ("regret", "width", "r2", "coverage")
-        if any(entry[name] for entries in curves.values() for entry in entries)
-    ]
-    figure = Figure(figsize=(4.5 * len(metrics), 4), layout="constrained")
-    for name, ax in zip(metrics, figure.subplots(1, len(metrics), squeeze=False)[0], strict=True):
-        plot_replay(dict(curves), name, unit, ax)
-    save_figure(figure, path)
 
 
 if __name__ == "__main__":

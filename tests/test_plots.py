@@ -469,3 +469,20 @@ def test_cells_that_are_off_are_named_with_their_direction(sweep):
         sure,
         sweep.iloc[[8]],
     )
+
+
+def test_a_replays_figure_has_the_metrics_it_knows_and_one_legend():
+    band = {"median": 0.5, "lower": 0.4, "upper": 0.6}
+    entries = [{"budget": budget, "regret": band, "r2": None, "coverage": band} for budget in (1e18, 1e19)]
+    figure = plots.replay_figure({"regret": entries, "random": entries})
+    assert [ax.get_ylabel() for ax in figure.axes] == [
+        plots.REPLAYED[name][0] for name in ("regret", "coverage")
+    ]
+    assert not any(ax.get_legend() for ax in figure.axes)
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["regret", "random"]
+
+
+def test_a_replay_without_metrics_has_no_figure():
+    with pytest.raises(BadInput, match="no regret in the replay"):
+        plots.replay_figure({"regret": []})

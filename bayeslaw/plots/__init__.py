@@ -7,7 +7,7 @@ from bayeslaw.plots.advice import plot_learning_rates, plot_recommendation
 from bayeslaw.plots.axes import BLUE, GREY, OKABE_ITO, ORANGE, save_figure
 from bayeslaw.plots.beliefs import plot_prior_posterior, plot_spread
 from bayeslaw.plots.checks import plot_convergence, plot_ranks
-from bayeslaw.plots.designs import REPLAYED, plot_candidates, plot_replay
+from bayeslaw.plots.designs import REPLAYED, plot_candidates, plot_replay, replay_figure
 from bayeslaw.plots.forest import plot_forest
 from bayeslaw.plots.loops import plot_loop
 from bayeslaw.plots.predictive import plot_predictive
@@ -36,5 +36,6 @@ __all__ = [
     "plot_replay",
     "plot_spread",
     "plot_surface",
+    "replay_figure",
     "save_figure",
 ]

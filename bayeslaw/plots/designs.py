@@ -22,6 +22,7 @@ from bayeslaw.posterior import Floats
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 REPLAYED = {
     "regret": ("regret of the advice [% of the loss]", 100.0, "log"),
@@ -31,6 +32,9 @@ REPLAYED = {
     "coverage": ("losses inside 90% intervals [%]", 100.0, "linear"),
 }
 """Metrics of a replay: label, factor and scale of its axis."""
+
+PANELS = ("regret", "width", "r2", "coverage")
+"""Metrics of ``replay_figure``, in the order of its panels."""
 
 RING = 9.0
 """Diameter of the ring about a chosen candidate [points]."""
@@ -146,7 +150,35 @@ def plot_replay(
     if metric == "coverage":
         ax.axhline(90, color=GREY, lw=1, zorder=0)
     ax.set(xscale="log", yscale=scale)
+    if scale == "log":
+        round_ticks(ax.yaxis)
     ax.set_xlabel(f"budget [{unit}]")
     ax.set_ylabel(label)
     ax.legend(frameon=False, fontsize="small")
     return ax
+
+
+def replay_figure(curves: dict[str, list[dict[str, Any]]], unit: str = "FLOP") -> Figure:
+    """The metrics that a replay has, each in a panel, under one legend.
+
+    Args:
+        curves, unit: as ``plot_replay`` takes them.
+
+    Raises:
+        BadInput: where it has none.
+    """
+    from matplotlib.figure import Figure
+
+    entries = [entry for found in curves.values() for entry in found]
+    metrics = [name for name in PANELS if any(entry.get(name) is not None for entry in entries)]
+    rows, columns = -(-max(len(metrics), 1) // 2), min(max(len(metrics), 1), 2)
+    figure = Figure(figsize=(4.5 * columns, 3.5 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for name, ax in zip(metrics or PANELS[:1], axes, strict=False):
+        legend = plot_replay(curves, name, unit, ax).get_legend()
+        if legend is not None:
+            legend.remove()
+    for ax in axes[len(metrics) :]:
+        ax.remove()
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=6, frameon=False)
+    return figure

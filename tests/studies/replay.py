@@ -23,6 +23,7 @@ from bayeslaw.atomic import written_whole
 from bayeslaw.cells import group_cells
 from bayeslaw.finished_sweep import Study, study_of
 from bayeslaw.importers import import_runs
+from bayeslaw.plots import replay_figure, save_figure
 from bayeslaw.replays import append, areas, cost_to, curves, read, run
 from bayeslaw.target import Target
 
@@ -31,6 +32,9 @@ DATA = ROOT.parent / "shared" / "data" / "scalebench_lr_bsz_train.parquet"
 RESULTS = Path(__file__).parent / "results" / "replay.jsonl"
 POLICIES = ("regret", "random", "cheapest", "inverse-cost", "d-optimal", "v-optimal")
 SHARES = ("0.1%", "0.3%", "1%", "5%", "10%")
+EARLY = "0.3%"
+"""The share whose R2 is compared."""
+
 LARGE = 1e9
 REGRET = 0.001
 """The regret whose cost is compared."""
@@ -80,19 +84,25 @@ def _over_budget(rows: list[Row]) -> str:
 
 def _whole(rows: list[Row]) -> str:
     regret, width = areas(rows, "regret"), areas(rows, "width")
+    budgets = sorted({row["budget"] for row in rows})
     body = []
     for policy in regret:
-        needed = cost_to([r for r in rows if r["policy"] == policy], REGRET)
+        mine = [row for row in rows if row["policy"] == policy]
+        needed = cost_to(mine, REGRET)
+        r2 = [r["r2"] for r in mine if r["budget"] == budgets[SHARES.index(EARLY)] and r["r2"] is not None]
         body.append(
             [
                 policy,
                 _band(regret[policy], 100, 3),
                 _band(width[policy], 1, 2),
+                percent(float(np.mean([row["coverage"] for row in mine])), 0),
+                f"{np.median(r2):.3f} ({min(r2):.3f})" if r2 else "-",
                 "not reached" if needed is None else f"{needed:.2e}",
             ]
         )
-    head = ["policy", "regret, % (geometric mean over ln budget)", "width, nats (mean over ln budget)"]
-    return markdown("Area under the curves", [*head, f"FLOPs to {REGRET:.1%} in nine of ten seeds"], body)
+    head = ["policy", "regret, % of the loss (geometric mean)", "width, nats (mean)", "losses covered"]
+    head += [f"R2 at {EARLY} (worst)", f"FLOPs to {REGRET:.1%} in nine of ten seeds"]
+    return markdown("All budgets, means over ln FLOPs: medians over seeds (10 to 90%)", head, body)
 
 
 def _calibration(rows: list[Row]) -> str:
@@ -124,25 +134,20 @@ def _band(band: dict[str, float] | None, factor: float, digits: int) -> str:
     return f"{middle} ({low} to {high})"
 
 
-def plot(rows: list[Row], path: Path) -> None:
-    from matplotlib.figure import Figure
-
-    from bayeslaw.plots import plot_replay, save_figure
-
-    figure = Figure(figsize=(9, 7), layout="constrained")
-    for name, ax in zip(("regret", "width", "r2", "coverage"), figure.subplots(2, 2).flat, strict=True):
-        plot_replay(curves(rows), name, ax=ax)
-    save_figure(figure, path)
-
-
 def shorten(path: Path) -> None:
     """Without the run_ids that whole replays bought: megabytes, which only an interrupted replay asks for."""
     rows = read(path)
-    budgets = Counter((row["policy"], row["seed"]) for row in rows)
+    ended = whole(rows)
     with written_whole(path) as temporary:
         for row in rows:
-            whole = budgets[row["policy"], row["seed"]] == len(SHARES)
-            append(temporary, row | {"bought": []} if whole else row)
+            append(temporary, row | {"bought": []} if row in ended else row)
+
+
+def whole(rows: Sequence[Row]) -> list[Row]:
+    """Rows of the replays that reached the last budget, by policy."""
+    budgets = Counter((row["policy"], row["seed"]) for row in rows)
+    ended = [row for row in rows if budgets[row["policy"], row["seed"]] == len(SHARES)]
+    return sorted(ended, key=lambda row: POLICIES.index(row["policy"]))
 
 
 def told(row: Row) -> None:
@@ -167,10 +172,10 @@ def main() -> None:
         run(study(), policies, range(given.seeds), RESULTS, workers=given.workers, tell=told)
         shorten(RESULTS)
         return
-    rows = read(RESULTS)
+    rows = whole(read(RESULTS))
     print(tables(rows))
     if given.plot:
-        plot(rows, given.plot)
+        save_figure(replay_figure(curves(rows)), given.plot)
 
 
 if __name__ == "__main__":
