@@ -22,6 +22,10 @@ HELD = ("log_tau", "log_noise", "log_dof", "log_off")
 EM_STEPS = 3
 EM_DRAWS = 16
 
+NOISE_FIRST = 2.0
+"""So much above its prior's mean is ln noise where the search for the mode begins: with little noise the
+energy is rough, and where the search ends hangs on rounding errors."""
+
 DIFFERENCE = 1e-4
 """Step of differences, in standard deviations of the prior."""
 
@@ -38,7 +42,7 @@ class Density(NamedTuple):
     ``energy`` is minus the log density. ``sloped`` takes a vector and the two numbers that
     ``model.surface_model`` takes to ((energy, moments of the losses), gradient); it is compiled once, which
     takes seconds. ``unravel`` turns the vector into named sites; ``start`` and ``sd`` are the prior's mean
-    and scale; ``scales`` marks noise, tails, and spreads of groups and cells.
+    and scale; ``scales`` marks noise, tails, and spreads of groups and cells, ``noise`` the noise alone.
     """
 
     energy: Callable[[jax.Array], jax.Array]
@@ -47,6 +51,7 @@ class Density(NamedTuple):
     start: Floats
     sd: Floats
     scales: np.ndarray
+    noise: np.ndarray
 
 
 class Whitening(NamedTuple):
@@ -62,15 +67,17 @@ def density(sweep: Sweep) -> Density:
     start, unravel = ravel_pytree(mean)
     sd, _ = ravel_pytree({name: jnp.sqrt(value) for name, value in variance.items()})
     scales, _ = ravel_pytree({name: _is_scale(sweep, name, value) for name, value in mean.items()})
+    none = jax.tree.map(jnp.zeros_like, mean)
+    row = list(study_priors(sweep)).index("log_noise")
+    noise, _ = ravel_pytree(none | {"study_values": none["study_values"].at[row].set(1.0)})
 
     def energy(x: jax.Array, losses: float, fitted: float) -> tuple[jax.Array, jax.Array]:
         log_joint, trace = log_density(surface_model, (sweep, losses, fitted), {}, unravel(x))
         return -log_joint, trace["moments"]["value"]
 
     sloped = jax.jit(jax.value_and_grad(energy, has_aux=True))
-    return Density(
-        _posterior_of(sloped), sloped, unravel, np.asarray(start), np.asarray(sd), np.asarray(scales) > 0
-    )
+    marks = (np.asarray(mark) > 0 for mark in (scales, noise))
+    return Density(_posterior_of(sloped), sloped, unravel, np.asarray(start), np.asarray(sd), *marks)
 
 
 def _posterior_of(sloped: Sloped) -> Callable[[jax.Array], jax.Array]:
@@ -92,13 +99,16 @@ def whitening(sweep: Sweep, target: Density, seed: int = 0) -> Whitening:
     with an optimum far away, whose excess serves to raise the scatter. And the joint mode is a trap: noise
     and spreads shrink as effects absorb the data. So effects are integrated out, roughly: a mode given the
     scales, a Gaussian about it, then the scales that best explain draws of that Gaussian (Monte Carlo EM, Wei
-    & Tanner 1990), ``EM_STEPS`` times. The information is the expected (Fisher) information of the losses
-    plus the curvature of prior and outcomes: unlike the observed Hessian of a Student-t likelihood it is
-    positive, so it whitens even where the mode is flat.
+    & Tanner 1990), ``EM_STEPS`` times, the first from a mode with more noise (``NOISE_FIRST``). The
+    information is the expected (Fisher) information of the losses plus the curvature of prior and outcomes:
+    unlike the observed Hessian of a Student-t likelihood it is positive, so it whitens even where the mode is
+    flat.
     """
     information = _information(sweep, target)
     improve = _scales_step(target, np.random.default_rng(seed))
-    x, scale = np.array(target.start), np.diag(np.where(target.scales, 0.0, target.sd))
+    x, scale = target.start + NOISE_FIRST * target.noise, np.diag(np.where(target.scales, 0.0, target.sd))
+    x, scale, _ = _mode(target, information, x, scale)
+    x = x - NOISE_FIRST * target.noise
     for _ in range(EM_STEPS):
         x, scale, _ = _mode(target, information, x, scale)
         x = improve(x, scale)

@@ -24,13 +24,14 @@ from bayeslaw.cells import group_cells
 from bayeslaw.finished_sweep import Study, study_of
 from bayeslaw.importers import import_runs
 from bayeslaw.plots import replay_figure, save_figure
-from bayeslaw.replays import append, areas, cost_to, curves, read, run
+from bayeslaw.replays import append, area, areas, cost_to, curves, read, run
 from bayeslaw.target import Target
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT.parent / "shared" / "data" / "scalebench_lr_bsz_train.parquet"
 RESULTS = Path(__file__).parent / "results" / "replay.jsonl"
-POLICIES = ("regret", "random", "cheapest", "inverse-cost", "d-optimal", "v-optimal")
+OURS = "regret"
+POLICIES = (OURS, "random", "cheapest", "inverse-cost", "d-optimal", "v-optimal")
 SHARES = ("0.1%", "0.3%", "1%", "5%", "10%")
 EARLY = "0.3%"
 """The share whose R2 is compared."""
@@ -98,11 +99,29 @@ def _whole(rows: list[Row]) -> str:
                 percent(float(np.mean([row["coverage"] for row in mine])), 0),
                 f"{np.median(r2):.3f} ({min(r2):.3f})" if r2 else "-",
                 "not reached" if needed is None else f"{needed:.2e}",
+                "-" if policy == OURS else _beaten(rows, policy),
             ]
         )
     head = ["policy", "regret, % of the loss (geometric mean)", "width, nats (mean)", "losses covered"]
     head += [f"R2 at {EARLY} (worst)", f"FLOPs to {REGRET:.1%} in nine of ten seeds"]
+    head += ["seeds in which ours does better: regret, width"]
     return markdown("All budgets, means over ln FLOPs: medians over seeds (10 to 90%)", head, body)
+
+
+def _beaten(rows: list[Row], policy: str) -> str:
+    """In how many seeds the area under our curve is the smaller one, of regret and of width."""
+    seeds = sorted({row["seed"] for row in rows if row["policy"] == policy})
+    counts = []
+    for name in ("regret", "width"):
+        pairs = [
+            [
+                area([r for r in rows if (r["policy"], r["seed"]) == (each, seed)], name, name == "regret")
+                for each in (OURS, policy)
+            ]
+            for seed in seeds
+        ]
+        counts.append(sum(ours < theirs for ours, theirs in pairs if None not in (ours, theirs)))
+    return f"{counts[0]}, {counts[1]} of {len(seeds)}"
 
 
 def _calibration(rows: list[Row]) -> str:
