@@ -254,11 +254,11 @@ def _best(joint: Joint, decision: Decision, dimensions: slice) -> tuple[float, F
 
     sd = np.maximum(np.sqrt(np.diag(left)), 0.03)
     best = minimise(mean, np.minimum(centre, decision.highest), sd, highest=decision.highest, tolerance=0.01)
-    signs, steps = np.array([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]]), np.diag(0.25 * sd)
-    corners = [signs @ steps[[i, j]] for i, j in itertools.product(range(size), repeat=2)]
+    signs, steps = np.array([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]]), 0.25 * sd
+    corners = [signs @ np.diag(steps)[[i, j]] for i, j in itertools.product(range(size), repeat=2)]
     regret, *around = mean(best + np.concatenate([np.zeros((1, size)), *corners]))
     second = np.reshape(around, (size, size, 4)) @ [1.0, -1.0, -1.0, 1.0]
-    return float(regret), _nonnegative(second / (4.0 * np.outer(np.diag(steps), np.diag(steps))))
+    return float(regret), _nonnegative(second / (4.0 * np.outer(steps, steps)))
 
 
 def _nonnegative(matrix: Floats) -> Floats:

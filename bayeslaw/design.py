@@ -110,11 +110,10 @@ def choose(
             f"budget = {budget:g}; the cheapest of {len(cost)} candidates costs {cost.min():.3g}; "
             "expected a budget that pays for one; raise it, or offer smaller runs"
         )
-    first = reduction(joint)
+    first, before = reduction(joint), expected_regret(joint)
     rows = _greedy(joint, cost, place, budget, batch, score_of, seed)
     if policy == POLICY:
-        rows = _exchanged(joint, cost, budget, rows)
-    before = expected_regret(joint)
+        rows = _exchanged(joint, cost, budget, rows, sum(before.values()))
     regrets = [sum(before.values())]
     for row in rows:
         joint = chosen(joint, row)
@@ -138,14 +137,13 @@ def _greedy(
     return rows
 
 
-def _exchanged(joint: Joint, cost: Floats, budget: float, rows: Sequence[int]) -> list[int]:
+def _exchanged(joint: Joint, cost: Floats, budget: float, rows: Sequence[int], before: float) -> list[int]:
     """Each run in turn replaced by the one that, given the others, makes the batch buy most per unit cost.
 
     One pass: runs that were chosen before their partners were known, as the first of a set-up is, get their
     turn. Coordinate exchange as in Meyer & Nachtsheim (1995), Technometrics 37.
     """
     kept = list(rows)
-    before = sum(expected_regret(joint).values())
     for place in range(len(kept)):
         others = kept[:place] + kept[place + 1 :]
         given = joint  # the runs before this place are already in it

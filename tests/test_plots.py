@@ -6,6 +6,7 @@ import itertools
 from dataclasses import replace
 
 import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -31,7 +32,7 @@ LARGE = Target(1e10, 2e11, "adamw", "ours")
 def _closed():
     mpl.use("Agg")
     yield
-    mpl.pyplot.close("all")
+    plt.close("all")
 
 
 @pytest.fixture(scope="module")

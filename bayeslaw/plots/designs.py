@@ -171,10 +171,11 @@ def replay_figure(curves: dict[str, list[dict[str, Any]]], unit: str = "FLOP") -
 
     entries = [entry for found in curves.values() for entry in found]
     metrics = [name for name in PANELS if any(entry.get(name) is not None for entry in entries)]
-    rows, columns = -(-max(len(metrics), 1) // 2), min(max(len(metrics), 1), 2)
+    metrics = metrics or [PANELS[0]]  # which `plot_replay` refuses, in its own words
+    rows, columns = -(-len(metrics) // 2), min(len(metrics), 2)
     figure = Figure(figsize=(4.5 * columns, 3.5 * rows), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
-    for name, ax in zip(metrics or PANELS[:1], axes, strict=False):
+    for name, ax in zip(metrics, axes, strict=False):
         legend = plot_replay(curves, name, unit, ax).get_legend()
         if legend is not None:
             legend.remove()
