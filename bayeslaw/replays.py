@@ -18,6 +18,7 @@ from bayeslaw.acquisition import policy_named
 from bayeslaw.errors import BadInput
 from bayeslaw.finished_sweep import Study
 from bayeslaw.prior_posterior import Fit
+from bayeslaw.processes import die_with_parent
 from bayeslaw.replay import exact, replayed
 
 METRICS = ("regret", "r2", "coverage", "width", "announced")
@@ -223,7 +224,8 @@ def _in_processes(
     """Replays in processes of their own; their rows are told as they reach the file."""
     seen = {_key(row) for row in read(path)}
     context = multiprocessing.get_context("spawn")  # JAX does not survive a fork
-    with ProcessPoolExecutor(min(workers, len(tasks)), mp_context=context) as executor:
+    size, others = min(workers, len(tasks)), multiprocessing.active_children()
+    with ProcessPoolExecutor(size, mp_context=context, initializer=die_with_parent) as executor:
         waiting: set[Future[None]] = {
             executor.submit(_one, study, policy, seed, fit, earlier, path) for policy, seed, earlier in tasks
         }
@@ -238,6 +240,9 @@ def _in_processes(
                     each.result()
         except BaseException:
             executor.shutdown(wait=False, cancel_futures=True)
+            for child in multiprocessing.active_children():
+                if child not in others:
+                    child.terminate()  # else leaving waits until its replay ends
             raise
 
 

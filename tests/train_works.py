@@ -104,6 +104,23 @@ def pool_parent(folder: str) -> None:
     list(pool.run(sleeps, [(1, Path(folder)), (2, Path(folder))], workers=2))
 
 
+def replay_parent(folder: str) -> None:
+    """A process with two busy replays, to be killed."""
+    from functools import partial
+
+    from bayeslaw.finished_sweep import study_of
+    from bayeslaw.replays import run
+    from tests.test_replay import CHEAP, TARGET
+    from tests.test_replay import sweep as table
+
+    study = study_of(table(), [TARGET], [3 * CHEAP])
+    run(study, ["random"], [0, 1], Path(folder) / "r.jsonl", partial(never_fits, Path(folder)), workers=2)
+
+
+def never_fits(folder: Path, runs: object, seed: int) -> None:
+    sleeps(1, folder)
+
+
 def sweep(*arguments: str) -> None:
     """``python -m train.sweep``, with ``train`` for the work."""
     from train import sweep as module

@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import signal
 import sys
-import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -18,6 +17,7 @@ from multiprocessing.context import SpawnProcess
 from typing import Any, Literal
 
 from bayeslaw.errors import BadInput
+from bayeslaw.processes import die_with_parent
 
 RETRIES = 2
 ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
@@ -151,7 +151,7 @@ def _for_workers() -> Iterator[None]:
 
 def _serve(work: Callable[..., Any], pipe: Connection) -> None:
     """A worker's life: say hello, then answer tasks until the parent closes the pipe or dies."""
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    die_with_parent()
     with suppress(EOFError, OSError):
         pipe.send(None)
         while True:
@@ -160,13 +160,6 @@ def _serve(work: Callable[..., Any], pipe: Connection) -> None:
                 pipe.send(reply)
             except (TypeError, AttributeError) as error:  # a result that cannot be pickled
                 pipe.send(("failed", f"its result cannot be sent: {error}"))
-
-
-def _die_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    wait([parent.sentinel])
-    os._exit(1)
 
 
 def _reply(worker: _Worker) -> Reply | None:
