@@ -185,7 +185,7 @@ def draw() -> None:
         ax.set(xscale="log", xlabel="peak learning rate", ylabel="validation loss, nats/token")
         ax.set_title(f"{optimizer}, {SCALE}")
         round_ticks(ax.xaxis)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize="small")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize="small")
     save_figure(figure, ROOT / "docs" / "transfer.png")
 
 
@@ -202,14 +202,14 @@ def draw_one(ax: Any, rows: list[dict[str, Any]]) -> None:
             ax.plot(at, middle, color=BLUE, lw=1.2, label="predicted, median")
             ax.axvline(r["learning_rate"], color="black", ls="--", lw=1, label="recommended")
     own = [r for r in rows if r["loss"] and "baseline" not in r["run"]]
-    others = [r for r in rows if r["loss"] and "baseline" in r["run"]]
-    middle, low, high = (np.array([r["predicted"][k] for r in others]) for k in ("median", "lower", "upper"))
-    rates = [r["learning_rate"] for r in others]
-    ax.errorbar(
-        rates, middle, (middle - low, high - middle), fmt="_", color=ORANGE, label="predicted, baseline"
-    )
-    ax.plot(rates, [r["loss"] for r in others], "s", color=ORANGE, label="measured, baseline")
     ax.plot([r["learning_rate"] for r in own], [r["loss"] for r in own], "ko", label="measured")
+    others = [r for r in rows if r["loss"] and "baseline" in r["run"]]
+    for marker, fill, r in zip("sD", (ORANGE, "white"), others, strict=False):
+        p, rate = r["predicted"], r["learning_rate"]
+        around = [[p["median"] - p["lower"]], [p["upper"] - p["median"]]]
+        name = r["run"].partition("baseline-")[2].replace("-", " ")
+        ax.errorbar(rate, p["median"], around, color=ORANGE, label=f"predicted, {name}", fmt="_")
+        ax.plot(rate, r["loss"], marker, color=ORANGE, mfc=fill, zorder=3, ls="", label=f"measured, {name}")
 
 
 def main() -> None:
