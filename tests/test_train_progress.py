@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from tests.train_works import until
 from train import progress
 from train.progress import Tally, reporting
 
@@ -31,8 +32,8 @@ def clock():
 
 
 def test_time_to_go_follows_flops_not_counts(clock):
-    tally = Tally(COSTS, CELLS, clock)
-    assert tally.line() == "0/3 runs, 0s so far, ETA after the first run"
+    tally = Tally(COSTS, CELLS, clock=clock)
+    assert tally.line() == "0/3 runs, 0s so far, ETA once something is done"
     clock.now += 10
     tally.add("a", ended(3.0))
     assert tally.remaining() == pytest.approx(90)
@@ -45,7 +46,7 @@ def test_time_to_go_follows_flops_not_counts(clock):
 
 
 def test_runs_of_an_earlier_sitting_tell_no_speed(clock):
-    tally = Tally(COSTS, CELLS, clock)
+    tally = Tally(COSTS, CELLS, clock=clock)
     tally.add("c", ended(2.5), earlier=True)
     clock.now += 5
     assert tally.remaining() is None
@@ -53,8 +54,32 @@ def test_runs_of_an_earlier_sitting_tell_no_speed(clock):
     assert tally.remaining() == pytest.approx(5)
 
 
+def test_runs_that_have_begun_count_for_what_they_did_in_this_sitting(clock):
+    shares = {"c": 0.25}
+    tally = Tally(COSTS, CELLS, lambda run_id: shares.get(run_id, 0.0), clock)
+    assert tally.line() == "0/3 runs, 1 begun (25%), 0s so far, ETA once something is done"
+    clock.now += 10
+    shares |= {"a": 0.5, "c": 0.5}  # 2.5 of the 10 - 2 that were left
+    assert tally.line() == "0/3 runs, 2 begun (50%), 10s so far, ETA 22s"
+    clock.now += 5
+    shares |= {"a": 0.9}  # not looked at yet
+    tally.add("c", ended(2.5))  # 7.5 of its 8 - 2, and half of a: 6.5 in 15 s, 1.5 to do
+    assert tally.remaining() == pytest.approx(15 * 1.5 / 6.5)
+    assert tally.line() == "1/3 runs, 1 begun (50%), 15s so far, ETA 3s"
+
+
+def test_a_log_is_never_silent_for_long(clock, monkeypatch):
+    monkeypatch.setattr(progress, "QUIET_SECONDS", 0.05)
+    monkeypatch.setattr(progress, "LOOK_SECONDS", 0.01)
+    tally, stream = Tally(COSTS, CELLS, lambda run_id: 0.5 if run_id == "c" else 0.0, clock), io.StringIO()
+    with reporting(tally, stream):
+        clock.now += 60
+        assert until(lambda: "0/3 runs, 1 begun (50%), 1m00s so far" in stream.getvalue(), 5)
+    assert stream.getvalue().count("so far") == 2
+
+
 def test_the_best_of_each_cell_is_a_finished_run(clock):
-    tally = Tally(COSTS, CELLS, clock)
+    tally = Tally(COSTS, CELLS, clock=clock)
     tally.add("a", ended(3.0, rate=2e-3))
     tally.add("b", ended(3.5))
     tally.add("c", ended(None, "diverged"))
@@ -68,12 +93,12 @@ def test_the_best_of_each_cell_is_a_finished_run(clock):
 
 def test_long_tables_are_cut(clock, monkeypatch):
     monkeypatch.setattr(progress, "SHOWN_CELLS", 1)
-    assert Tally(COSTS, CELLS, clock).table()[-1] == "... and 1 more cells"
+    assert Tally(COSTS, CELLS, clock=clock).table()[-1] == "... and 1 more cells"
 
 
 def test_a_log_gets_a_line_now_and_then_and_the_table_rarely(clock):
     runs = {f"r{i}": 1.0 for i in range(1000)}
-    tally, stream = Tally(runs, dict.fromkeys(runs, CELLS["a"]), clock), io.StringIO()
+    tally, stream = Tally(runs, dict.fromkeys(runs, CELLS["a"]), clock=clock), io.StringIO()
     with reporting(tally, stream) as update:
         for run_id in runs:
             clock.now += 1
@@ -88,7 +113,7 @@ def test_a_log_gets_a_line_now_and_then_and_the_table_rarely(clock):
 
 
 def test_the_last_word_is_said_even_when_it_comes_early_or_the_sweep_fails(clock):
-    tally, stream = Tally(COSTS, CELLS, clock), io.StringIO()
+    tally, stream = Tally(COSTS, CELLS, clock=clock), io.StringIO()
 
     def stopped():
         with reporting(tally, stream) as update:
@@ -107,7 +132,7 @@ def test_a_terminal_gets_a_live_picture(clock):
         def isatty(self):
             return True
 
-    tally, stream = Tally(COSTS, CELLS, clock), Terminal()
+    tally, stream = Tally(COSTS, CELLS, clock=clock), Terminal()
     with reporting(tally, stream) as update:
         tally.add("a", ended(3.0))
         update("a finished, loss 3.0000")

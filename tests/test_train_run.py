@@ -110,6 +110,21 @@ def test_a_run_cut_short_goes_on_exactly(optimizer, spec, tmp_path, monkeypatch)
     assert not (tmp_path / "cut" / run.CHECKPOINT).exists()
 
 
+def test_a_run_under_way_says_how_far_it_is(spec, tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "CHECKPOINT_SECONDS", 0.0)
+    said, shares = [], []
+
+    def say(text):
+        said.append(text)
+        shares.append(record.share(tmp_path))
+
+    run.execute(replace(spec, tokens=12_800), tmp_path, say=say)
+    assert [text.partition(", loss ")[0] for text in said] == [f"{spec.run_id}: 40%", f"{spec.run_id}: 80%"]
+    assert shares == [0.4, 0.8]
+    assert record.share(tmp_path) == 0
+    assert not (tmp_path / record.SHARE).exists()
+
+
 def test_a_killed_process_resumes_exactly(spec, tmp_path, cache):
     spec = replace(spec, run_id="cut", tokens=128_000)
     whole = run.execute(spec, tmp_path / "whole")
@@ -201,7 +216,8 @@ def test_a_full_disk_is_one_error_and_the_last_checkpoint_stays(spec, tmp_path, 
     monkeypatch.setattr(torch, "save", full_at_the_second)
     with pytest.raises(BadInput, match=r"cannot be written .*; expected room on the disk"):
         run.execute(replace(spec, tokens=12_800), tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == [run.CHECKPOINT]
+    assert {path.name for path in tmp_path.iterdir()} == {run.CHECKPOINT, record.SHARE}
+    assert record.share(tmp_path) == 0.4
     assert torch.load(tmp_path / run.CHECKPOINT)["progress"]["step"] == 10
 
 

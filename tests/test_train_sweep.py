@@ -66,7 +66,7 @@ def test_the_log_reads_well(tmp_path):
     _, text = swept(tmp_path)
     lines = [re.sub(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "NOW", line) for line in text.splitlines()]
     assert lines == [
-        "NOW  2/5 runs, 0s so far, ETA after the first run",
+        "NOW  2/5 runs, 0s so far, ETA once something is done",
         "NOW  3/5 runs, 0s so far, ETA 0s; r2 finished, loss 2.0020",
         "NOW  5/5 runs, 0s so far, ETA 0s; r4 finished, loss 2.0020",
         "optimizer      N   tokens  runs  best loss  peak lr  batch, tokens",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,7 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any, TextIO
 
 LINE_SECONDS = 3.0
+QUIET_SECONDS = 300.0
 TABLE_SECONDS = 600.0
+LOOK_SECONDS = 10.0
 SHOWN_CELLS = 40
 
 Cell = tuple[str, int, int]
@@ -24,6 +27,8 @@ class Tally:
     Attributes:
         costs: FLOPs of each run, by run_id.
         cells: cell of each run, by run_id.
+        share: how much of a run is done, by its run_id, from 0 to 1; asked of those that have not
+            ended, every ``LOOK_SECONDS`` at most.
         clock: seconds, of any origin.
         ended: run_ids with a record or given up.
         best: finished record of the smallest loss, by cell.
@@ -32,6 +37,7 @@ class Tally:
 
     costs: Mapping[str, float]
     cells: Mapping[str, Cell]
+    share: Callable[[str], float] = lambda run_id: 0.0
     clock: Callable[[], float] = time.monotonic
     ended: set[str] = field(default_factory=set)
     best: dict[Cell, Mapping[str, Any]] = field(default_factory=dict)
@@ -43,6 +49,13 @@ class Tally:
         self.counts = {cell: [0, 0] for cell in sorted(set(self.cells.values()))}  # ended, planned
         for cell in self.cells.values():
             self.counts[cell][1] += 1
+        self.begun = self.before = self._shares()
+
+    def _shares(self) -> dict[str, float]:
+        """Of the runs that were begun and have not ended."""
+        self.looked = self.clock()
+        asked = {run_id: self.share(run_id) for run_id in self.costs if run_id not in self.ended}
+        return {run_id: share for run_id, share in asked.items() if share}
 
     def add(self, run_id: str, record: Mapping[str, Any] | None, earlier: bool = False) -> None:
         """Enter the end of a run; ``earlier`` if it ended before this sweep began: it tells no speed."""
@@ -50,7 +63,8 @@ class Tally:
         status = record["status"] if record else "given up"
         self.statuses[status] = self.statuses.get(status, 0) + 1
         self.todo -= self.costs[run_id]
-        self.spent += 0.0 if earlier or not record else self.costs[run_id]
+        if record and not earlier:
+            self.spent += self.costs[run_id] * (1 - self.before.get(run_id, 0.0))
         cell = self.cells[run_id]
         self.counts[cell][0] += 1
         if (
@@ -61,20 +75,29 @@ class Tally:
             self.best[cell] = record
 
     def remaining(self) -> float | None:
-        """Seconds still needed if FLOPs go on at the speed so far; None before the first run ended."""
+        """Seconds still needed if FLOPs go on at the speed so far; None before anything was seen done."""
         if len(self.ended) == len(self.costs):
             return 0.0
-        return self.todo * (self.clock() - self.started) / self.spent if self.spent else None
+        if self.clock() - self.looked >= LOOK_SECONDS:
+            self.begun = self._shares()
+        spent, todo = self.spent, self.todo
+        for run_id, share in self.begun.items():
+            if run_id not in self.ended:
+                spent += self.costs[run_id] * (share - self.before.get(run_id, 0.0))
+                todo -= self.costs[run_id] * share
+        return todo * (self.clock() - self.started) / spent if spent > 0 else None
 
     def line(self) -> str:
-        """Runs ended, time taken and time to go."""
+        """Runs ended, how far the others are, time taken and time to go."""
         total, ended, left = len(self.costs), len(self.ended), self.remaining()
         kinds = ", ".join(
             f"{n} {status}" for status, n in list(self.statuses.items()) if status != "finished"
         )
-        eta = "ETA after the first run" if left is None else f"ETA {duration(left)}"
+        eta = "ETA once something is done" if left is None else f"ETA {duration(left)}"
         took = duration(self.clock() - self.started)
-        return f"{ended}/{total} runs" + (f" ({kinds})" if kinds else "") + f", {took} so far, {eta}"
+        shares = [share for run_id, share in self.begun.items() if run_id not in self.ended]
+        begun = f", {len(shares)} begun ({sum(shares) / len(shares):.0%})" if shares else ""
+        return f"{ended}/{total} runs" + (f" ({kinds})" if kinds else "") + f"{begun}, {took} so far, {eta}"
 
     def table(self) -> list[str]:
         """Best so far of each cell, in aligned columns."""
@@ -100,7 +123,8 @@ def reporting(tally: Tally, stream: TextIO) -> Iterator[Callable[[str], None]]:
     """Show a tally while it grows: live on a terminal, as dated lines elsewhere.
 
     Yields a function to call after each run, with a text about that run: in a log, a line at most every
-    ``LINE_SECONDS``, and the table of cells every ``TABLE_SECONDS`` and at the end.
+    ``LINE_SECONDS``, one unasked after ``QUIET_SECONDS`` without, and the table of cells every
+    ``TABLE_SECONDS`` and at the end.
     """
     with (_live if stream.isatty() else _logged)(tally, stream) as update:
         yield update
@@ -108,26 +132,39 @@ def reporting(tally: Tally, stream: TextIO) -> Iterator[Callable[[str], None]]:
 
 @contextmanager
 def _logged(tally: Tally, stream: TextIO) -> Iterator[Callable[[str], None]]:
-    shown = {"line": -math.inf, "table": tally.clock()}
+    shown = {"run": -math.inf, "line": tally.clock(), "table": tally.clock()}
     unsaid = ""
+    one_at_a_time, over = threading.Lock(), threading.Event()
 
     def say(text: str) -> None:
         print(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}", file=stream, flush=True)
+        shown["line"] = tally.clock()
 
     def update(text: str) -> None:
         nonlocal unsaid
-        now, unsaid = tally.clock(), text
-        if now - shown["line"] >= LINE_SECONDS:
-            say(f"{tally.line()}; {text}")
-            unsaid, shown["line"] = "", now
-        if now - shown["table"] >= TABLE_SECONDS:
-            print("\n".join(tally.table()), file=stream, flush=True)
-            shown["table"] = now
+        with one_at_a_time:
+            unsaid = text
+            if tally.clock() - shown["run"] >= LINE_SECONDS:
+                say(f"{tally.line()}; {text}")
+                unsaid, shown["run"] = "", shown["line"]
+            if tally.clock() - shown["table"] >= TABLE_SECONDS:
+                print("\n".join(tally.table()), file=stream, flush=True)
+                shown["table"] = tally.clock()
+
+    def break_silence() -> None:
+        while not over.wait(LOOK_SECONDS):
+            with one_at_a_time:
+                if tally.clock() - shown["line"] >= QUIET_SECONDS:
+                    say(tally.line())
 
     say(tally.line())
+    watch = threading.Thread(target=break_silence, daemon=True)
+    watch.start()
     try:
         yield update
     finally:
+        over.set()
+        watch.join()
         if unsaid:
             say(f"{tally.line()}; {unsaid}")
         print("\n".join(tally.table()), file=stream, flush=True)

@@ -1,4 +1,7 @@
-"""What a run leaves behind: ``record.json`` (a row of the run table and more) and ``curve.csv``."""
+"""What a run leaves behind: ``record.json`` (a row of the run table and more) and ``curve.csv``.
+
+Until then ``share.txt`` says how far it is.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from models.counts import flops_per_token, params_embedding, params_nonembedding
 from train.energy import co2e_grams
 from train.spec import RunSpec, digest
 
-RECORD, CURVE = "record.json", "curve.csv"
+RECORD, CURVE, SHARE = "record.json", "curve.csv", "share.txt"
 CURVE_COLUMNS = ("step", "tokens", "learning_rate", "loss")
 VERSIONS = ("torch", "accelerate", "datasets", "tokenizers", "numpy")
 COPIED = (
@@ -85,6 +88,20 @@ def write(folder: Path, record: dict[str, Any], curve: Sequence[Sequence[float]]
     with written_whole(folder / RECORD) as temporary:
         stamped = {**record, **provenance(), "created": datetime.now(UTC).isoformat(timespec="seconds")}
         temporary.write_text(json.dumps(stamped, indent=1) + "\n")
+
+
+def mark(folder: Path, share: float) -> None:
+    """Say how much of the run its checkpoint holds, from 0 to 1."""
+    with written_whole(folder / SHARE) as temporary:
+        temporary.write_text(f"{share:.4f}\n")
+
+
+def share(folder: Path) -> float:
+    """What ``mark`` said last; 0 where nothing was said or the run has ended."""
+    try:
+        return float((folder / SHARE).read_text())
+    except (OSError, ValueError):
+        return 0.0
 
 
 def read(folder: Path) -> dict[str, Any] | None:

@@ -62,13 +62,16 @@ class Progress:
     curve: list[tuple[float, ...]] = field(default_factory=list)
 
 
-def execute(spec: RunSpec, folder: Path, cache: Path | None = None) -> dict[str, Any]:
+def execute(
+    spec: RunSpec, folder: Path, cache: Path | None = None, say: Callable[[str], None] = lambda text: None
+) -> dict[str, Any]:
     """Train one run, or go on with it, or return what it left.
 
     Args:
         spec: checked here.
         folder: of this run alone; made where it is missing.
         cache: of tokenised corpora; by default as ``data.tokens.prepare``.
+        say: receives a line about each checkpoint.
 
     Returns:
         The record: see ``train.record``.
@@ -113,6 +116,8 @@ def execute(spec: RunSpec, folder: Path, cache: Path | None = None) -> dict[str,
             clock.stop()
             if accelerator.is_main_process:
                 _save(folder / CHECKPOINT, spec, inner, steppers, progress)
+                record.mark(folder, progress.step / spec.steps)
+                say(f"{spec.run_id}: {progress.step / spec.steps:.0%}, loss {progress.curve[-1][-1]:.4f}")
             saved = time.perf_counter()
 
     # ---- what it came to
@@ -134,7 +139,8 @@ def execute(spec: RunSpec, folder: Path, cache: Path | None = None) -> dict[str,
     }
     if accelerator.is_main_process:
         record.write(folder, result, progress.curve)
-        (folder / CHECKPOINT).unlink(missing_ok=True)
+        for name in (CHECKPOINT, record.SHARE):
+            (folder / name).unlink(missing_ok=True)
     accelerator.wait_for_everyone()
     return record.read(folder) or result
 
@@ -311,7 +317,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         given = vars(_parser().parse_args(arguments))
         folder = Path(given.pop("folder"))
-        result = execute(_spec(given, folder), folder)
+        result = execute(_spec(given, folder), folder, say=lambda text: print(text, file=sys.stderr))
     except BadInput as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2

@@ -90,6 +90,7 @@ def run(
             cells={
                 spec.run_id: (spec.optimizer, params_nonembedding(spec.shape), spec.tokens) for spec in specs
             },
+            share=lambda run_id: record.share(out / RUNS / run_id),
         )
         for run_id, found in report.records.items():
             tally.add(run_id, found, earlier=True)
