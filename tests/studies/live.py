@@ -8,8 +8,8 @@
 
 Slow, outside CI; each step resumes under out/live. Everyone decides on peak learning rate and batch of AdamW;
 weight decay and momentum are the usual ones. The rivals spend the loop's FLOPs, its first six runs included,
-on 16 runs of the largest network for which that is enough (D = 20 N), and use the best one's settings as they
-are.
+on 16 runs of the largest network for which that is enough (two layers, D = 20 N; the width is rounded to a
+multiple of 8), and use the best one's settings as they are.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from transfer import CONSTANT, ROOT, SEQUENCE, row_of, target_of
 
 from bayeslaw.atomic import written_whole
 from bayeslaw.candidates import drawn_from
-from models.families import params_of, size_for
+from bayeslaw.target import Target
+from models.families import Size, params_of, size_for
 from train import record
 
 OUT = ROOT / "out" / "live"
@@ -52,7 +53,7 @@ FIRST, TRIALS = 6, 16
 MOST = 0.2
 """Of the FLOPs of the target run, for the loop at most."""
 
-RIVALS = ("grid", "random", "tpe")
+RIVALS = ("tpe", "random", "grid")
 FAILED = math.log(1024)
 """What a search is told of a run that diverged: the loss of knowing nothing, vocabulary 1024."""
 
@@ -82,15 +83,15 @@ def loop() -> None:
         ),
         *("--collect", f"{shlex.quote(sys.executable)} -m train.collect {{out}} -o {{table}}"),
     )
-    save("loop", json.loads(told))
+    save("loop", {key: value for key, value in json.loads(told).items() if key != "folder"})
 
 
 def rivals() -> None:
     """Each rival's best run, at the loop's cost."""
     spent = found()["loop"]["spent"] + flops(pd.read_parquet(OUT / "first.parquet"))
-    size = size_for(math.sqrt(spent / (TRIALS * 6 * 20)))
+    size = shallow(math.sqrt(spent / (TRIALS * 6 * 20)))
     for name in RIVALS:
-        runs = searched(name, float(params_of(size)))
+        runs = searched(name, size)
         finished = [run for run in runs if run["status"] == "finished"]
         best = min(finished, key=lambda run: run["loss"])
         save(
@@ -106,10 +107,16 @@ def rivals() -> None:
         )
 
 
-def searched(name: str, n: float) -> list[dict[str, Any]]:
+def shallow(params: float) -> Size:
+    """Two layers as in the smaller sizes of the family, which has none between 24,736 and 83,280."""
+    sizes: list[Size] = [(width, 2, 2) for width in range(16, 129, 8)]
+    return min(sizes, key=lambda size: abs(math.log(params_of(size) / params)))
+
+
+def searched(name: str, size: Size) -> list[dict[str, Any]]:
     """The records of a rival's runs, trained where they are not there yet."""
     if name == "tpe":
-        return by_tpe(n)
+        return by_tpe(size)
     if name == "grid":
         axes = [np.geomspace(*ends, round(math.sqrt(TRIALS)) + 2)[1:-1] for ends in (RATES, BATCHES)]
         points = [(float(a), float(b)) for a in axes[0] for b in axes[1]]
@@ -117,10 +124,10 @@ def searched(name: str, n: float) -> list[dict[str, Any]]:
         ends = [(np.log(low), np.log(high)) for low, high in (RATES, BATCHES)]
         drawn = np.random.default_rng(1).uniform(*np.transpose(ends), (TRIALS, 2))
         points = [(float(a), float(b)) for a, b in np.exp(drawn)]
-    return trained(name, n, points)
+    return trained(name, size, points)
 
 
-def by_tpe(n: float) -> list[dict[str, Any]]:
+def by_tpe(size: Size) -> list[dict[str, Any]]:
     """Two trials at a time, a third of all of them at random."""
     import optuna
 
@@ -137,17 +144,19 @@ def by_tpe(n: float) -> list[dict[str, Any]]:
             )
             for trial in asked
         ]
-        runs = trained("tpe", n, points)
+        runs = trained("tpe", size, points)
         for trial, run in zip(asked, runs[-2:], strict=True):
             study.tell(trial, run["loss"] if run["status"] == "finished" else FAILED)
     return runs
 
 
-def trained(name: str, n: float, points: list[tuple[float, float]]) -> list[dict[str, Any]]:
-    """Runs of these learning rates and batches at N, D = 20 N."""
-    target = target_of(OPTIMIZER, n)
+def trained(name: str, size: Size, points: list[tuple[float, float]]) -> list[dict[str, Any]]:
+    """Runs of these learning rates and batches at one size, D = 20 N."""
+    n = params_of(size)
+    target = Target(float(n), round(20 * n / SEQUENCE) * SEQUENCE, OPTIMIZER, CONSTANT["study"])
+    shape = dict(zip(("width", "depth", "heads"), size, strict=True))
     rows = [
-        row_of(f"{name} {i}", {"learning_rate": rate, "batch_tokens": batch, **USUAL}, target)
+        row_of(f"{name} {i}", {"learning_rate": rate, "batch_tokens": batch, **USUAL}, target) | shape
         for i, (rate, batch) in enumerate(points)
     ]
     plan = OUT / f"{name}.csv"
@@ -163,11 +172,14 @@ def target() -> None:
     advised |= {name: known[name]["settings"] for name in RIVALS}
     rows = [row_of(f"live {name}", given | USUAL, target_of(OPTIMIZER)) for name, given in advised.items()]
     pd.DataFrame(rows).to_csv(OUT / "target.csv", index=False)
-    sweep(OUT / "target.csv", OUT / "target")
-    kept = ("learning_rate", "batch_tokens", "status", "loss", "cpu_seconds")
-    for name, row in zip(advised, rows, strict=True):
-        run = read(OUT / "target", row["run_id"])
-        save(name, known[name] | {"target": {key: run[key] for key in kept}})
+    try:
+        sweep(OUT / "target.csv", OUT / "target")
+    finally:  # hours of work: each run that ended is kept
+        kept = ("learning_rate", "batch_tokens", "status", "loss", "cpu_seconds")
+        for name, row in zip(advised, rows, strict=True):
+            run = record.read(OUT / "target" / "runs" / row["run_id"])
+            if run is not None:
+                save(name, known[name] | {"target": {key: run[key] for key in kept}})
 
 
 def table() -> str:

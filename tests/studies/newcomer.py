@@ -3,12 +3,12 @@
     PYTHONPATH=. python tests/studies/newcomer.py run [--only OPTIMIZER]   # results/newcomer.jsonl
     PYTHONPATH=. python tests/studies/newcomer.py table
 
-About two hours. Marin, leave one optimizer out. Pooled: the fits hold the others' runs (a third of them, for
-speed) beside the newcomer's; alone: the newcomer's only, with the literature's priors. Its runs of 130M and
-300M parameters are bought one by one, by our policy (each run at the price of one) or at random. Marin's runs
-at 520M vary one hyperparameter at a time about a good setting, so that no cell can be smoothed: the judge is
-the posterior that the package ships, fitted to all its runs. Resumable. See ../shared/data/README.md for the
-origin of the runs.
+Some six CPU hours, so that ``--only`` divides it. Marin, leave one optimizer out. Pooled: the fits hold the
+others' runs (a third of them, for speed) beside the newcomer's; alone: the newcomer's only, with the
+literature's priors. Its runs of 130M and 300M parameters are bought one by one, by our policy (each run at the
+price of one) or at random. Marin's runs at 520M vary one hyperparameter at a time about a good setting, and no
+cell can be smoothed: the judge is the posterior that the package ships, fitted to all its runs. Resumable. See
+../shared/data/README.md for the origin of the runs.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import functools
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,8 @@ from bayeslaw.target import Target
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "marin_optimizer_sweep.csv"
 RESULTS = Path(__file__).parent / "results" / "newcomer.jsonl"
-COUNTS = (0, 1, 2, 4, 8, 16)
+COUNTS = {"pooled": (0, 1, 2, 4, 8), "alone": (0, 1, 2, 4, 8, 16)}
+"""Runs of the newcomer. A pooled fit takes minutes."""
 SMALL, LARGE = 4e8, 5e8
 OTHERS = 1 / 3
 ENOUGH = 0.01
@@ -62,7 +64,7 @@ def run(only: str | None) -> None:
 
 
 def steps(runs: pd.DataFrame, optimizer: str, way: str, policy: str) -> list[dict[str, Any]]:
-    """Regrets of the advice, and of the best run so far, after each of ``COUNTS``."""
+    """Regrets of the advice, and of the best run so far, after each of the way's ``COUNTS``."""
     mine = runs[runs["optimizer"] == optimizer]
     pool = mine[mine["params_nonembedding"] < SMALL].reset_index(drop=True)
     cells = mine[mine["params_nonembedding"] > LARGE].groupby(["params_nonembedding", "tokens"])
@@ -71,7 +73,7 @@ def steps(runs: pd.DataFrame, optimizer: str, way: str, policy: str) -> list[dic
     posterior = before(optimizer) if way == "pooled" else prior_posterior(True, True)
     bought: list[int] = []
     found = []
-    for count in COUNTS:
+    for count in COUNTS[way]:
         if count > len(bought):
             left = [i for i in order if i not in bought]
             bought += (
@@ -150,31 +152,46 @@ def judged(target: Target, settings: Settings) -> float:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
+    """Regret by runs bought, and from how many on it stays small."""
     body = []
     for way in WAYS:
-        mine = [row for row in rows if (row["fit"], row["policy"]) == way]
+        mine = [row["steps"] for row in rows if (row["fit"], row["policy"]) == way]
         if mine:
-            body.append(
-                [", ".join(way), *(_cell([row["steps"][k] for row in mine]) for k in range(len(COUNTS)))]
-            )
-            if way[1] == "random" and way[0] == "alone":
-                best = [[row["steps"][k]["best_run"] for row in mine] for k in range(len(COUNTS))]
-                body.append(["best run bought, as it is", *(_best(each) for each in best)])
-    head = ["fit, policy", *(f"{count} runs" for count in COUNTS)]
-    title = f"Regret at 520M: mean over optimizers (worst), and how many of them are within {ENOUGH:.0%}"
-    return markdown(title, head, body)
+            body.append([", ".join(way), *_line(mine, "regret")])
+        if mine and way == ("alone", "random"):
+            body.append(["best run bought at random, as it is", *_line(mine, "best_run")])
+    head = ["fit, policy", *(f"{count} runs" for count in max(COUNTS.values(), key=len))]
+    title = f"Regret at 520M: mean over optimizers (worst), and how many are within {ENOUGH:.0%}"
+    fits = [
+        step["converged"] for row in rows for step in row["steps"] if step["runs"] or row["fit"] == "pooled"
+    ]
+    note = f"{sum(fits)} of {len(fits)} fits converged."
+    return markdown(title, [*head, "within it from then on"], body) + "\n\n" + note
 
 
-def _cell(steps: list[dict[str, Any]]) -> str:
-    return _best([step["regret"] for step in steps])
+def _line(optimizers: list[list[dict[str, Any]]], name: str) -> list[str]:
+    """One cell a count, then the median count from which on it is within ``ENOUGH``."""
+    columns = max(len(counts) for counts in COUNTS.values())
+    cells = [_cell([steps[k][name] for steps in optimizers if k < len(steps)]) for k in range(columns)]
+    since = sorted(_since(steps, name) for steps in optimizers)
+    middle = since[len(since) // 2]
+    never = sum(math.isinf(count) for count in since)
+    shown = "never" if math.isinf(middle) else f"{middle:.0f} runs"
+    return [*cells, f"{shown} (median; {never} never)" if never else f"{shown} (median)"]
 
 
-def _best(regrets: list[float | None]) -> str:
+def _cell(regrets: list[float | None]) -> str:
     known = [regret for regret in regrets if regret is not None]
     if not known:
         return "-"
     good = sum(regret <= ENOUGH for regret in known)
     return f"{percent(float(np.mean(known)), 2)} ({percent(max(known), 2)}), {good} of {len(known)}"
+
+
+def _since(steps: list[dict[str, Any]], name: str) -> float:
+    bad = [k for k, step in enumerate(steps) if step[name] is None or step[name] > ENOUGH]
+    first = bad[-1] + 1 if bad else 0
+    return steps[first]["runs"] if first < len(steps) else math.inf
 
 
 def main() -> None:
