@@ -5,10 +5,10 @@
 
 Some six CPU hours, so that ``--only`` divides it. Marin, leave one optimizer out. Pooled: the fits hold the
 others' runs (a third of them, for speed) beside the newcomer's; alone: the newcomer's only, with the
-literature's priors. Its runs of 130M and 300M parameters are bought one by one, by our policy (each run at the
-price of one) or at random. Marin's runs at 520M vary one hyperparameter at a time about a good setting, and no
-cell can be smoothed: the judge is the posterior that the package ships, fitted to all its runs. Resumable. See
-../shared/data/README.md for the origin of the runs.
+literature's priors. Its runs of 130M and 300M parameters are bought one by one, by our policy (each run at
+the price of one) or at random. Marin's runs at 520M vary one hyperparameter at a time about a good setting,
+and no cell can be smoothed: the judge is the posterior that the package ships, fitted to all its runs.
+Resumable. See ../shared/data/README.md for the origin of the runs.
 """
 
 from __future__ import annotations
