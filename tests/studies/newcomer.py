@@ -73,7 +73,7 @@ def steps(runs: pd.DataFrame, optimizer: str, way: str, policy: str) -> list[dic
     cells = mine[mine["params_nonembedding"] > LARGE].groupby(["params_nonembedding", "tokens"])
     targets = [Target(float(n), float(d), optimizer, "marin") for n, d in cells.groups]
     order = np.random.default_rng(0).permutation(len(pool))
-    posterior = before(optimizer) if way == "pooled" else prior_posterior(True, True)
+    posterior = before(optimizer) if way == "pooled" else nothing()
     bought: list[int] = []
     found = []
     for count in COUNTS[way]:
@@ -84,9 +84,7 @@ def steps(runs: pd.DataFrame, optimizer: str, way: str, policy: str) -> list[dic
                 if policy == "random"
                 else wanted(posterior, targets, pool, left, count - len(bought))
             )
-            own = pool.iloc[bought].reset_index(drop=True)
-            with_others = pd.concat([others(optimizer), own], ignore_index=True)
-            posterior = exact(with_others if way == "pooled" else own, 0)
+            posterior = after(optimizer, way, pool.iloc[bought].reset_index(drop=True))
         regrets = [judged(target, advice(posterior, target, pool.iloc[bought])) for target in targets]
         finished = pool.iloc[bought].dropna(subset=["loss"])
         best = [judged(target, best_run(finished)) for target in targets] if len(finished) else []
@@ -114,6 +112,19 @@ def others(optimizer: str) -> pd.DataFrame:
 def before(optimizer: str) -> Posterior:
     """What the others' runs say before the newcomer's first."""
     return exact(others(optimizer), 0)
+
+
+@functools.lru_cache(1)
+def nothing() -> Posterior:
+    """The literature's priors."""
+    return prior_posterior(True, True)
+
+
+def after(optimizer: str, way: str, own: pd.DataFrame) -> Posterior:
+    """What is believed of the newcomer after its own runs."""
+    if way == "pooled":
+        return exact(pd.concat([others(optimizer), own], ignore_index=True), 0)
+    return exact(own, 0) if own["loss"].notna().any() else nothing()
 
 
 def wanted(
