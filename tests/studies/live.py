@@ -172,6 +172,8 @@ def trained(name: str, size: Size, points: list[tuple[float, float]]) -> list[di
 def target() -> None:
     """What everyone recommends, trained, unless its result is there."""
     waiting = [name for name in METHODS if "target" not in found()[name]]
+    if not waiting:
+        return
     rows = {name: row_of(f"live {name}", advised(name) | USUAL, target_of(OPTIMIZER)) for name in waiting}
     pd.DataFrame(rows.values()).to_csv(OUT / "target.csv", index=False)
     try:
