@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from tables import markdown
+from tables import markdown, percent
 from transfer import CONSTANT, ROOT, SEQUENCE, row_of, target_of
 
 from bayeslaw.atomic import written_whole
@@ -207,7 +207,18 @@ def table() -> str:
     head = ["method", "runs", "FLOPs", "peak learning rate", "batch, tokens"]
     size = target_of(OPTIMIZER).params_nonembedding
     title = f"AdamW at N = {size:,.0f}, D = 20 N, trained as each method recommends"
-    return markdown(title, [*head, "loss, nats/token", "over the best"], body)
+    return markdown(title, [*head, "loss, nats/token", "over the best"], body) + "\n\n" + announced()
+
+
+def announced() -> str:
+    """What the loop said of its own advice, and why it stopped."""
+    loop = found()["loop"]
+    regret, loss = (loop["targets"][0][name] for name in ("regret", "loss"))
+    return (
+        f"The loop, {loop['rounds']} rounds: regret {percent(regret['expected'], 1)} expected, below "
+        f"{percent(regret['upper'], 1)} with 90%; loss {loss['median']:.3f} ({loss['lower']:.3f} to "
+        f"{loss['upper']:.3f}). It stopped because {loop['stop']['reason']}."
+    )
 
 
 # ------------------------------------------------------------------------------------------------ tools
