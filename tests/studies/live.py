@@ -211,13 +211,17 @@ def table() -> str:
 
 
 def announced() -> str:
-    """What the loop said of its own advice, and why it stopped."""
+    """What was spent, what the loop said of its own advice, and why it stopped."""
     loop = found()["loop"]
     regret, loss = (loop["targets"][0][name] for name in ("regret", "loss"))
+    target, rival = target_of(OPTIMIZER), found()[RIVALS[0]]
+    share = loop["spent"] / (6 * target.params_nonembedding * target.tokens)
     return (
-        f"The loop, {loop['rounds']} rounds: regret {percent(regret['expected'], 1)} expected, below "
-        f"{percent(regret['upper'], 1)} with 90%; loss {loss['median']:.3f} ({loss['lower']:.3f} to "
-        f"{loss['upper']:.3f}). It stopped because {loop['stop']['reason']}."
+        f"The loop spent {percent(share, 1)} of the target's FLOPs in {loop['rounds']} rounds; the rivals' "
+        f"networks have {rival['params_nonembedding']:,} parameters. The loop expected a regret of "
+        f"{percent(regret['expected'], 1)}, below {percent(regret['upper'], 1)} with 90%, and a loss of "
+        f"{loss['median']:.3f} ({loss['lower']:.3f} to {loss['upper']:.3f}). It stopped because "
+        f"{loop['stop']['reason']}."
     )
 
 
