@@ -71,7 +71,7 @@ def loop() -> None:
     python("-m", "train.collect", OUT / "first", "-o", OUT / "first.parquet")
     first = flops(pd.read_parquet(OUT / "first.parquet"))
     target = target_of(OPTIMIZER)
-    cost = 6 * target.params_nonembedding * target.tokens
+    cost = flops_of_target()
     told = python(
         *("-m", "bayeslaw.cli", "loop", "--json"),
         *("--target", f"{target.params_nonembedding:g},{target.tokens:g},{OPTIMIZER}"),
@@ -214,8 +214,7 @@ def announced() -> str:
     """What was spent, what the loop said of its own advice, and why it stopped."""
     loop = found()["loop"]
     regret, loss = (loop["targets"][0][name] for name in ("regret", "loss"))
-    target, rival = target_of(OPTIMIZER), found()[RIVALS[0]]
-    share = loop["spent"] / (6 * target.params_nonembedding * target.tokens)
+    share, rival = loop["spent"] / flops_of_target(), found()[RIVALS[0]]
     return (
         f"The loop spent {percent(share, 1)} of the target's FLOPs in {loop['rounds']} rounds; the rivals' "
         f"networks have {rival['params_nonembedding']:,} parameters. The loop expected a regret of "
@@ -246,6 +245,11 @@ def read(out: Path, run_id: str) -> dict[str, Any]:
 
 def flops(runs: pd.DataFrame) -> float:
     return float((6.0 * runs["params_nonembedding"] * runs["tokens"]).sum())
+
+
+def flops_of_target() -> float:
+    target = target_of(OPTIMIZER)
+    return 6 * target.params_nonembedding * target.tokens
 
 
 def found() -> dict[str, Any]:
