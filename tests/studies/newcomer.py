@@ -178,12 +178,19 @@ def table(rows: list[dict[str, Any]]) -> str:
         body.append([", ".join(way), *_line(mine, "regret")])
         if way == ("alone", "random"):
             body.append(["best run bought at random, as it is", *_line(mine, "best_run")])
-    head = ["fit, policy", *(f"{count} runs" for count in COUNTS["alone"])]
+    head = ["fit, policy", *map(_runs, COUNTS["alone"])]
     title = f"Regret at 520M: mean over {len(mine)} optimizers (worst), and how many are within {ENOUGH:.0%}"
     fits = [
         step["converged"] for row in rows for step in row["steps"] if step["runs"] or row["fit"] == "pooled"
     ]
-    note = f"{sum(fits)} of {len(fits)} fits converged."
+    first = {
+        way: np.mean([row["steps"][0]["announced"] for row in rows if row["fit"] == way]) for way in COUNTS
+    }
+    pooled, alone = (percent(float(first[way]), 2) for way in ("pooled", "alone"))
+    note = (
+        f"Before the first run the expected regret, as announced, is {pooled} pooled and {alone} alone. "
+        f"{sum(fits)} of {len(fits)} fits converged."
+    )
     return markdown(title, [*head, "within it from then on"], body) + "\n\n" + note
 
 
@@ -194,8 +201,12 @@ def _line(optimizers: list[list[dict[str, Any]]], name: str) -> list[str]:
     since = sorted(_since(steps, name) for steps in optimizers)
     middle = since[len(since) // 2]
     never = sum(math.isinf(count) for count in since)
-    shown = "never" if math.isinf(middle) else f"{middle:.0f} runs"
+    shown = "never" if math.isinf(middle) else _runs(int(middle))
     return [*cells, f"{shown} (median; {never} never)" if never else f"{shown} (median)"]
+
+
+def _runs(count: int) -> str:
+    return f"{count} run" if count == 1 else f"{count} runs"
 
 
 def _cell(regrets: list[float | None]) -> str:
