@@ -99,7 +99,7 @@ def _chosen(entry: Entry) -> list[str]:
     lines += [
         "",
         f"Why: {entry['reason']}. Expected regret {_share(regret['before'])} before these runs, "
-        f"{_share(regret['after'])} after them.",
+        f"{_share(regret['after'])} after them (each counted given those above it).",
     ]
     return lines + [f"Doubt: {doubt}." for doubt in entry["warnings"]]
 

@@ -219,7 +219,7 @@ def print_design(result: Mapping[str, Any]) -> None:
         f"{pool['affordable']} of {pool['offered']} candidates affordable"
     )
     print(f"regret  {percent(regret['before'])} of the loss expected now ({share})")
-    print(f"        {percent(regret['after'])} expected after these runs")
+    print(f"        {percent(regret['after'])} expected after these runs (each counted given those above it)")
     print(f"{'stop' if result['stop']['stop'] else 'go on':6s}  {result['stop']['reason']}")
     for text in result["warnings"]:
         print(f"warning: {text}")

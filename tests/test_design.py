@@ -183,6 +183,7 @@ def test_people_read_a_table(folder, monkeypatch, capsys):
     assert lines[1].split("  ")[-1].strip() == "lowers regret by"
     assert [line.split()[0] for line in lines[3:8]] == ["1", "2", "3", "cost", "regret"]
     assert "of the loss expected now (" in lines[7]
+    assert lines[8].endswith("expected after these runs (each counted given those above it)")
     assert lines[9].startswith(("stop    ", "go on   "))
     assert (folder / "c.png").stat().st_size > 10_000
 
