@@ -87,7 +87,7 @@ def steps(runs: pd.DataFrame, optimizer: str, way: str, policy: str) -> list[dic
             )
             posterior = after(optimizer, way, pool.iloc[bought].reset_index(drop=True))
         regrets = [judged(target, advice(posterior, target, pool.iloc[bought])) for target in targets]
-        finished = pool.iloc[bought].dropna(subset=["loss"])
+        finished = ended_well(pool.iloc[bought])
         best = [judged(target, best_run(finished)) for target in targets] if len(finished) else []
         found.append(
             {
@@ -125,7 +125,12 @@ def after(optimizer: str, way: str, own: pd.DataFrame) -> Posterior:
     """What is believed of the newcomer after its own runs."""
     if way == "pooled":
         return exact(pd.concat([others(optimizer), own], ignore_index=True), 0)
-    return exact(own, 0) if own["loss"].notna().any() else nothing()
+    return exact(own, 0) if len(ended_well(own)) else nothing()
+
+
+def ended_well(runs: pd.DataFrame) -> pd.DataFrame:
+    """Marin gives a last loss to some runs that diverged, too."""
+    return runs[(runs["status"] == "finished") & runs["loss"].notna()]
 
 
 def wanted(
