@@ -7,9 +7,9 @@ more than undershooting, it lies below the median optimum.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Settings = dict[str, float]
+Columns: TypeAlias = "pd.DataFrame | Mapping[str, Floats]"
 
 MAX_EXCESS = 1.5
 """Cap of one draw's excess ln loss: 2.6 nats become 11.6, the loss of a network that has learnt nothing."""
@@ -77,7 +78,15 @@ def basin_at(posterior: Posterior, target: Target, seed: int = 0, alone: bool = 
         alone: no other target matters. Shifts of a cell never seen are then made of the same normal numbers
             wherever it lies, so that answers change smoothly with N and D; two such cells shift together.
     """
-    p = surface_draws(posterior, target.study, target.optimizer, seed)
+    return basin_of(
+        posterior, target, surface_draws(posterior, target.study, target.optimizer, seed), seed, alone
+    )
+
+
+def basin_of(
+    posterior: Posterior, target: Target, p: dict[str, Floats], seed: int = 0, alone: bool = False
+) -> Basin:
+    """``basin_at``, given what all cells of the target's group share: ``p`` of ``surface_draws``."""
     n, d = coordinates(posterior, target)
     effects = cell_effects(posterior, target, p, seed, alone)
     return Basin(
@@ -196,7 +205,7 @@ def absorbed_by(posterior: Posterior, target: Target, extras: Iterable[str]) -> 
     return [k for k in extras if pooling.borrowed(posterior, target.study, target.optimizer, EXTRAS[k][0])]
 
 
-def run_excess(basin: Basin, runs: pd.DataFrame, absorbed: Iterable[str] = ()) -> Floats:
+def run_excess(basin: Basin, runs: Columns, absorbed: Iterable[str] = ()) -> Floats:
     """Excess ln loss of runs of one cell, draw by draw, (draw, run); a setting that is missing costs nothing.
 
     Args:
@@ -204,11 +213,11 @@ def run_excess(basin: Basin, runs: pd.DataFrame, absorbed: Iterable[str] = ()) -
         runs: with ``learning_rate`` and ``batch_tokens``, perhaps ``weight_decay`` and ``momentum``.
         absorbed: hyperparameters whose effect the group has in its level, since its runs never varied them.
     """
-    rate, batch = (np.log(runs[name].to_numpy(float)) for name in ("learning_rate", "batch_tokens"))
+    rate, batch = (np.log(np.asarray(runs[name], float)) for name in ("learning_rate", "batch_tokens"))
     excess = lr_batch_excess(basin, rate, batch)
     for name in basin.extras:
         if name in runs and name not in absorbed:
-            value = runs[name].to_numpy(float)
+            value = np.asarray(runs[name], float)
             known = np.isfinite(value)
             term = extra_excess(basin, name, to_coordinate(name, np.where(known, value, 0.0)))
             excess = excess + np.where(known, term, 0.0)

@@ -17,7 +17,7 @@ bounds the learning rate from above is left out.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -67,6 +67,8 @@ class Joint:
         cross: its covariance with the optima, (point, candidate, dimension).
         remaining: covariance of the optima, (point, dimension, dimension).
         loadings: standardised covariances of the coordinates with each run chosen, (step, point, coordinate).
+        products: covariances of all coordinates with those of a run, by candidate, kept as they are asked
+            for: an exchange of runs asks for the same ones time and again.
     """
 
     linear: Linear
@@ -77,6 +79,7 @@ class Joint:
     cross: Floats
     remaining: Floats
     loadings: Floats
+    products: dict[int, Floats] = field(default_factory=dict)
 
     @property
     def candidates(self) -> int:
@@ -155,7 +158,9 @@ def chosen(joint: Joint, candidate: int) -> Joint:
     """
     linear = joint.linear
     columns, slopes = linear.columns[candidate], linear.slopes[:, candidate]
-    toward = slopes @ (joint.spread[:, columns].T @ joint.spread)  # of the run, (point, coordinate)
+    if candidate not in joint.products:
+        joint.products[candidate] = joint.spread[:, columns].T @ joint.spread
+    toward = slopes @ joint.products[candidate]  # of the run, (point, coordinate)
     known = np.einsum("spk,pk->sp", joint.loadings[:, :, columns], slopes)
     toward -= np.einsum("sp,spk->pk", known, joint.loadings)
     sd = np.sqrt(np.maximum(joint.variance[:, candidate] + linear.noise[:, candidate], 1e-300))[:, None]

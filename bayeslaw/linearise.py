@@ -115,13 +115,20 @@ def cells(
     """
     keys = ["_study", "optimizer", "params_nonembedding", "tokens"]
     table = runs.reset_index(drop=True).assign(_study=[s or NEVER_SEEN for s in runs["study"]])
-    for (study, optimizer, n, d), members in table.groupby(keys, sort=True):
-        target = Target(float(n), float(d), str(optimizer), str(study))
-        yield members.index.to_numpy(), at.basin_at(known, target, seed)
+    number = table.groupby(keys, sort=True).ngroup().to_numpy()
+    order = np.argsort(number, kind="stable")
+    columns = [table[key].to_numpy() for key in keys]
+    groups: dict[tuple[str, str], dict[str, Floats]] = {}
+    for where in np.split(order, np.flatnonzero(np.diff(number[order])) + 1):
+        study, optimizer, n, d = (column[where[0]] for column in columns)
+        if (study, optimizer) not in groups:
+            groups[study, optimizer] = at.surface_draws(known, study, optimizer, seed)
+        target = Target(float(n), float(d), optimizer, study)
+        yield where, at.basin_of(known, target, groups[study, optimizer], seed)
 
 
 def run_draws(
-    basin: at.Basin, runs: pd.DataFrame, absorbed: Iterable[str] = (), off: Floats = ALL_USUAL
+    basin: at.Basin, runs: at.Columns, absorbed: Iterable[str] = (), off: Floats = ALL_USUAL
 ) -> Run:
     """Mean, scatter and chance of divergence of runs of one cell, draw by draw.
 
@@ -131,7 +138,7 @@ def run_draws(
         absorbed: hyperparameters whose effect the group has in its level, since its runs never varied them.
         off: 1 where a hyperparameter outside the model departs from the cell's usual value, (run,).
     """
-    rate, batch = (np.log(runs[name].to_numpy(float)) for name in ("learning_rate", "batch_tokens"))
+    rate, batch = (np.log(np.asarray(runs[name], float)) for name in ("learning_rate", "batch_tokens"))
     excess = at.run_excess(basin, runs, absorbed)
     p = {name: values[:, None] for name, values in basin.p.items()}
     return Run(
@@ -164,8 +171,11 @@ def linearised(
     noise = np.empty((len(points), len(runs)))
     diverges = np.empty(len(runs))
     coordinates: list[Floats] = []
+    settings = {
+        k: runs[k].to_numpy(float) for k in ("learning_rate", "batch_tokens", *at.EXTRAS) if k in runs
+    }
     for where, basin in cells(known, runs, seed):
-        members = runs.iloc[where]
+        members = {k: values[where] for k, values in settings.items()}
         absorbed = absorbed_by(posterior, basin.target, basin.extras)
         columns[where] = len(names) * (len(coordinates) // len(names)) + np.arange(len(names))
         coordinates += [coordinate(basin, name) for name in names]
