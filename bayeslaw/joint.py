@@ -128,7 +128,8 @@ def joint_draws(
 def assembled(linear: Linear, decisions: Sequence[Decision], weights: Floats) -> Joint:
     """Covariances before any run is chosen; arguments as the attributes of ``Joint``."""
     root = np.sqrt(weights)[:, None]
-    spread = np.asfortranarray(root * (linear.coordinates - weights @ linear.coordinates))  # read by column
+    spread = np.subtract(linear.coordinates, weights @ linear.coordinates, order="F")  # read by column
+    spread *= root
     optima = np.concatenate([decision.optimum for decision in decisions], axis=1)
     optima = root * (optima - weights @ optima)
     own = np.empty(linear.noise.shape)

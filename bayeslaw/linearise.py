@@ -185,7 +185,7 @@ def linearised(
         diverges[where] = fall.mean(axis=0)
         below, above = run.log_loss[len(points) :].reshape(2, len(names), len(points), len(where))
         slopes[:, where] = np.moveaxis((above - below) / (2.0 * STEP), 0, 2)
-    return Linear(np.column_stack(coordinates), columns, slopes, noise, diverges)
+    return Linear(np.array(coordinates).T, columns, slopes, noise, diverges)
 
 
 def _systematic(weights: Floats, count: int) -> NDArray[np.int64]:
