@@ -119,7 +119,8 @@ def cells(
     order = np.argsort(number, kind="stable")
     columns = [table[key].to_numpy() for key in keys]
     groups: dict[tuple[str, str], dict[str, Floats]] = {}
-    for where in np.split(order, np.flatnonzero(np.diff(number[order])) + 1):
+    ends = np.flatnonzero(np.diff(number[order], append=-1)) + 1  # none where there is no run
+    for where in np.split(order, ends)[:-1]:
         study, optimizer, n, d = (column[where[0]] for column in columns)
         if (study, optimizer) not in groups:
             groups[study, optimizer] = at.surface_draws(known, study, optimizer, seed)

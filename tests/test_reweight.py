@@ -60,6 +60,10 @@ def test_few_draws_cannot_tell_and_equal_ones_need_not():
     assert k == -np.inf
 
 
+def test_no_runs_say_nothing():
+    assert not log_likelihood(fake_posterior(40), runs().iloc[:0]).any()
+
+
 def test_a_run_that_agrees_keeps_the_draws_and_one_that_does_not_is_told():
     fit = fake_posterior(1000)
     basin = at.basin_at(fit, Target(1e8, 2e9, "adamw", "ours"))
