@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from bayeslaw import basin as at
 from bayeslaw import pooling, surface
 from bayeslaw.posterior import Floats, Posterior
+from bayeslaw.schema import CELL
 from bayeslaw.target import Target
 
 if TYPE_CHECKING:
@@ -113,14 +114,10 @@ def cells(
         runs: as in ``joint_draws``, with ``study``.
         seed: of the shifts of cells never seen.
     """
-    keys = ["_study", "optimizer", "params_nonembedding", "tokens"]
-    table = runs.reset_index(drop=True).assign(_study=[s or NEVER_SEEN for s in runs["study"]])
-    number = table.groupby(keys, sort=True).ngroup().to_numpy()
-    order = np.argsort(number, kind="stable")
-    columns = [table[key].to_numpy() for key in keys]
+    table = runs.reset_index(drop=True).assign(study=[s or NEVER_SEEN for s in runs["study"]])
+    columns = [table[name].to_numpy() for name in CELL]
     groups: dict[tuple[str, str], dict[str, Floats]] = {}
-    ends = np.flatnonzero(np.diff(number[order], append=-1)) + 1  # none where there is no run
-    for where in np.split(order, ends)[:-1]:
+    for where in table.groupby(table.groupby(list(CELL)).ngroup()).indices.values():
         study, optimizer, n, d = (column[where[0]] for column in columns)
         if (study, optimizer) not in groups:
             groups[study, optimizer] = at.surface_draws(known, study, optimizer, seed)

@@ -28,6 +28,7 @@ from tables import markdown, percent, read_rows
 
 from bayeslaw import basin as at
 from bayeslaw.candidates import places
+from bayeslaw.cells import finished_runs
 from bayeslaw.design import choose
 from bayeslaw.importers import import_runs
 from bayeslaw.joint import joint_draws
@@ -87,7 +88,7 @@ def steps(runs: pd.DataFrame, optimizer: str, way: str, policy: str) -> list[dic
             )
             posterior = after(optimizer, way, pool.iloc[bought].reset_index(drop=True))
         regrets = [judged(target, advice(posterior, target, pool.iloc[bought])) for target in targets]
-        finished = ended_well(pool.iloc[bought])
+        finished = finished_runs(pool.iloc[bought])
         best = [judged(target, best_run(finished)) for target in targets] if len(finished) else []
         found.append(
             {
@@ -125,12 +126,7 @@ def after(optimizer: str, way: str, own: pd.DataFrame) -> Posterior:
     """What is believed of the newcomer after its own runs."""
     if way == "pooled":
         return exact(pd.concat([others(optimizer), own], ignore_index=True), 0)
-    return exact(own, 0) if len(ended_well(own)) else nothing()
-
-
-def ended_well(runs: pd.DataFrame) -> pd.DataFrame:
-    """Marin gives a last loss to some runs that diverged, too."""
-    return runs[(runs["status"] == "finished") & runs["loss"].notna()]
+    return exact(own, 0) if len(finished_runs(own)) else nothing()
 
 
 def wanted(
