@@ -9,7 +9,7 @@ demo: $(STAMP)  # from the shipped sweep to advice for a network three times lar
 	$(BIN)/python -m bayeslaw.demo
 
 picture: $(STAMP)  # the figure of the README
-	$(BIN)/python -m bayeslaw.example
+	$(BIN)/python -m bayeslaw.demo.simulated
 	cp out/example/recommendation.png docs/recommendation.png
 
 notebooks: $(STAMP)  # executed copies to look at, in out/notebooks

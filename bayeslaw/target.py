@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from bayeslaw.errors import BadInput
 
+NEVER_SEEN = "a set-up never seen"
+"""What a study of None is called, for people and among draws that are fixed."""
+
 
 @dataclass(frozen=True)
 class Target:

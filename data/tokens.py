@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from bayeslaw.atomic import written_whole
 from bayeslaw.errors import BadInput
+from bayeslaw.files import write_atomically
 from data.corpus import HUB, known_source, local_files, split_documents
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def _made(source: str, vocabulary: int, train_bytes: int, pointer: Path) -> Corp
                 ready = _encoded(vocabulary, digest, Path(scratch))
                 shutil.rmtree(corpora / digest, ignore_errors=True)  # there only if damaged
                 os.replace(ready, corpora / digest)
-        with written_whole(pointer) as temporary:
+        with write_atomically(pointer) as temporary:
             temporary.write_text(json.dumps({"source": source, "digest": digest}) + "\n", encoding="utf-8")
         corpus = _opened(corpora / digest, source)
     assert corpus is not None

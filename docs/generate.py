@@ -14,9 +14,11 @@ from math import exp
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
-from bayeslaw import acquisition, importers, laws, priors, roles, schema
-from bayeslaw.atomic import written_whole
-from bayeslaw.cli import app
+from bayeslaw.cli.app import app
+from bayeslaw.files import write_atomically
+from bayeslaw.law import parameters, published
+from bayeslaw.planning.policies import POLICIES
+from bayeslaw.runs import column_names, importing, schema
 
 FOLDER = Path(__file__).parent
 MARKED = re.compile(r"(?<=<!-- generated: )([\w-]+)( -->\n).*?(?=<!-- end -->)", re.S)
@@ -45,7 +47,7 @@ def families() -> str:
     """Priors of the partially pooled parameters."""
     rows = [
         (f"`{name}`", mean(name, f.mean), f.sd, f.between_optimizers, f.between_studies, f.why)
-        for block in (priors.LR_BATCH, priors.DECAY, priors.MOMENTUM)
+        for block in (parameters.LR_BATCH, parameters.DECAY, parameters.MOMENTUM)
         for name, f in block.items()
     ]
     return table(["parameter", "mean", "sd", "between optimizers", "between studies", "reason"], rows)
@@ -53,7 +55,7 @@ def families() -> str:
 
 def study_parameters() -> str:
     """Priors of each study's own parameters, and of the bend, which all share."""
-    known = priors.STUDY | {"bend": priors.BEND}
+    known = parameters.STUDY | {"bend": parameters.BEND}
     rows = [(f"`{name}`", mean(name, centre), sd, why) for name, (centre, sd, why) in known.items()]
     return table(["parameter", "mean", "sd", "reason"], rows)
 
@@ -72,27 +74,27 @@ def roles_table() -> str:
     """Names by which an import finds each role."""
     rows = [
         (f"`{role}`", ", ".join(f"`{name}`" for name in others.split()))
-        for role, others in roles.SYNONYMS.items()
+        for role, others in column_names.SYNONYMS.items()
     ]
     return table(["role", "other names"], rows)
 
 
 def states() -> str:
     """Words of foreign tables for how a run ended."""
-    rows = [(f"`{status}`", words.replace(" ", ", ")) for status, words in importers.STATES.items()]
+    rows = [(f"`{status}`", words.replace(" ", ", ")) for status, words in importing.STATES.items()]
     return table(["status", "words"], rows)
 
 
 def laws_table() -> str:
     """Published laws."""
-    rows = [(f"`{law.name}`", law.formula, law.units, law.source) for law in laws.LAWS.values()]
+    rows = [(f"`{law.name}`", law.formula, law.units, law.source) for law in published.LAWS.values()]
     return table(["name", "formula", "units", "source"], rows)
 
 
 def policies() -> str:
     """Ways to choose the next run, by the first line of their docstrings."""
     rows = []
-    for name, policy in acquisition.POLICIES.items():
+    for name, policy in POLICIES.items():
         first = " ".join((inspect.getdoc(policy) or "").split("\n\n")[0].split())
         rows.append((f"`{name}`", re.sub(r":? view -> candidate\.$", ".", first)))
     return table(["policy", "score of a candidate"], rows)
@@ -175,7 +177,7 @@ def main() -> None:
     for page in sorted(FOLDER.glob("*.md")):
         text = page.read_text(encoding="utf-8")
         if (now := filled(text)) != text:
-            with written_whole(page) as temporary:
+            with write_atomically(page) as temporary:
                 temporary.write_text(now, encoding="utf-8")
             print(f"{page} written")
 

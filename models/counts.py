@@ -6,7 +6,7 @@ from models.transformer import Shape
 
 
 def counts(shape: Shape) -> dict[str, int]:
-    """Parameters by group; ``tests/test_models.py`` compares them with the modules.
+    """Parameters by group; ``tests/models/test_models.py`` compares them with the modules.
 
     >>> counts(Shape(vocabulary=1024, width=32, depth=2, heads=2))
     {'embedding': 32768, 'head': 0, 'attention': 8192, 'feed_forward': 16384, 'norms': 160}

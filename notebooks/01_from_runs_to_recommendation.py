@@ -26,13 +26,13 @@ from importlib.resources import files
 
 import matplotlib.pyplot as plt
 
-from bayeslaw.fit import fit
-from bayeslaw.fit_summary import fit_summary
-from bayeslaw.importers import import_runs
+from bayeslaw.advice.prediction import predict
+from bayeslaw.cli.tables import print_fit, print_prediction
+from bayeslaw.diagnosis.summary import fit_summary
+from bayeslaw.inference.fitting import fit
+from bayeslaw.law.simulation import true_optimum, true_regret
 from bayeslaw.plots import plot_learning_rates, plot_optimum, plot_recommendation, plot_surface
-from bayeslaw.predict import predict
-from bayeslaw.printing import print_fit, print_prediction
-from bayeslaw.simulate import true_optimum, true_regret
+from bayeslaw.runs.importing import import_runs
 from bayeslaw.target import Target
 
 # %% [markdown]

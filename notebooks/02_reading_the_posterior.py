@@ -22,12 +22,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from bayeslaw import pooling
-from bayeslaw.inference_data import to_inference_data
+from bayeslaw.assets import POSTERIOR
 from bayeslaw.plots import plot_forest, plot_prior_posterior, plot_ranks, plot_spread
-from bayeslaw.posterior import default_posterior_path, read_posterior
+from bayeslaw.posterior import pooling
+from bayeslaw.posterior.arviz import to_inference_data
+from bayeslaw.posterior.netcdf import read_posterior
 
-posterior = read_posterior(default_posterior_path())
+posterior = read_posterior(POSTERIOR)
 origin = posterior.provenance
 print(origin["rows_by_study"])
 print(

@@ -26,11 +26,11 @@ import numpy as np
 import pandas as pd
 
 import bayeslaw
-from bayeslaw.advisor import PosteriorAdvisor
-from bayeslaw.evaluate import evaluate
-from bayeslaw.fit import fit
+from bayeslaw.evaluation.advisors import PosteriorAdvisor
+from bayeslaw.evaluation.heldout import evaluate
+from bayeslaw.inference.fitting import fit
+from bayeslaw.law.simulation import example_design, simulate_runs
 from bayeslaw.plots import plot_predictive, plot_regret, plot_reliability
-from bayeslaw.simulate import example_design, simulate_runs
 
 # %% [markdown]
 # ## 1. Hide the large models

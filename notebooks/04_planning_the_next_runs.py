@@ -27,14 +27,14 @@ from tempfile import TemporaryDirectory
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from bayeslaw.acquisition import POLICIES
-from bayeslaw.candidates import read_space
-from bayeslaw.design import design, plan_table
-from bayeslaw.fit import fit
+from bayeslaw.advice.prediction import predict
+from bayeslaw.inference.fitting import fit
+from bayeslaw.law.simulation import simulate_runs, true_optimum
+from bayeslaw.planning.batches import design, plan_table
+from bayeslaw.planning.candidates import read_space
+from bayeslaw.planning.policies import POLICIES
 from bayeslaw.plots import plot_candidates, plot_optimum
-from bayeslaw.predict import predict
-from bayeslaw.runs import read_runs
-from bayeslaw.simulate import simulate_runs, true_optimum
+from bayeslaw.runs.io import read_runs
 from bayeslaw.target import Target
 
 runs = read_runs(files("bayeslaw") / "assets" / "example_sweep.csv").iloc[::6]

@@ -30,11 +30,11 @@ from tempfile import mkdtemp
 import matplotlib.pyplot as plt
 
 import bayeslaw
-from bayeslaw import journal
 from bayeslaw.errors import BadInput
+from bayeslaw.loop import journal
 from bayeslaw.plots import plot_learning_rates, plot_loop
-from bayeslaw.posterior import read_posterior
-from bayeslaw.runs import read_runs
+from bayeslaw.posterior.netcdf import read_posterior
+from bayeslaw.runs.io import read_runs
 from bayeslaw.target import Target
 
 root = Path(bayeslaw.__file__).parents[1]

@@ -14,19 +14,21 @@ from types import SimpleNamespace
 import h5py
 import pytest
 
-from bayeslaw import loop, priors, replays
-from bayeslaw.cli import app
-from bayeslaw.design import parse_target
-from bayeslaw.example import SWEEP
-from bayeslaw.finished_sweep import study_of
-from bayeslaw.posterior import default_posterior_path, write_posterior
-from bayeslaw.prior_posterior import prior_posterior
-from bayeslaw.runs import read_runs
-from bayeslaw.schema import BY_NAME
+from bayeslaw.assets import EXAMPLE_SWEEP, POSTERIOR
+from bayeslaw.cli.app import app
+from bayeslaw.law import parameters
+from bayeslaw.loop import rounds
+from bayeslaw.planning.batches import parse_target
+from bayeslaw.posterior.netcdf import write_posterior
+from bayeslaw.posterior.prior import prior_posterior
+from bayeslaw.rehearsal import many
+from bayeslaw.rehearsal.task import study_of
+from bayeslaw.runs.io import read_runs
+from bayeslaw.runs.schema import BY_NAME
 from docs import generate
-from tests import command
-from tests.documents import RAN, ROOT, blocks, prose, workplace
-from tests.fakes import fake_posterior
+from tests.support import command
+from tests.support.documents import RAN, ROOT, blocks, prose, workplace
+from tests.support.fakes import fake_posterior
 from tests.test_loop import surer, task_in
 
 PAGES = sorted((ROOT / "docs").glob("*.md"))
@@ -43,9 +45,9 @@ def page_run(tmp_path_factory):
     def run(name):
         folder = tmp_path_factory.mktemp(name)
         env = workplace(folder)
-        (folder / "sweep.csv").write_bytes(SWEEP.read_bytes())
-        (folder / "posterior.nc").write_bytes(default_posterior_path().read_bytes())
-        program = [sys.executable, "-m", "tests.documents", str(ROOT / "docs" / f"{name}.md")]
+        (folder / "sweep.csv").write_bytes(EXAMPLE_SWEEP.read_bytes())
+        (folder / "posterior.nc").write_bytes(POSTERIOR.read_bytes())
+        program = [sys.executable, "-m", "tests.support.documents", str(ROOT / "docs" / f"{name}.md")]
         return folder, subprocess.run(program, cwd=folder, env=env, capture_output=True, text=True)
 
     return run
@@ -117,12 +119,12 @@ def between(page, start, end):
 
 
 def test_every_parameter_is_in_the_notation():
-    known = priors.LR_BATCH | priors.DECAY | priors.MOMENTUM | priors.STUDY
+    known = parameters.LR_BATCH | parameters.DECAY | parameters.MOMENTUM | parameters.STUDY
     assert {*known, "gamma", "bend"} <= in_code(between("model", "## Notation", "## Optimum"))
 
 
 def test_every_variable_of_the_posterior_is_described():
-    with h5py.File(default_posterior_path()) as file:
+    with h5py.File(POSTERIOR) as file:
         own = {name for name in file if not name.startswith("log_")}
     dimensions = {"draw", "cell", "size"}
     assert own - dimensions <= in_code(between("files", "## posterior.nc", "## Candidates"))
@@ -150,7 +152,7 @@ def test_the_sample_of_a_record_has_what_a_run_leaves(page_run):
 def looped(tmp_path_factory):
     """A loop of one round, by a runner and a fit that take no time: its folder and result."""
     task = replace(task_in(tmp_path_factory.mktemp("loop")), rounds=1)
-    return task.folder, loop.run(task, surer)
+    return task.folder, rounds.run(task, surer)
 
 
 def test_the_folder_of_a_loop_and_its_samples_are_as_described(looped):
@@ -166,8 +168,8 @@ def test_the_folder_of_a_loop_and_its_samples_are_as_described(looped):
 
 def test_the_sample_of_a_replay_has_its_keys(tmp_path):
     target = parse_target("3e8,3e10,adamw")
-    study = study_of(read_runs(SWEEP), [target], ["50%"])
-    replays.run(study, ["cheapest"], [0], tmp_path / "r.jsonl", lambda runs, seed: prior_posterior(draws=20))
+    study = study_of(read_runs(EXAMPLE_SWEEP), [target], ["50%"])
+    many.run(study, ["cheapest"], [0], tmp_path / "r.jsonl", lambda runs, seed: prior_posterior(draws=20))
     (line,) = (tmp_path / "r.jsonl").read_text().splitlines()
     assert set(json.loads(line)) == sample("replay")[0]
 
@@ -214,9 +216,11 @@ ASKED = {
 def test_a_command_prints_the_keys_that_are_promised(row, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     fake = fake_posterior(40, groups=(("example", "adamw"),), sizes=((2e7, 4e8), (3e8, 6e9)))
-    monkeypatch.setitem(sys.modules, "bayeslaw.fit", SimpleNamespace(fit=lambda table, **options: fake))
+    monkeypatch.setitem(
+        sys.modules, "bayeslaw.inference.fitting", SimpleNamespace(fit=lambda table, **options: fake)
+    )
     write_posterior(fake, "p.nc")
-    (tmp_path / "sweep.csv").write_bytes(SWEEP.read_bytes())
+    (tmp_path / "sweep.csv").write_bytes(EXAMPLE_SWEEP.read_bytes())
     (tmp_path / "space.toml").write_text(SPACE)
     code, out, err = command.run(monkeypatch, capsys, *ASKED[row].split(), "--json")
     assert code == 0, err

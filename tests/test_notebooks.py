@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.documents import workplace
+from tests.support.documents import workplace
 
 jupytext = pytest.importorskip("jupytext")
 nbclient = pytest.importorskip("nbclient")
@@ -16,7 +16,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
 QUICK = """
 import sys
 sys.path.insert(0, {root!r})
-from tests.quick_cli import hurry
+from tests.support.quick_cli import hurry
 hurry()
 """
 

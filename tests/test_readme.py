@@ -7,8 +7,8 @@ import re
 
 import pytest
 
-from bayeslaw.example import SWEEP
-from tests.documents import ROOT, shell, workplace
+from bayeslaw.demo.simulated import SWEEP
+from tests.support.documents import ROOT, shell, workplace
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"<!-- tested -->\n```bash\n(.*?)```", README, re.S)

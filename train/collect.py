@@ -14,8 +14,8 @@ from typing import Any
 import pandas as pd
 
 from bayeslaw.errors import BadInput
-from bayeslaw.runs import write_runs
-from bayeslaw.schema import CELL, validate
+from bayeslaw.runs.io import write_runs
+from bayeslaw.runs.schema import CELL, validate
 from train import record
 from train.sweep import FAILURE, RUNS
 

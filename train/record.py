@@ -15,8 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bayeslaw.atomic import written_whole
 from bayeslaw.errors import BadInput
+from bayeslaw.files import write_atomically
 from models.counts import flops_per_token, params_embedding, params_nonembedding
 from train.energy import co2e_grams
 from train.spec import RunSpec, digest
@@ -38,7 +38,7 @@ def row(
 
     Args:
         spec: checked.
-        status: as in ``bayeslaw.schema.STATUSES``.
+        status: as in ``bayeslaw.runs.schema.STATUSES``.
         loss_val: nats per validation token after the last step; None when there is none.
         loss_smoothed: training loss, mean of the last tenth of the steps.
         tokens_seen: trained on until the run ended.
@@ -82,17 +82,17 @@ def provenance() -> dict[str, str]:
 
 def write(folder: Path, record: dict[str, Any], curve: Sequence[Sequence[float]]) -> None:
     """The curve first, then the record: a record means that all is there."""
-    with written_whole(folder / CURVE) as temporary:
+    with write_atomically(folder / CURVE) as temporary:
         lines = [",".join(CURVE_COLUMNS), *(",".join(f"{v:.8g}" for v in point) for point in curve)]
         temporary.write_text("\n".join(lines) + "\n")
-    with written_whole(folder / RECORD) as temporary:
+    with write_atomically(folder / RECORD) as temporary:
         stamped = {**record, **provenance(), "created": datetime.now(UTC).isoformat(timespec="seconds")}
         temporary.write_text(json.dumps(stamped, indent=1) + "\n")
 
 
 def mark(folder: Path, share: float) -> None:
     """Say how much of the run its checkpoint holds, from 0 to 1."""
-    with written_whole(folder / SHARE) as temporary:
+    with write_atomically(folder / SHARE) as temporary:
         temporary.write_text(f"{share:.4f}\n")
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from bayeslaw.atomic import written_whole
 from bayeslaw.errors import BadInput
-from bayeslaw.runs import read_runs
+from bayeslaw.files import write_atomically
+from bayeslaw.runs.io import read_runs
 from train.record import RECORD
 
 DIGEST = "spec_digest"
@@ -37,7 +37,7 @@ def restore(path: Path, runs: Path) -> int:
         folder = runs / str(row["run_id"])
         if not (folder / RECORD).exists():
             folder.mkdir(parents=True, exist_ok=True)
-            with written_whole(folder / RECORD) as temporary:
+            with write_atomically(folder / RECORD) as temporary:
                 temporary.write_text(json.dumps({k: _plain(v) for k, v in row.items()}, indent=1) + "\n")
             written += 1
     return written

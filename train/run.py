@@ -30,8 +30,8 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
 from torch import Tensor, nn
 
-from bayeslaw.atomic import written_whole
 from bayeslaw.errors import BadInput
+from bayeslaw.files import write_atomically
 from data.order import batch, sequence_order, validation_batches
 from data.tokens import Corpus, prepare
 from models.families import size_for
@@ -269,7 +269,7 @@ def _save(path: Path, spec: RunSpec, model: nn.Module, steppers: list[Any], prog
         "optimizers": [stepper.state_dict() for stepper in steppers],
         "progress": vars(progress),
     }
-    with written_whole(path) as temporary:
+    with write_atomically(path) as temporary:
         try:
             torch.save(state, temporary)
         except RuntimeError as error:  # of torch's own writer, which hides that the disk is full

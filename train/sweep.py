@@ -26,8 +26,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO
 
-from bayeslaw.atomic import written_whole
 from bayeslaw.errors import BadInput
+from bayeslaw.files import write_atomically
 from models.counts import flops_per_token, params_nonembedding
 from train import plan, pool, ray_pool, record
 from train.progress import Tally, reporting
@@ -172,7 +172,7 @@ def _enter(report: Report, spec: RunSpec, outcome: pool.Outcome, out: Path) -> N
         report.failed[spec.run_id] = outcome.value
         row = {**record.row(spec, "crashed", None, None, 0), "failure": outcome.value}
         _make(out / RUNS / spec.run_id)
-        with written_whole(out / RUNS / spec.run_id / FAILURE) as temporary:
+        with write_atomically(out / RUNS / spec.run_id / FAILURE) as temporary:
             temporary.write_text(json.dumps(row, indent=1) + "\n")
 
 

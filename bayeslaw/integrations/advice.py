@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bayeslaw.advice.prediction import predict
+from bayeslaw.assets import POSTERIOR
 from bayeslaw.errors import BadInput
-from bayeslaw.posterior import Posterior, default_posterior_path, read_posterior
-from bayeslaw.predict import predict
+from bayeslaw.posterior.draws import Posterior
+from bayeslaw.posterior.netcdf import read_posterior
 from bayeslaw.target import Target
-from bayeslaw.words import short
+from bayeslaw.text import short
 
 USUAL_BETA1 = 0.9
 """Where the posterior knows no momentum: an optimizer takes both betas or none."""
@@ -82,11 +84,7 @@ def recommended(
         BadInput: a number out of range, a file that is no posterior, or a study that it does not know.
     """
     target = Target(params_nonembedding, tokens, optimizer.lower(), study, batch_tokens)
-    fit = (
-        posterior
-        if isinstance(posterior, Posterior)
-        else read_posterior(posterior or default_posterior_path())
-    )
+    fit = posterior if isinstance(posterior, Posterior) else read_posterior(posterior or POSTERIOR)
     if study is not None and study not in fit.studies:
         raise BadInput(
             f"study = {study!r}: not in the posterior; expected one of {', '.join(fit.studies)}; "

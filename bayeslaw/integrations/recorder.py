@@ -202,7 +202,7 @@ class RunRecorder:
         self.ended = True
         import pandas as pd
 
-        from bayeslaw.runs import write_runs
+        from bayeslaw.runs.io import write_runs
 
         flops = {
             "flops": 6.0 * self.row["params_nonembedding"] * tokens_seen,
@@ -247,7 +247,7 @@ def _check_row(row: Mapping[str, Any], path: Path) -> None:
     """Refuse columns and values that the run table would refuse at the end."""
     import pandas as pd
 
-    from bayeslaw.schema import BY_NAME, validate
+    from bayeslaw.runs.schema import BY_NAME, validate
 
     for name in row:
         if name in AT_THE_END or not (name in BY_NAME or name.startswith("extra_")):
@@ -260,7 +260,7 @@ def _check_row(row: Mapping[str, Any], path: Path) -> None:
 
 def _check_place(run_id: str, path: Path) -> None:
     """Make the folder; refuse one that cannot be written, and a run that is over."""
-    from bayeslaw.runs import read_runs
+    from bayeslaw.runs.io import read_runs
 
     if Path(run_id).name != run_id:
         raise BadInput(f"run_id = {run_id!r}; expected the name of a file; leave out slashes")

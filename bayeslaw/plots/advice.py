@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bayeslaw import basin as at
+from bayeslaw.advice.decision import decide
+from bayeslaw.advice.prediction import loss_curve, predict
+from bayeslaw.advice.target_surface import log_lr_at_batch, lr_batch_excess, surface_at
 from bayeslaw.errors import BadInput
 from bayeslaw.plots.axes import (
     BANDS,
@@ -22,10 +24,9 @@ from bayeslaw.plots.axes import (
     round_ticks,
 )
 from bayeslaw.plots.surface import cell_runs
-from bayeslaw.posterior import Posterior
-from bayeslaw.predict import loss_curve, predict
+from bayeslaw.posterior.draws import Posterior
 from bayeslaw.target import Target
-from bayeslaw.words import short
+from bayeslaw.text import short
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,7 +45,7 @@ def plot_recommendation(posterior: Posterior, target: Target, ax: Axes | None = 
         posterior: the fit.
         target: the run; without a fixed batch, the recommended one is used.
         ax: where to draw; None makes a figure.
-        seed: as in ``bayeslaw.predict.predict``.
+        seed: as in ``bayeslaw.advice.prediction.predict``.
 
     Returns:
         The axis.
@@ -119,11 +120,11 @@ def _curve(
     ax: Axes, posterior: Posterior, target: Target, colour: Colour, name_group: bool, seed: int
 ) -> tuple[float, float, float]:
     """One scale; learning rate and loss of its optimum, and its batch."""
-    basin = at.basin_at(posterior, target, seed, alone=True)
-    batch = target.batch_tokens or at.decide(basin)["batch_tokens"]
-    best = at.log_lr_at_batch(basin, np.log(batch))
+    basin = surface_at(posterior, target, seed, alone=True)
+    batch = target.batch_tokens or decide(basin)["batch_tokens"]
+    best = log_lr_at_batch(basin, np.log(batch))
     rates = np.median(best) + np.linspace(-REACH, REACH, 101)
-    draws = basin.log_loss[:, None] + at.lr_batch_excess(basin, rates, np.log(batch))
+    draws = basin.log_loss[:, None] + lr_batch_excess(basin, rates, np.log(batch))
     losses = np.exp(np.median(draws, axis=0))
     x, y = np.exp(np.quantile(best, BANDS)), float(losses[50])
     sizes = (target.params_nonembedding, target.tokens, batch)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bayeslaw.atomic import written_whole
+from bayeslaw.arrays import Floats
 from bayeslaw.errors import BadInput
-from bayeslaw.posterior import Floats
+from bayeslaw.files import write_atomically
 from bayeslaw.target import Target
-from bayeslaw.words import short
+from bayeslaw.text import short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -84,7 +84,7 @@ def save_figure(figure: Figure, path: Path) -> None:
     kind = path.suffix.lower().removeprefix(".")
     if kind not in kinds:
         raise BadInput(f"{path}: unknown kind of figure; expected one of .{', .'.join(kinds)}; use .png")
-    with written_whole(path) as temporary:
+    with write_atomically(path) as temporary:
         figure.savefig(temporary, format=kind, dpi=150)
 
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import stats
 
-from bayeslaw import priors
+from bayeslaw.arrays import Floats
 from bayeslaw.errors import BadInput
+from bayeslaw.law import parameters
 from bayeslaw.plots.axes import (
     BLUE,
     GREY,
@@ -24,13 +25,13 @@ from bayeslaw.plots.axes import (
 )
 from bayeslaw.plots.meanings import THEORY, check_known, natural, published, short_name, value_axis
 from bayeslaw.plots.quotient import Group
-from bayeslaw.pooling import population_draws
-from bayeslaw.posterior import Floats, Posterior, derived
+from bayeslaw.posterior.draws import Posterior, derived
+from bayeslaw.posterior.pooling import population_draws
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-FAMILIES = priors.LR_BATCH | priors.DECAY | priors.MOMENTUM
+FAMILIES = parameters.LR_BATCH | parameters.DECAY | parameters.MOMENTUM
 PARTS = {"gamma": ("gamma_path", "delta")}
 """A parameter that is a difference of families, which are independent."""
 
@@ -87,7 +88,7 @@ def prior_spread(name: str, kind: str = "between_optimizers", count: int = 2000)
     for row in range(1, len(parts)):
         normals[row] = np.random.default_rng(row).permutation(normals[row])
     medians = np.array([[getattr(FAMILIES[part], kind)] for part in parts])
-    return np.sqrt(np.sum(np.square(medians * np.exp(priors.SPREAD_LOG_SD * normals)), axis=0))
+    return np.sqrt(np.sum(np.square(medians * np.exp(parameters.SPREAD_LOG_SD * normals)), axis=0))
 
 
 def plot_prior_posterior(

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bayeslaw.diagnose import ESS_MIN, RHAT_MAX, arviz_module
+from bayeslaw.arrays import Floats
 from bayeslaw.errors import BadInput
-from bayeslaw.inference_data import scalars
 from bayeslaw.plots.axes import BLUE, GREY, OKABE_ITO, ORANGE, legend_above, new_axes, round_ticks
-from bayeslaw.posterior import Floats, Posterior
+from bayeslaw.posterior.arviz import scalars
+from bayeslaw.posterior.convergence import ESS_MIN, RHAT_MAX, arviz_module
+from bayeslaw.posterior.draws import Posterior
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bayeslaw.arrays import Floats
 from bayeslaw.errors import BadInput
 from bayeslaw.plots.axes import (
     GREY,
@@ -17,7 +18,6 @@ from bayeslaw.plots.axes import (
     new_axis,
     round_ticks,
 )
-from bayeslaw.posterior import Floats
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -118,7 +118,7 @@ def plot_replay(
     """A metric of a replay against the budget: medians over seeds, and bands of 80% of the seeds, by policy.
 
     Args:
-        curves: of ``bayeslaw.replays.curves``.
+        curves: of ``bayeslaw.rehearsal.many.curves``.
         metric: a key of ``REPLAYED``.
         unit: of the budget.
         ax: where to draw; None makes a figure.

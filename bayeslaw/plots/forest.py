@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import stats
 
+from bayeslaw.arrays import Floats
 from bayeslaw.errors import BadInput
 from bayeslaw.plots.axes import BLUE, GREY, ORANGE, interval_line, legend_above, name_rows, new_axis
 from bayeslaw.plots.meanings import LOGARITHMS, check_known, natural, value_axis
 from bayeslaw.plots.quotient import Group, unpooled_normal
-from bayeslaw.pooling import population_draws
-from bayeslaw.posterior import Floats, Posterior, derived
+from bayeslaw.posterior.draws import Posterior, derived
+from bayeslaw.posterior.pooling import population_draws
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

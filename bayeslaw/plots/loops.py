@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bayeslaw.arrays import Floats
 from bayeslaw.errors import BadInput
 from bayeslaw.plots.axes import BLUE, GREY, ORANGE, legend_beside, new_axes, round_ticks
-from bayeslaw.posterior import Floats
-from bayeslaw.words import NAMES, short
+from bayeslaw.text import NAMES, short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,7 +21,7 @@ def plot_loop(entries: Sequence[dict[str, Any]], ax: Sequence[Axes] | None = Non
     """How a loop went, against what it spent: expected regret, width of the optimum, and the runs chosen.
 
     Args:
-        entries: of the loop's journal (``bayeslaw.journal.read``).
+        entries: of the loop's journal (``bayeslaw.loop.journal.read``).
         ax: three axes; None makes a figure.
 
     Returns:

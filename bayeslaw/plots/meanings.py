@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bayeslaw.arrays import Floats
 from bayeslaw.errors import BadInput
-from bayeslaw.laws import LAWS, Law
+from bayeslaw.law.published import LAWS, Law
 from bayeslaw.plots.axes import round_ticks
-from bayeslaw.posterior import Floats
-from bayeslaw.words import short
+from bayeslaw.text import short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

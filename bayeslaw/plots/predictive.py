@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from bayeslaw.advisor import PosteriorAdvisor
+from bayeslaw.arrays import Floats
 from bayeslaw.errors import BadInput
+from bayeslaw.evaluation.advisors import PosteriorAdvisor
 from bayeslaw.plots.axes import BANDS, BLUE, GREY, ORANGE, legend_above, new_axis
-from bayeslaw.posterior import Floats, Posterior
-from bayeslaw.words import short
+from bayeslaw.posterior.draws import Posterior
+from bayeslaw.text import short
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,7 +108,7 @@ def check_cells(posterior: Posterior, runs: pd.DataFrame, seed: int = 0) -> list
     Raises:
         BadInput: no run finished.
     """
-    from bayeslaw.cells import finished_runs, group_cells
+    from bayeslaw.runs.cells import finished_runs, group_cells
 
     finished = finished_runs(runs).reset_index(drop=True)
     if finished.empty:

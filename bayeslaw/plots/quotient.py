@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from bayeslaw.pooling import group_draws
-from bayeslaw.posterior import Posterior
+from bayeslaw.posterior.draws import Posterior
+from bayeslaw.posterior.pooling import group_draws
 
 Group = tuple[str, str]
 
@@ -19,9 +19,9 @@ def unpooled_normal(
 
     The group's posterior, N(m, V), over the prior that the other groups give it, N(m0, V0), as a quotient of
     Gaussians: precision 1/V - 1/V0, mean (m/V - m0/V0) / precision. N(m0, V0) has the moments of the
-    conditional of ``bayeslaw.pooling`` given the other groups, over the draws. Approximate, since neither is
-    quite Gaussian, the draws of the others have seen this group's runs too, and other parameters of
-    the group, which the quotient leaves as they are, remain pooled.
+    conditional of ``bayeslaw.posterior.pooling`` given the other groups, over the draws. Approximate, since
+    neither is quite Gaussian, the draws of the others have seen this group's runs too, and other parameters
+    of the group, which the quotient leaves as they are, remain pooled.
 
     Args:
         posterior: the fit.

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bayeslaw import basin as at
-from bayeslaw.compare import laws_named
+from bayeslaw.advice.prediction import extrapolation
+from bayeslaw.advice.target_surface import optimum_draws, surface_at
+from bayeslaw.arrays import Floats
 from bayeslaw.errors import BadInput
-from bayeslaw.laws import Law
+from bayeslaw.law.agreement import laws_named
+from bayeslaw.law.published import Law
 from bayeslaw.plots.axes import (
     BANDS,
     GREY,
@@ -24,10 +26,9 @@ from bayeslaw.plots.axes import (
     new_axis,
     round_ticks,
 )
-from bayeslaw.posterior import Floats, Posterior
-from bayeslaw.predict import extrapolation
+from bayeslaw.posterior.draws import Posterior
 from bayeslaw.target import Target
-from bayeslaw.words import short
+from bayeslaw.text import short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -116,7 +117,7 @@ def optima_along(posterior: Posterior, name: str, places: Sequence[Target], seed
         cell={key: values[:, :0] for key, values in posterior.cell.items()},
         size={key: values[:, :0] for key, values in posterior.size.items()},
     )
-    found = [at.optimum_draws(at.basin_at(unseen, place, seed, alone=True)) for place in places]
+    found = [optimum_draws(surface_at(unseen, place, seed, alone=True)) for place in places]
     if name not in OPTIMA or name not in found[0]:
         raise BadInput(
             f"plot_optimum: no optimum of {name!r}; expected one of {', '.join(found[0])}; name one of these"
@@ -155,7 +156,7 @@ def _cells(ax: Axes, posterior: Posterior, name: str, along: str, target: Target
         off = np.log(d / n / ratio) if along == "params" else np.log(n / target.params_nonembedding)
         if (study, optimizer) == (target.study, target.optimizer) and abs(off) < NEAR:
             here = replace(target, params_nonembedding=n, tokens=d)
-            draws = at.optimum_draws(at.basin_at(posterior, here))[name]
+            draws = optimum_draws(surface_at(posterior, here))[name]
             lower, middle, upper = np.quantile(draws, [0.05, 0.5, 0.95])
             size = n if along == "params" else d
             ax.plot([size, size], [lower, upper], color="black", lw=1)

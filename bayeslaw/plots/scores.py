@@ -9,7 +9,7 @@ from scipy import stats
 
 from bayeslaw.errors import BadInput
 from bayeslaw.plots.axes import BLUE, GREY, ORANGE, new_axis
-from bayeslaw.words import short
+from bayeslaw.text import short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,7 +22,7 @@ def plot_reliability(result: dict[str, Any], ax: Axes | None = None) -> Axes:
     Runs of one cell share its level error, so honest shares stray further than the band.
 
     Args:
-        result: of ``bayeslaw.evaluate.evaluate``.
+        result: of ``bayeslaw.evaluation.heldout.evaluate``.
         ax: where to draw; None makes a figure.
 
     Returns:
@@ -56,7 +56,7 @@ def plot_regret(result: dict[str, Any], ax: Axes | None = None) -> Axes:
     """Regret of each scorable cell [percent], largest last; hollow where it is only a lower bound.
 
     Args:
-        result: of ``bayeslaw.evaluate.evaluate``.
+        result: of ``bayeslaw.evaluation.heldout.evaluate``.
         ax: where to draw; None makes a figure.
 
     Returns:

@@ -6,13 +6,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bayeslaw import basin as at
-from bayeslaw.basin import Basin
+from bayeslaw.advice.decision import decide
+from bayeslaw.advice.target_surface import (
+    SAME_SIZE,
+    Settings,
+    TargetSurface,
+    log_lr_at_batch,
+    lr_batch_excess,
+    surface_at,
+)
+from bayeslaw.arrays import Floats
 from bayeslaw.errors import BadInput
 from bayeslaw.plots.axes import BANDS, ORANGE, group_name, legend_above, new_axis, round_ticks
-from bayeslaw.posterior import Floats, Posterior
+from bayeslaw.posterior.draws import Posterior
 from bayeslaw.target import Target
-from bayeslaw.words import short
+from bayeslaw.text import short
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,8 +62,8 @@ def plot_surface(
             f"N = {target.params_nonembedding:g}, D = {target.tokens:g}; expected at least one; "
             "name a cell of the run table, its study too"
         )
-    basin = at.basin_at(posterior, target, seed, alone=True)
-    advice = at.decide(basin)
+    basin = surface_at(posterior, target, seed, alone=True)
+    advice = decide(basin)
     rates, batches = _grids(own, advice)
     ax = new_axis(ax, (7.0, 5.2))
     colours = _contours(ax, basin, rates, batches)
@@ -80,11 +88,11 @@ def cell_runs(runs: pd.DataFrame, target: Target) -> pd.DataFrame:
     """The runs of a target's study, optimizer, N and D."""
     same = (runs["study"] == target.study) & (runs["optimizer"] == target.optimizer)
     for name in ("params_nonembedding", "tokens"):
-        same &= np.abs(np.log(runs[name].astype(float) / getattr(target, name))) < at.SAME_SIZE
+        same &= np.abs(np.log(runs[name].astype(float) / getattr(target, name))) < SAME_SIZE
     return runs[same]
 
 
-def _grids(own: pd.DataFrame, advice: at.Settings) -> tuple[Floats, Floats]:
+def _grids(own: pd.DataFrame, advice: Settings) -> tuple[Floats, Floats]:
     """Learning rates and batches that hold the runs and the advice, with a margin; (POINTS,) each."""
     grids = []
     for name in ("learning_rate", "batch_tokens"):
@@ -96,13 +104,13 @@ def _grids(own: pd.DataFrame, advice: at.Settings) -> tuple[Floats, Floats]:
     return grids[0], grids[1]
 
 
-def _contours(ax: Axes, basin: Basin, rates: Floats, batches: Floats) -> dict[str, Any]:
+def _contours(ax: Axes, basin: TargetSurface, rates: Floats, batches: Floats) -> dict[str, Any]:
     """Fill the plane by the median excess; returns the colours, for the dots."""
     from matplotlib import colormaps
     from matplotlib.colors import BoundaryNorm
 
     x, y = np.meshgrid(np.log(rates), np.log(batches))
-    excess = np.expm1(np.median(at.lr_batch_excess(basin, x.ravel(), y.ravel()), axis=0))
+    excess = np.expm1(np.median(lr_batch_excess(basin, x.ravel(), y.ravel()), axis=0))
     colours: dict[str, Any] = {
         "cmap": colormaps["viridis_r"],
         "norm": BoundaryNorm(LEVELS, 256, extend="max"),
@@ -131,16 +139,16 @@ def _runs(ax: Axes, own: pd.DataFrame, log_best: float, colours: dict[str, Any])
         )  # fmt: skip
 
 
-def _ridge(ax: Axes, basin: Basin, batches: Floats) -> None:
+def _ridge(ax: Axes, basin: TargetSurface, batches: Floats) -> None:
     """Best learning rate at each batch: median and 90% of the draws."""
-    rates = [np.quantile(np.exp(at.log_lr_at_batch(basin, np.log(batch))), BANDS) for batch in batches]
+    rates = [np.quantile(np.exp(log_lr_at_batch(basin, np.log(batch))), BANDS) for batch in batches]
     lower, _, middle, _, upper = np.transpose(rates)
     ax.plot(middle, batches, color="black", lw=1.2, label="best rate at each batch")
     for edge, label in ((lower, "its 90% interval"), (upper, "_")):
         ax.plot(edge, batches, color="black", lw=1, ls=":", label=label)
 
 
-def _optimum(ax: Axes, basin: Basin) -> None:
+def _optimum(ax: Axes, basin: TargetSurface) -> None:
     """The optimum: median, thick 50% and thin 90% intervals of either coordinate."""
     x, y = (np.quantile(np.exp(draws), BANDS) for draws in (basin.log_lr, basin.log_batch))
     for first, last, width in ((0, 4, 1.2), (1, 3, 3.5)):

@@ -5,11 +5,12 @@
 
 Each sweep is drawn from the prior: parameters, shifts of cells and sizes, losses and divergences, all by the
 model's own code. Its posterior is drawn by NUTS, and the recommendation is derived from both truth and
-posterior by the code that users run (``bayeslaw.basin``). If all of it is consistent, the rank of the
-truth among posterior draws is uniform.
+posterior by the code that users run (``bayeslaw.advice.target_surface``). If all of it is consistent, the
+rank of the truth among posterior draws is uniform.
 
 Sweeps go through NumPyro's NUTS in batches, one chain each, started at the truth (itself a draw of the
-posterior), with NumPyro's own warm-up instead of ``bayeslaw.draw``, whose chains ``diagnose`` watches.
+posterior), with NumPyro's own warm-up instead of ``bayeslaw.inference.nuts``, whose chains ``diagnose``
+watches.
 """
 
 from __future__ import annotations
@@ -33,15 +34,16 @@ from numpyro.infer.util import log_density
 from scipy import stats
 from tables import read_rows
 
-from bayeslaw import basin as at
-from bayeslaw import fit, model
-from bayeslaw.posterior import Posterior
-from bayeslaw.predict import outcome_of
-from bayeslaw.simulate import example_design
-from bayeslaw.surface import log_lr_optimum
-from bayeslaw.sweep import Sweep, prepare
+from bayeslaw.advice.decision import decide
+from bayeslaw.advice.prediction import outcome_of
+from bayeslaw.advice.target_surface import log_lr_at_batch, surface_at
+from bayeslaw.inference import fitting, model
+from bayeslaw.inference.laplace import density
+from bayeslaw.law.observations import Sweep, prepare
+from bayeslaw.law.simulation import example_design
+from bayeslaw.law.surface import log_lr_optimum
+from bayeslaw.posterior.draws import Posterior
 from bayeslaw.target import Target
-from bayeslaw.whiten import density
 
 RESULTS = Path(__file__).parent / "results" / "calibration.jsonl"
 TARGET = Target(1e9, 2e10, "adamw", "example")
@@ -127,12 +129,12 @@ def sampler(sweep: Sweep, unravel: Callable[[jax.Array], Values]) -> Callable[..
 
 def quantities(posterior: Posterior, seed: int) -> dict[str, np.ndarray]:
     """What a recommendation is made of, (draw,) each; the cell is unseen, so it has shifts of its own."""
-    basin, fixed = at.basin_at(posterior, TARGET, seed), at.basin_at(posterior, FIXED, seed)
+    basin, fixed = surface_at(posterior, TARGET, seed), surface_at(posterior, FIXED, seed)
     p = basin.p
     return {
         "ln eta*": basin.log_lr,
         "ln B*": basin.log_batch,
-        "ln eta* at a fixed batch": at.log_lr_at_batch(fixed, np.log(FIXED.batch_tokens or 1.0)),
+        "ln eta* at a fixed batch": log_lr_at_batch(fixed, np.log(FIXED.batch_tokens or 1.0)),
         "ln eta* without shifts": log_lr_optimum(p, np.float64(basin.n), np.float64(basin.d)),
         "ln loss at the optimum": basin.log_loss,
         "alpha": p["alpha"],
@@ -148,9 +150,9 @@ def ranks(runs: pd.DataFrame, sweep: Sweep, sites: Values, draws: Values, seed: 
     fitted = _posterior(runs, sweep, draws)
     truth = _posterior(runs, sweep, {name: values[None] for name, values in sites.items()})
     true, drawn = quantities(truth, seed + 1), quantities(fitted, seed)
-    settings = at.decide(at.basin_at(fitted, TARGET, seed))
-    true_outcome = outcome_of(at.basin_at(truth, TARGET, seed + 1), settings, seed + 1)
-    outcome = outcome_of(at.basin_at(fitted, TARGET, seed), settings, seed)
+    settings = decide(surface_at(fitted, TARGET, seed))
+    true_outcome = outcome_of(surface_at(truth, TARGET, seed + 1), settings, seed + 1)
+    outcome = outcome_of(surface_at(fitted, TARGET, seed), settings, seed)
     true |= {"regret of the advice": true_outcome.regret, "loss of a run that follows it": true_outcome.loss}
     drawn |= {"regret of the advice": outcome.regret, "loss of a run that follows it": outcome.loss}
     return {
@@ -168,7 +170,7 @@ def _thinned(values: np.ndarray) -> np.ndarray:
 def _posterior(runs: pd.DataFrame, sweep: Sweep, draws: Values) -> Posterior:
     """Posterior of one chain of draws (draw, ...)."""
     named = {name: np.asarray(values)[None] for name, values in draws.items()}
-    return fit._posterior(runs, sweep, named, {}, 0, ())
+    return fitting._posterior(runs, sweep, named, {}, 0, ())
 
 
 def run(sweeps: int) -> None:

@@ -11,10 +11,11 @@ from __future__ import annotations
 import time
 from statistics import median
 
-from bayeslaw.acquisition import POLICIES
-from bayeslaw.candidates import drawn_from, with_cost
-from bayeslaw.design import design
-from bayeslaw.posterior import default_posterior_path, read_posterior
+from bayeslaw.assets import POSTERIOR
+from bayeslaw.planning.batches import design
+from bayeslaw.planning.candidates import drawn_from, with_cost
+from bayeslaw.planning.policies import POLICIES
+from bayeslaw.posterior.netcdf import read_posterior
 from bayeslaw.target import Target
 
 SPACE = {
@@ -32,7 +33,7 @@ CASES += [(SPACE, None, policy) for policy in POLICIES if policy != "regret"]
 
 
 def main() -> None:
-    posterior = read_posterior(default_posterior_path())
+    posterior = read_posterior(POSTERIOR)
     print(f"{posterior.draws} draws; cells, set-up, policy: wall s, processor s")
     for space, study, policy in CASES:
         pool, _ = with_cost(drawn_from(space, "space"), "space")

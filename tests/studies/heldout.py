@@ -19,13 +19,13 @@ import numpy as np
 import pandas as pd
 from tables import heldout_tables, read_rows
 
-from bayeslaw import baselines
-from bayeslaw.advisor import PosteriorAdvisor
-from bayeslaw.basin import to_coordinate
-from bayeslaw.evaluate import evaluate, law_advisor
-from bayeslaw.importers import import_runs
-from bayeslaw.schema import CELL
-from bayeslaw.scoring import coverage, crps
+from bayeslaw.advice.target_surface import to_coordinate
+from bayeslaw.evaluation import baselines
+from bayeslaw.evaluation.advisors import PosteriorAdvisor
+from bayeslaw.evaluation.heldout import evaluate, law_advisor
+from bayeslaw.evaluation.scores import coverage, crps
+from bayeslaw.runs.importing import import_runs
+from bayeslaw.runs.schema import CELL
 from bayeslaw.target import Target
 
 ROOT = Path(__file__).parents[2]
@@ -45,7 +45,7 @@ def table(name: str) -> pd.DataFrame:
 
 
 def fitted(runs: pd.DataFrame, **options: Any) -> PosteriorAdvisor:
-    from bayeslaw.fit import fit
+    from bayeslaw.inference.fitting import fit
 
     return PosteriorAdvisor(fit(runs, say=lambda m: print("   ", m, flush=True), **options))
 

@@ -28,8 +28,8 @@ import pandas as pd
 from tables import markdown, percent
 from transfer import CONSTANT, ROOT, SEQUENCE, row_of, target_of
 
-from bayeslaw.atomic import written_whole
-from bayeslaw.candidates import drawn_from
+from bayeslaw.files import write_atomically
+from bayeslaw.planning.candidates import drawn_from
 from bayeslaw.target import Target
 from models.families import Size, params_of, size_for
 from train import record
@@ -257,7 +257,7 @@ def found() -> dict[str, Any]:
 
 
 def save(name: str, result: dict[str, Any]) -> None:
-    with written_whole(RESULTS) as temporary:
+    with write_atomically(RESULTS) as temporary:
         temporary.write_text(json.dumps(found() | {name: result}, indent=1) + "\n")
 
 

@@ -26,16 +26,19 @@ import numpy as np
 import pandas as pd
 from tables import markdown, percent, read_rows
 
-from bayeslaw import basin as at
-from bayeslaw.candidates import places
-from bayeslaw.cells import finished_runs
-from bayeslaw.design import choose
-from bayeslaw.importers import import_runs
-from bayeslaw.joint import joint_draws
-from bayeslaw.posterior import Posterior, default_posterior_path, read_posterior
-from bayeslaw.predict import outcome_of
-from bayeslaw.prior_posterior import prior_posterior
-from bayeslaw.replay import exact
+from bayeslaw.advice.decision import decide
+from bayeslaw.advice.prediction import outcome_of
+from bayeslaw.advice.target_surface import TargetSurface, surface_at
+from bayeslaw.assets import POSTERIOR
+from bayeslaw.planning.batches import choose
+from bayeslaw.planning.candidates import places
+from bayeslaw.planning.conditioning import joint_draws
+from bayeslaw.posterior.draws import Posterior
+from bayeslaw.posterior.netcdf import read_posterior
+from bayeslaw.posterior.prior import prior_posterior
+from bayeslaw.rehearsal.one import exact
+from bayeslaw.runs.cells import finished_runs
+from bayeslaw.runs.importing import import_runs
 from bayeslaw.target import Target
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "marin_optimizer_sweep.csv"
@@ -142,7 +145,7 @@ def wanted(
 def advice(posterior: Posterior, target: Target, own: pd.DataFrame) -> Settings:
     """Decay and momentum are those of the runs bought where the posterior knows nothing of them."""
     known = {name: float(own[name].median()) for name in EXTRAS if len(own)}
-    return known | at.decide(at.basin_at(posterior, target))
+    return known | decide(surface_at(posterior, target))
 
 
 def best_run(finished: pd.DataFrame) -> Settings:
@@ -151,19 +154,19 @@ def best_run(finished: pd.DataFrame) -> Settings:
 
 
 def announced(posterior: Posterior, target: Target) -> float:
-    basin = at.basin_at(posterior, target)
-    return float(outcome_of(basin, at.decide(basin)).regret.mean())
+    basin = surface_at(posterior, target)
+    return float(outcome_of(basin, decide(basin)).regret.mean())
 
 
 @functools.cache
-def judge(target: Target) -> at.Basin:
-    return at.basin_at(read_posterior(default_posterior_path()), target)
+def judge(target: Target) -> TargetSurface:
+    return surface_at(read_posterior(POSTERIOR), target)
 
 
 def judged(target: Target, settings: Settings) -> float:
     """Expected regret under the judge, over that of the judge's own advice."""
     basin = judge(target)
-    own, given = (outcome_of(basin, s).regret.mean() for s in (at.decide(basin), settings))
+    own, given = (outcome_of(basin, s).regret.mean() for s in (decide(basin), settings))
     return float(given - own)
 
 

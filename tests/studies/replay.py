@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 from tables import markdown, percent
 
-from bayeslaw.atomic import written_whole
-from bayeslaw.cells import group_cells
-from bayeslaw.finished_sweep import Study, study_of
-from bayeslaw.importers import import_runs
+from bayeslaw.files import write_atomically
 from bayeslaw.plots import replay_figure, save_figure
-from bayeslaw.replays import append, area, areas, cost_to, curves, read, run
+from bayeslaw.rehearsal.many import append, area, areas, cost_to, curves, read, run
+from bayeslaw.rehearsal.task import Study, study_of
+from bayeslaw.runs.cells import group_cells
+from bayeslaw.runs.importing import import_runs
 from bayeslaw.target import Target
 
 ROOT = Path(__file__).parents[2]
@@ -157,7 +157,7 @@ def shorten(path: Path) -> None:
     """Without the run_ids that whole replays bought: megabytes, which only an interrupted replay asks for."""
     rows = read(path)
     ended = {(row["policy"], row["seed"]) for row in whole(rows)}
-    with written_whole(path) as temporary:
+    with write_atomically(path) as temporary:
         for row in rows:
             append(temporary, row | {"bought": []} if (row["policy"], row["seed"]) in ended else row)
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from tables import read_rows
 
-from bayeslaw.simulate import example_design, simulate_runs
+from bayeslaw.law.simulation import example_design, simulate_runs
 
 RESULTS = Path(__file__).parent / "results" / "scaling.jsonl"
 ROWS = (1_900, 7_500, 60_000)
@@ -25,7 +25,7 @@ RATIOS = (10.0, 20.0, 50.0, 100.0)
 
 def one(rows: int) -> dict[str, Any]:
     """Fit ``rows`` simulated runs of sixteen cells in this process."""
-    from bayeslaw.fit import fit
+    from bayeslaw.inference.fitting import fit
 
     runs = simulate_runs(example_design(rows, params=PARAMS, tokens_per_param=RATIOS), seed=1)
     d = fit(runs, say=lambda message: print("   ", message, file=sys.stderr, flush=True)).diagnostics

@@ -22,7 +22,7 @@ import numpy as np
 from replay import study, told
 from tables import markdown
 
-from bayeslaw.replays import read, run
+from bayeslaw.rehearsal.many import read, run
 
 RESULTS = Path(__file__).parent / "results" / "stopping.jsonl"
 SHARES = (2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3)

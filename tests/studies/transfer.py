@@ -20,13 +20,14 @@ import numpy as np
 import pandas as pd
 from tables import markdown, read_rows
 
-from bayeslaw import baselines
-from bayeslaw.advisor import PosteriorAdvisor
+from bayeslaw.advice.prediction import predict
+from bayeslaw.diagnosis.summary import interval
 from bayeslaw.errors import BadInput
-from bayeslaw.fit_summary import interval
-from bayeslaw.posterior import Posterior, read_posterior, write_posterior
-from bayeslaw.predict import predict
-from bayeslaw.runs import read_runs
+from bayeslaw.evaluation import baselines
+from bayeslaw.evaluation.advisors import PosteriorAdvisor
+from bayeslaw.posterior.draws import Posterior
+from bayeslaw.posterior.netcdf import read_posterior, write_posterior
+from bayeslaw.runs.io import read_runs
 from bayeslaw.target import Target
 from models.families import params_of, size_for
 
@@ -75,7 +76,7 @@ def plan() -> None:
 
 
 def fitted() -> Posterior:
-    from bayeslaw.fit import fit
+    from bayeslaw.inference.fitting import fit
 
     path = OUT / "posterior.nc"
     if not path.exists():

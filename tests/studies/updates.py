@@ -21,14 +21,15 @@ import numpy as np
 from replay import study
 from tables import markdown, read_rows
 
-from bayeslaw import basin as at
-from bayeslaw.acquisition import expected_regret
-from bayeslaw.candidates import places
-from bayeslaw.design import choose
-from bayeslaw.joint import chosen, joint_draws
-from bayeslaw.posterior import Posterior
-from bayeslaw.replay import exact
-from bayeslaw.reweight import RELIABLE, reweighted
+from bayeslaw.advice.target_surface import surface_at
+from bayeslaw.planning.batches import choose
+from bayeslaw.planning.candidates import places
+from bayeslaw.planning.conditioning import chosen, joint_draws
+from bayeslaw.planning.policies import expected_regret
+from bayeslaw.planning.reweighting import reweighted
+from bayeslaw.posterior.draws import Posterior
+from bayeslaw.posterior.importance import RELIABLE
+from bayeslaw.rehearsal.one import exact
 
 RESULTS = Path(__file__).parent / "results" / "updates.jsonl"
 FITTED, BATCH = 24, 8
@@ -89,7 +90,7 @@ def compared(seed: int) -> list[dict[str, Any]]:
 
 def optima(posterior: Posterior, targets: Any, weights: Any, seed: int) -> dict[str, list[float]]:
     """Means and standard deviations of (ln eta*, ln B*) of each target [nats]."""
-    basins = [at.basin_at(posterior, target, seed) for target in targets]
+    basins = [surface_at(posterior, target, seed) for target in targets]
     draws = np.column_stack([part for basin in basins for part in (basin.log_lr, basin.log_batch)])
     mean = np.average(draws, axis=0, weights=weights)
     return {

@@ -1,0 +1,1 @@
+"""Advice for one target: the surface there, the decision, the prediction."""

@@ -1,0 +1,363 @@
+"""From a posterior to a recommendation with its intervals: NumPy only, well under a second."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bayeslaw.advice.decision import decide
+from bayeslaw.advice.target_surface import (
+    Settings,
+    TargetSurface,
+    absorbed_by,
+    chance_diverged,
+    extra_excess,
+    lr_batch_excess,
+    optimum_draws,
+    surface_at,
+    to_coordinate,
+)
+from bayeslaw.arrays import Floats
+from bayeslaw.errors import BadInput
+from bayeslaw.law import surface
+from bayeslaw.posterior import pooling
+from bayeslaw.posterior.draws import Posterior
+from bayeslaw.target import Target
+
+FAR = 1.0
+"""Decades beyond the fitted cells above which the extrapolation is warned of."""
+
+BEYOND, TOKENS_PER_PARAM = 10.0, 20.0
+"""Of the example target: N over the largest fitted one, and D over N."""
+
+RISKY = 0.05
+"""Probability of divergence above which the recommendation is warned of."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What following some settings costs, draw by draw; arrays of shape (draw,).
+
+    Attributes:
+        regret: loss above the best reachable, as a fraction of it (0.001 is 0.1%). Where the batch is fixed
+            the best is the best at that batch.
+        batch_cost: the fixed batch's own excess over the best batch, a fraction; zeros where it is free.
+        loss: of a run with these settings, run-to-run noise included [nats/token].
+        diverges: probability that the run diverges.
+    """
+
+    regret: Floats
+    batch_cost: Floats
+    loss: Floats
+    diverges: Floats
+
+
+def predict(posterior: Posterior, target: Target, level: float = 0.9, seed: int = 0) -> dict[str, Any]:
+    """Recommended settings, the interval of the optimum and the price of following the advice.
+
+    The recommendation minimises the posterior expected excess loss
+    (``bayeslaw.advice.target_surface.decide``).
+
+    Args:
+        posterior: the fit.
+        target: the run to advise on; a batch it fixes is kept, and the learning rate follows the ridge.
+        level: of the equal-tailed intervals; ``regret["upper"]`` is the quantile at ``level``.
+        seed: of what must be drawn: unseen groups, studies and cells, and the run's noise.
+
+    Returns:
+        JSON-ready, with the keys ``inputs``, ``recommendation``, ``optimum``, ``loss_nats_per_token``,
+        ``regret`` (fractions of the loss), ``extrapolation``, ``level``, ``posterior`` and ``warnings``.
+        Hyperparameters the posterior knows nothing about are absent.
+
+    Raises:
+        BadInput: for a level outside (0, 1), or a target so far out that a number is no longer finite.
+    """
+    check_level(level)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        basin = surface_at(posterior, target, seed, alone=True)
+        settings = decide(basin)
+        outcome = outcome_of(basin, settings, seed)
+        optima = optimum_draws(basin)
+        optimum = {name: _interval(draws, level) for name, draws in optima.items()}
+    beyond = extrapolation(posterior, target)
+    result = {
+        "inputs": {
+            "params_nonembedding": float(target.params_nonembedding),
+            "tokens": float(target.tokens),
+            "optimizer": target.optimizer,
+            "study": target.study,
+            "batch_tokens": None if target.batch_tokens is None else float(target.batch_tokens),
+        },
+        "recommendation": settings,
+        "optimum": optimum,
+        "loss_nats_per_token": _interval(outcome.loss, level),
+        "regret": {
+            "expected": float(outcome.regret.mean()),
+            "upper": float(np.quantile(outcome.regret, level)),
+        },
+        "extrapolation": beyond,
+        "level": float(level),
+        "posterior": dict(posterior.provenance) | {"diagnostics": posterior.diagnostics},
+        "warnings": _warnings(posterior, basin, settings, outcome, beyond, level),
+    }
+    _refuse_unusable(result, target)
+    return result
+
+
+def check_level(level: float) -> None:
+    """Refuse a level that is no probability.
+
+    Raises:
+        BadInput: outside (0, 1).
+    """
+    if not 0 < level < 1:
+        raise BadInput(f"level = {level!r}; expected a probability between 0 and 1; give 0.9 for 90%")
+
+
+def outcome_of(basin: TargetSurface, settings: Settings, seed: int = 0) -> Outcome:
+    """What a run at a basin's target with these settings comes to.
+
+    Args:
+        basin: of the target.
+        settings: ``learning_rate`` and ``batch_tokens``; ``weight_decay`` and ``momentum`` where known.
+        seed: of the run's noise.
+    """
+    fixed = basin.target.batch_tokens is not None
+    rate, batch = (np.log([settings[name]]) for name in ("learning_rate", "batch_tokens"))
+    whole = lr_batch_excess(basin, rate, batch)[:, 0]
+    own = lr_batch_excess(basin, rate, batch, beyond_batch=True)[:, 0] if fixed else whole
+    others = np.zeros_like(whole)
+    for name in basin.extras:
+        others += extra_excess(basin, name, to_coordinate(name, np.array([settings[name]])))[:, 0]
+    log_loss = basin.log_loss + whole + others + run_noise(basin.p, whole + others, run_rng(seed))
+    return Outcome(
+        regret=np.expm1(own + others),
+        batch_cost=np.expm1(np.maximum(whole - own, 0.0)),
+        loss=np.exp(log_loss),
+        diverges=chance_diverged(basin, rate, batch)[:, 0],
+    )
+
+
+def run_noise(
+    p: Mapping[str, Floats], excess: Floats, rng: np.random.Generator, off: Floats | float = 0.0
+) -> Floats:
+    """Student-t noise of ln loss, of scale ``surface.noise_scale``, about ``surface.off_shift``.
+
+    Args:
+        p: ``log_noise``, ``log_noise_slope``, ``log_dof_minus_4`` and their ``log_off_`` counterparts; they
+            broadcast with ``excess``.
+        excess: ln loss above the best.
+        rng: generator.
+        off: 1 where a hyperparameter outside the model departs from its cell's usual value.
+    """
+    off = np.asarray(off, float)
+    scale = surface.noise_scale(p, excess, off)
+    return surface.off_shift(p, off) + scale * standard_noise(p, excess.shape, rng, off)
+
+
+def standard_noise(
+    p: Mapping[str, Floats], shape: tuple[int, ...], rng: np.random.Generator, off: Floats | float = 0.0
+) -> Floats:
+    """The Student-t numbers of ``run_noise``, of scale 1 and the given shape; arguments as there."""
+    return rng.standard_t(surface.noise_dof(p, np.asarray(off, float)), shape)
+
+
+def run_rng(seed: int = 0) -> np.random.Generator:
+    """Generator of the noise of the run that is advised on."""
+    return pooling.keyed_rng(seed, "run")
+
+
+def extrapolation(posterior: Posterior, target: Target) -> dict[str, float]:
+    """Decades by which a target lies outside the fitted cells' range of N and of D; 0 inside.
+
+    The cells are those of the target's optimizer, or all where it was never seen; 0 where there are none.
+    """
+    cells = [c for c in posterior.cells if c[1] == target.optimizer] or list(posterior.cells)
+    if not cells:
+        return {"params_decades": 0.0, "tokens_decades": 0.0}
+    sizes = {
+        "params_decades": (target.params_nonembedding, [c[2] for c in cells]),
+        "tokens_decades": (target.tokens, [c[3] for c in cells]),
+    }
+    return {name: _decades_outside(value, fitted) for name, (value, fitted) in sizes.items()}
+
+
+def example_target(posterior: Posterior, study: str | None = None) -> Target:
+    """A run some ten times larger than the largest fitted one, of the group with most cells, D = 20 N.
+
+    Args:
+        posterior: the fit.
+        study: whose set-up; by default that of the group.
+
+    Raises:
+        BadInput: no cell was fitted, or none of that study.
+    """
+    cells = [cell for cell in posterior.cells if study in (None, cell[0])]
+    if not cells:
+        raise BadInput(
+            f"posterior: holds no cells{f' of {study}' if study else ''}; expected one to take a target "
+            "from; name the target"
+        )
+    (group, _) = Counter(cell[:2] for cell in cells).most_common(1)[0]
+    n = _two_digits_below(BEYOND * max(cell[2] for cell in cells if cell[:2] == group))
+    return Target(n, TOKENS_PER_PARAM * n, group[1], group[0])
+
+
+def _two_digits_below(value: float) -> float:
+    """A round number just below.
+
+    >>> _two_digits_below(1.0737e10)
+    10000000000.0
+    """
+    step = 10.0 ** (math.floor(math.log10(value)) - 1)
+    return math.floor(value / step) * step
+
+
+def loss_curve(
+    posterior: Posterior,
+    target: Target,
+    learning_rates: Sequence[float] | Floats,
+    quantiles: Sequence[float] = (0.05, 0.25, 0.5, 0.75, 0.95),
+    seed: int = 0,
+) -> Floats:
+    """Loss lost by each learning rate at the target's batch, for plotting.
+
+    Relative to the best learning rate at that batch, which is the target's, or the recommended one.
+
+    Args:
+        posterior: the fit.
+        target: the run.
+        learning_rates: peak learning rates, shape (rate,).
+        quantiles: over draws, shape (quantile,).
+        seed: as in ``predict``.
+
+    Returns:
+        Excess loss as a fraction (0.01 is 1%), shape (quantile, rate).
+    """
+    basin = surface_at(posterior, target, seed, alone=True)
+    batch = target.batch_tokens or decide(basin)["batch_tokens"]
+    excess = lr_batch_excess(
+        basin, np.log(np.asarray(learning_rates, float)), np.log(batch), beyond_batch=True
+    )
+    return np.quantile(np.expm1(excess), quantiles, axis=0)
+
+
+def _interval(draws: Floats, level: float) -> dict[str, float]:
+    lower, median, upper = np.quantile(draws, [(1 - level) / 2, 0.5, (1 + level) / 2])
+    return {"median": float(median), "lower": float(lower), "upper": float(upper)}
+
+
+def _decades_outside(value: float, fitted: Sequence[float]) -> float:
+    return max(0.0, float(np.log10(value / max(fitted))), float(np.log10(min(fitted) / value)))
+
+
+def _refuse_unusable(result: Mapping[str, Any], target: Target) -> None:
+    parts = ("recommendation", "loss_nats_per_token", "regret", "extrapolation")
+    numbers = {f"{part} {name}": value for part in parts for name, value in result[part].items()}
+    numbers |= {f"optimum {k} {name}": v for k, part in result["optimum"].items() for name, v in part.items()}
+    rate = result["recommendation"]["learning_rate"]
+    wrong = [name for name, value in numbers.items() if not np.isfinite(value)]
+    if wrong or not rate > 0:
+        name = wrong[0] if wrong else "recommendation learning_rate"
+        value = numbers[name]
+        raise BadInput(
+            f"target: {name} = {value:g} at N = {target.params_nonembedding:g}, D = {target.tokens:g}; "
+            "expected a finite number above 0, but the posterior says nothing this far out; "
+            "choose a target nearer to its runs"
+        )
+
+
+# ---------------------------------------------------------------------------------------- plain words
+
+
+def _warnings(
+    posterior: Posterior,
+    basin: TargetSurface,
+    settings: Settings,
+    outcome: Outcome,
+    beyond: Mapping[str, float],
+    level: float,
+) -> list[str]:
+    """Why this advice should be doubted, one sentence each."""
+    said = [*about_fit(posterior), *about_group(posterior, basin.target)]
+    for letter, name in (("N", "params_decades"), ("D", "tokens_decades")):
+        if beyond[name] > FAR:
+            said.append(
+                f"{letter} lies {beyond[name]:.1f} decades outside the fitted runs: far to extrapolate"
+            )
+    said += _about_batch(basin, settings, outcome, level)
+    chance = float(outcome.diverges.mean())
+    if chance > RISKY:
+        said.append(
+            f"the recommended learning rate diverges with probability {chance:.0%}: "
+            "have a restart at half of it ready"
+        )
+    return said + about_extras(posterior, basin.target, basin.extras)
+
+
+def about_fit(posterior: Posterior) -> list[str]:
+    """Whether the fit itself is to be doubted, whatever it is asked."""
+    if posterior.diagnostics.get("converged", False):
+        return []
+    messages = [str(text) for text in posterior.diagnostics.get("messages", [])]
+    return [f"the fit has not converged: {text}" for text in messages or ["its diagnostics are missing"]]
+
+
+def about_group(posterior: Posterior, target: Target) -> list[str]:
+    """What was never seen of a target's optimizer and study."""
+    said = []
+    if target.optimizer not in posterior.optimizers:
+        said.append(
+            f"optimizer {target.optimizer} was never seen: drawn from the population of "
+            f"{len(posterior.optimizers)} ({', '.join(posterior.optimizers)})"
+        )
+    if target.study is None:
+        said.append(
+            "no study named: the intervals cover set-ups never seen; "
+            f"known studies: {', '.join(posterior.studies)}"
+        )
+    elif target.study not in posterior.studies:
+        said.append(
+            f"study {target.study} was never seen: drawn from the population of {len(posterior.studies)} "
+            f"({', '.join(posterior.studies)})"
+        )
+    if target.study not in posterior.studies:
+        said.append("the loss interval is the prior's: data, tokenizer and loss kind are unknown here")
+    elif target.optimizer in posterior.optimizers and not pooling.is_seen(
+        posterior, target.study, target.optimizer
+    ):
+        said.append(
+            f"{target.optimizer} was never seen in study {target.study}: pooled from its runs elsewhere"
+        )
+    return said
+
+
+def about_extras(posterior: Posterior, target: Target, extras: Iterable[str]) -> list[str]:
+    """Which of the hyperparameters ``extras`` the target's own runs never varied."""
+    return [
+        f"{name.replace('_', ' ')} was never varied in {target.study} with {target.optimizer}: "
+        "borrowed from other runs"
+        for name in absorbed_by(posterior, target, extras)
+    ]
+
+
+def _about_batch(basin: TargetSurface, settings: Settings, outcome: Outcome, level: float) -> list[str]:
+    fixed, tokens = basin.target.batch_tokens, basin.target.tokens
+    if fixed is None:
+        if settings["batch_tokens"] < tokens:
+            return []
+        return [f"the best batch exceeds the {tokens:.3g} tokens of the run: cut to a single step"]
+    best = _interval(np.exp(basin.log_batch), level)
+    if best["lower"] <= fixed <= best["upper"]:
+        return []
+    times = max(fixed / best["median"], best["median"] / fixed)
+    side = "above" if fixed > best["median"] else "below"
+    return [
+        f"the fixed batch is {times:.1f} times {side} the best one ({best['median']:.2g} tokens), which "
+        f"costs about {100 * float(outcome.batch_cost.mean()):.2g}% of the loss"
+    ]

@@ -1,0 +1,8 @@
+"""Files shipped with the package: run tables and a posterior."""
+
+from pathlib import Path
+
+_FOLDER = Path(__file__).parent
+BOOKS = _FOLDER / "books.csv"
+EXAMPLE_SWEEP = _FOLDER / "example_sweep.csv"
+POSTERIOR = _FOLDER / "posterior.nc"

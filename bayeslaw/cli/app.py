@@ -1,0 +1,666 @@
+"""The command line: files, printing and exit codes; every computation lives in another module.
+
+Heavy packages are imported inside the commands, so that ``bayeslaw --help`` is instant.
+Results go to stdout, messages to stderr; bad input exits with code 2, as misuse does.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bayeslaw.cli.tables import (
+    print_comparison,
+    print_design,
+    print_evaluation,
+    print_fit,
+    print_import,
+    print_json,
+    print_law,
+    print_loop,
+    print_prediction,
+    print_replay,
+    print_report,
+    replay_progress,
+    say,
+)
+from bayeslaw.errors import BadInput
+
+app = typer.Typer(
+    name="bayeslaw",
+    help="Bayesian hierarchical scaling laws of optimizer hyperparameters.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+Targets = Annotated[
+    list[str], typer.Option(help="N,D,OPTIMIZER of the large run, as in 7e9,1.4e11,adamw; repeated.")
+]
+Candidates = Annotated[
+    Path | None, typer.Option(help="Runs that could be made, one a row: .csv, .parquet or .jsonl.")
+]
+Space = Annotated[Path | None, typer.Option(help="A search space in TOML, instead of candidates.")]
+Tolerance = Annotated[
+    float | None, typer.Option(help="Regret that does not matter, as a share of the loss: 0.001.")
+]
+CostOfTarget = Annotated[float | None, typer.Option(help="Of the target run, in the unit of the budget.")]
+
+
+@app.callback()
+def _commands() -> None:
+    """Bayesian hierarchical scaling laws of optimizer hyperparameters."""
+
+
+def main() -> None:
+    """Entry point: a BadInput becomes its message on stderr and exit code 2, never a traceback."""
+    try:
+        app()
+    except BadInput as error:
+        say(f"error: {error}")
+        sys.exit(2)
+
+
+def _pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
+    """Split repeated ``NAME=VALUE`` options."""
+    pairs = dict(text.partition("=")[::2] for text in texts)
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not (name and equals and value):
+            raise BadInput(f"{option} {text}: expected NAME=VALUE; give it as {option} learning_rate=lr")
+    return pairs
+
+
+@app.command("import")
+def import_(
+    source: Annotated[Path, typer.Argument(help="CSV, Parquet, JSONL, or a W&B export.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Run table: .parquet, .csv or .jsonl.")],
+    study: Annotated[str | None, typer.Option(help="Name of the set-up these runs share.")] = None,
+    adapter: Annotated[
+        str | None, typer.Option(help="A known layout: steplaw, scalebench, marin or wandb.")
+    ] = None,
+    map_: Annotated[
+        list[str] | None, typer.Option("--map", help="ROLE=COLUMN, repeated: what a column means.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="COLUMN=VALUE, repeated: the same for all runs.")
+    ] = None,
+    diverged_ratio: Annotated[
+        float, typer.Option(help="A loss above this many times its cell's smallest counts as diverged.")
+    ] = 1.4,
+    as_json: AsJson = False,
+) -> None:
+    """Turn a pile of runs into a checked run table.
+
+    Example:
+
+      bayeslaw import sweep.csv -o runs.parquet --study ours --map loss=final_loss
+      --map batch_sequences=bs --set sequence_length=2048 --set optimizer=adamw
+
+    Roles that carry a unit: batch_tokens or batch_sequences (needs sequence_length); tokens,
+    tokens_per_param or steps; params_nonembedding or params_total (needs params_embedding);
+    warmup_tokens or warmup_steps; final_lr_ratio or final_learning_rate; loss (nats), loss_bits
+    or perplexity.
+    """
+    from bayeslaw.runs.importing import import_runs
+    from bayeslaw.runs.io import write_runs
+
+    if source.exists() and output.exists() and source.samefile(output):
+        raise BadInput(f"{source}: is the source and the output; expected another output; name one with -o")
+    table, notes = import_runs(
+        source,
+        study=study,
+        adapter=adapter,
+        mapping=_pairs("--map", map_ or []),
+        constants=_pairs("--set", set_ or []),
+        diverged_ratio=diverged_ratio,
+    )
+    write_runs(table, output)
+    for note in notes:
+        say(f"note: {note}")
+    if as_json:
+        print_json(_import_summary(table, output, notes))
+    else:
+        print_import(table, output)
+
+
+def _import_summary(table: Any, output: Path, notes: Sequence[str]) -> dict[str, Any]:
+    """What ``import --json`` says: where the runs went, how many, of which kind."""
+    return {
+        "output": output,
+        "runs": len(table),
+        "status": table["status"].value_counts().to_dict(),
+        "studies": sorted(table["study"].unique()),
+        "optimizers": sorted(table["optimizer"].unique()),
+        "cells": int(table.groupby(["study", "optimizer", "params_nonembedding", "tokens"]).ngroups),
+        "notes": list(notes),
+    }
+
+
+@app.command("fit")
+def fit_(
+    runs: Annotated[list[Path], typer.Argument(help="Run tables: .parquet, .csv or .jsonl.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where the posterior goes: posterior.nc.")],
+    seed: Annotated[int, typer.Option(help="Of the chains: the same seed, the same draws.")] = 0,
+    chains: Annotated[int, typer.Option(help="Of NUTS.")] = 4,
+    draws: Annotated[
+        int, typer.Option(help="A chain and block; blocks are added until the chains agree.")
+    ] = 200,
+    as_json: AsJson = False,
+) -> None:
+    """Fit the loss surface to run tables; any number of studies and optimizers are pooled.
+
+    Example:
+
+      bayeslaw fit runs.parquet theirs.csv -o posterior.nc
+
+    Runs that diverged are used too: they say which learning rates are too high. Runs that were
+    stopped early are left out. gamma and delta are the exponents by which the best learning rate falls
+    with N and D at the best batch, epsilon the one by which the best batch grows with D.
+    """
+    from bayeslaw.runs.io import read_runs
+
+    if not output.parent.is_dir():
+        raise BadInput(f"{output}: cannot be written, {output.parent} is no folder; create it first")
+    table = read_runs(*runs)
+
+    from bayeslaw.diagnosis.summary import fit_summary
+    from bayeslaw.inference.fitting import fit
+    from bayeslaw.posterior.netcdf import write_posterior
+
+    sources = tuple(str(path) for path in runs)
+    posterior = fit(table, seed=seed, chains=chains, draws=draws, sources=sources, say=say)
+    write_posterior(posterior, output)
+    summary = {"output": output} | fit_summary(posterior, table)
+    print_json(summary) if as_json else print_fit(summary)
+
+
+@app.command("predict")
+def predict_(
+    params: Annotated[float, typer.Option(help="N, non-embedding parameters, as in 7e9.")],
+    tokens: Annotated[float, typer.Option(help="D, training tokens, as in 1.4e12.")],
+    optimizer: Annotated[str, typer.Option(help="Its name, as in adamw or muon.")] = "adamw",
+    batch_tokens: Annotated[
+        float | None, typer.Option(help="The batch [tokens] where it is fixed; else it is advised on.")
+    ] = None,
+    posterior: Annotated[
+        Path | None, typer.Option(help="A posterior of `bayeslaw fit`; by default the one shipped.")
+    ] = None,
+    study: Annotated[
+        str | None, typer.Option(help="Whose set-up; by default one never seen, with wider intervals.")
+    ] = None,
+    level: Annotated[float, typer.Option(help="Of the intervals.")] = 0.9,
+    law: Annotated[
+        str | None, typer.Option(help="Ask a published law instead: step, deepseek, bjorck, ... or all.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Recommend learning rate, batch and what else the posterior knows, with intervals.
+
+    Example:
+
+      bayeslaw predict --params 7e9 --tokens 1.4e12 --optimizer adamw
+
+    The recommendation minimises the expected loss, so it lies on the safe side of the likeliest
+    optimum. Regret is the loss given away by following it, as a share of the loss.
+    """
+    from bayeslaw.law.agreement import ALL, law_answer, laws_named
+    from bayeslaw.target import Target
+
+    target = Target(params, tokens, optimizer.lower(), study, batch_tokens)
+    answers = [law_answer(each, target) for each in laws_named(law)] if law else []
+    if law and law != ALL:
+        print_json({"inputs": _inputs(target)} | answers[0]) if as_json else print_law(answers[0], target)
+        return
+    result = _prediction(target, posterior, level)
+    if not law:
+        print_json(result) if as_json else print_prediction(result)
+    elif as_json:
+        print_json({"inputs": _inputs(target), "posterior": result, "laws": answers})
+    else:
+        print_comparison(result, answers)
+
+
+def _prediction(target: Any, path: Path | None, level: float) -> dict[str, Any]:
+    """The posterior's answer, its file named; a study that it does not know is refused."""
+    from bayeslaw.advice.prediction import check_level, predict
+    from bayeslaw.assets import POSTERIOR
+    from bayeslaw.posterior.netcdf import read_posterior
+
+    check_level(level)
+    path = path or POSTERIOR
+    posterior = read_posterior(path)
+    _refuse_unknown(target.study, posterior.studies, path)
+    result = predict(posterior, target, level)
+    return result | {"posterior": {"path": str(path)} | result["posterior"]}
+
+
+def _inputs(target: Any) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return asdict(target)
+
+
+@app.command("evaluate")
+def evaluate_(
+    runs: Annotated[list[Path], typer.Argument(help="Held-out run tables: .parquet, .csv or .jsonl.")],
+    posterior: Annotated[
+        Path | None, typer.Option(help="Score a posterior; default: the one shipped.")
+    ] = None,
+    law: Annotated[str | None, typer.Option(help="Score a published law: step, deepseek, ...")] = None,
+    method: Annotated[
+        str | None, typer.Option(help="Score a baseline fitted to --train: argmin, huber, near-optimal.")
+    ] = None,
+    train: Annotated[list[Path] | None, typer.Option(help="Run table for --method, repeated.")] = None,
+    level: Annotated[float, typer.Option(help="Of the intervals.")] = 0.9,
+    plot: Annotated[Path | None, typer.Option(help="A figure: reliability and regret, .png or .pdf.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score advice on runs it has not seen: predicted losses, and what following it costs.
+
+    Example:
+
+      bayeslaw evaluate held_out.parquet --posterior posterior.nc --plot scores.png
+
+    Regret is the loss at the advised settings above the cell's smoothed minimum, as a share of it.
+    """
+    from bayeslaw.advice.prediction import check_level
+    from bayeslaw.evaluation.heldout import evaluate
+    from bayeslaw.runs.io import read_runs
+
+    check_level(level)
+    table = read_runs(*runs)
+    advisor = _advisor(posterior, law, method, train or [], table)
+    result = evaluate(advisor, table, level)
+    if plot:
+        _plot_evaluation(result, plot)
+    print_json(result) if as_json else print_evaluation(result)
+
+
+def _advisor(
+    posterior: Path | None, law: str | None, method: str | None, train: list[Path], table: Any
+) -> Any:
+    """What to score: a posterior, a published law, or a baseline fitted to ``train``."""
+    if sum(choice is not None for choice in (posterior, law, method)) > 1:
+        raise BadInput("evaluate: --posterior, --law and --method exclude each other; give one of them")
+    if (method is None) != (not train):
+        raise BadInput("evaluate: --method and --train go together; expected both or neither; add the other")
+    if law is not None:
+        from bayeslaw.evaluation.heldout import law_advisor
+
+        return law_advisor(law)
+    if method is not None:
+        return _baseline(method, train)
+    from bayeslaw.assets import POSTERIOR
+    from bayeslaw.evaluation.advisors import PosteriorAdvisor, fitted_cells
+    from bayeslaw.posterior.netcdf import read_posterior
+
+    path = posterior or POSTERIOR
+    fit = read_posterior(path)
+    known = fitted_cells(fit, table)
+    if known:
+        say(f"note: {known} of these cells were fitted: scores there are held out only if the runs were")
+    return PosteriorAdvisor(fit, label=path.stem)
+
+
+def _baseline(method: str, train: list[Path]) -> Any:
+    from bayeslaw.evaluation.baselines import fit_argmin, fit_huber, fit_near_optimal
+    from bayeslaw.runs.io import read_runs
+
+    fits: dict[str, Callable[[Any], Any]] = {
+        "argmin": fit_argmin,
+        "huber": fit_huber,
+        "near-optimal": fit_near_optimal,
+    }
+    if method not in fits:
+        raise BadInput(f"--method {method}: unknown; expected one of {', '.join(fits)}; name one of these")
+    return fits[method](read_runs(*train))
+
+
+def _plot_evaluation(result: Mapping[str, Any], path: Path) -> None:
+    """Reliability and regret side by side, whichever exist, written whole or not at all."""
+    from matplotlib.figure import Figure
+
+    from bayeslaw.plots import plot_regret, plot_reliability, save_figure
+
+    drawn = [plot_reliability] if "coverage_by_level" in result["runs"] else []
+    drawn += [plot_regret] if result["summary"]["cells_scored"] else []
+    if not drawn:
+        raise BadInput("--plot: neither losses nor regret were scored; expected one; score other runs")
+    figure = Figure(figsize=(5 * len(drawn), 4), layout="constrained")
+    axes = figure.subplots(1, len(drawn), squeeze=False)
+    for draw, ax in zip(drawn, axes[0], strict=True):
+        draw(dict(result), ax)
+    save_figure(figure, path)
+
+
+@app.command("diagnose")
+def diagnose_(
+    posterior: Annotated[Path, typer.Argument(help="A posterior of `bayeslaw fit`.")],
+    runs: Annotated[
+        list[Path] | None, typer.Argument(help="The run tables it was fitted to; without them, less is told.")
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            help="N,D,OPTIMIZER that advice is wanted for, as in 7e9,1.4e11,adamw; by default some ten times "
+            "the largest fitted N at 20 tokens a parameter, with the optimizer of most fitted cells."
+        ),
+    ] = None,
+    study: Annotated[
+        str | None,
+        typer.Option(
+            help="Whose set-up; by default that of the posterior's only study, or of the default target."
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say whether a posterior is to be trusted, where not, and what to do about it.
+
+    Example:
+
+      bayeslaw diagnose posterior.nc runs.parquet
+
+    Checks convergence, how well each cell is fitted, what the advice hangs on, and how much of it is the
+    prior's. Doubt is no error: the exit code is 0 whatever the verdict.
+    """
+    from bayeslaw.planning.batches import parse_target
+    from bayeslaw.posterior.netcdf import read_posterior
+
+    fit = read_posterior(posterior)
+    _refuse_unknown(study, fit.studies, posterior)
+    study = study or (fit.studies[0] if len(fit.studies) == 1 else None)
+    asked = parse_target(target, study) if target else None
+
+    from bayeslaw.advice.prediction import example_target
+    from bayeslaw.cli.diagnosis import print_diagnosis
+    from bayeslaw.diagnosis.diagnosis import diagnosis
+    from bayeslaw.runs.io import read_runs
+
+    table = read_runs(*runs) if runs else None
+    found = diagnosis(fit, asked or example_target(fit, study), table)
+    result = {"posterior": {"path": str(posterior)} | fit.provenance} | found
+    print_json(result) if as_json else print_diagnosis(result)
+
+
+def _refuse_unknown(study: str | None, known: Sequence[str], path: Path) -> None:
+    if study is not None and study not in known:
+        raise BadInput(
+            f"--study {study}: not in {path}; expected one of {', '.join(known)}; "
+            "leave it out for a set-up never seen"
+        )
+
+
+@app.command("design")
+def design_(
+    target: Targets,
+    budget: Annotated[float, typer.Option(help="For the batch, in the unit of the cost: FLOP, s or J.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The plan, a .csv that train.sweep runs.")],
+    candidates: Candidates = None,
+    space: Space = None,
+    posterior: Annotated[
+        Path | None, typer.Option(help="A posterior of `bayeslaw fit`; by default the one shipped.")
+    ] = None,
+    batch: Annotated[int, typer.Option(help="Runs at most.")] = 8,
+    study: Annotated[
+        str | None, typer.Option(help="Whose set-up; by default the candidates', else one never seen.")
+    ] = None,
+    policy: Annotated[
+        str,
+        typer.Option(
+            help="regret; or, to compare: information, v-optimal, d-optimal, sobol, random, cheapest, "
+            "inverse-cost."
+        ),
+    ] = "regret",
+    tolerance: Tolerance = None,
+    cost_of_target: CostOfTarget = None,
+    plot: Annotated[Path | None, typer.Option(help="A figure of the candidates, .png or .pdf.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Choose the next runs: what lowers the expected regret at the target most per unit cost.
+
+    Example:
+
+      bayeslaw design --posterior posterior.nc --study ours --target 7e9,1.4e11,adamw
+      --space space.toml --budget 1e19 -o plan.csv
+
+    The cost is the column cost, flops, wall_seconds or energy_joules of the candidates, else 6 N D.
+    Says also whether the runs are worth it. A space is described by python -m pydoc
+    bayeslaw.planning.candidates.
+    """
+    from bayeslaw.assets import POSTERIOR
+    from bayeslaw.files import write_atomically
+    from bayeslaw.planning.batches import design, parse_target, plan_table
+    from bayeslaw.posterior.netcdf import read_posterior
+
+    if output.suffix != ".csv":
+        raise BadInput(f"{output}: unknown suffix {output.suffix!r}; expected a plan in .csv; rename it")
+    table, unit = _offered("design", candidates, space)
+    path = posterior or POSTERIOR
+    fit = read_posterior(path)
+    study = _study_of(table, study, fit.studies, path)
+    table = table.assign(study=study) if study is not None else table
+    targets = [parse_target(text, study) for text in target]
+    result, found = design(fit, targets, table, budget, batch, policy, tolerance, cost_of_target, unit=unit)
+    with write_atomically(output) as temporary:
+        plan_table(table, found).to_csv(temporary, index=False)
+    if plot:
+        from matplotlib.figure import Figure
+
+        from bayeslaw.plots import plot_candidates, save_figure
+
+        figure = Figure(figsize=(6.4, 4), layout="constrained")
+        plot_candidates(table, found.first, found.rows, unit, figure.subplots())
+        save_figure(figure, plot)
+    result = {"output": output} | result | {"posterior": {"path": str(path)} | fit.provenance}
+    print_json(result) if as_json else print_design(result)
+
+
+def _offered(command: str, candidates: Path | None, space: Path | None) -> tuple[Any, str]:
+    """Candidates and the unit of their cost, from whichever file is given."""
+    from bayeslaw.planning.candidates import read_candidates, read_space
+
+    if (candidates is None) == (space is None):
+        raise BadInput(f"{command}: expected either --candidates FILE or --space FILE; give one of them")
+    return read_candidates(candidates) if candidates is not None else read_space(space or Path())
+
+
+def _study_of(table: Any, study: str | None, known: Sequence[str], path: Path) -> str | None:
+    """The set-up of candidates and target: --study, or the one that the candidates name."""
+    named = _named_study("design", table, study)
+    if named is None:
+        _refuse_unknown(study, known, path)
+    return named or study
+
+
+def _named_study(command: str, candidates: Any, study: str | None) -> str | None:
+    """The one set-up that candidates name, if any; refused where it is not that of --study."""
+    named = sorted(set(candidates["study"])) if "study" in candidates else []
+    if len(named) > 1 or (named and study is not None and named != [study]):
+        raise BadInput(
+            f"{command}: the candidates name the study {', '.join(named)}"
+            + (f", --study {study}" if study else "")
+            + "; expected one set-up for all runs; keep one"
+        )
+    return named[0] if named else None
+
+
+@app.command("replay")
+def replay_(
+    pool: Annotated[list[Path], typer.Argument(help="Run tables of a finished sweep.")],
+    target: Annotated[
+        list[str], typer.Option(help="N,D,OPTIMIZER of a cell in the tables, whose runs judge; repeated.")
+    ],
+    budget: Annotated[
+        list[str], typer.Option(help="In the unit of the cost, or a share of the pool as in 1%; repeated.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Results, one JSON line each; it resumes.")],
+    policy: Annotated[
+        list[str] | None, typer.Option(help="As in `bayeslaw design`; repeated. Default: regret and random.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Replays of each policy.")] = 10,
+    batch: Annotated[int, typer.Option(help="Runs chosen together.")] = 8,
+    refits: Annotated[int, typer.Option(help="From one budget to the next.")] = 2,
+    start: Annotated[int, typer.Option(help="Runs drawn at random before the first choice.")] = 0,
+    below: Annotated[
+        float | None, typer.Option(help="Runs of fewer parameters are for sale; default: than the targets'.")
+    ] = None,
+    study: Annotated[str | None, typer.Option(help="Whose set-up; by default that of the tables.")] = None,
+    workers: Annotated[int, typer.Option(help="Processes.")] = 2,
+    plot: Annotated[Path | None, typer.Option(help="A figure of the curves, .png or .pdf.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Replay active design on a finished sweep: what would a policy have learnt for the same cost?
+
+    Example:
+
+      bayeslaw replay runs.parquet --target 1073741824,2e10,adamw --budget 0.3% --budget 1%
+      --policy regret --policy random -o replay.jsonl
+
+    Starts from nothing, buys runs that it had not seen, refits, and scores at each budget. Stop it any
+    time, and run it again to go on.
+    """
+    from bayeslaw.planning.batches import parse_target
+    from bayeslaw.rehearsal import many, one
+    from bayeslaw.rehearsal.task import study_of
+    from bayeslaw.runs.io import read_runs
+
+    policies = list(dict.fromkeys(policy or ["regret", "random"]))
+    place = " and ".join(str(path) for path in pool)
+    targets = [parse_target(text, study) for text in target]
+    asked = study_of(read_runs(*pool), targets, budget, batch, refits, start, below, place)
+    with replay_progress(len(policies) * seeds * len(budget)) as tell:
+        rows = many.run(asked, policies, range(seeds), output, one.exact, workers, tell)
+    found = many.curves(rows)
+    if plot:
+        from bayeslaw.plots import replay_figure, save_figure
+
+        save_figure(replay_figure(found, asked.unit), plot)
+    if not as_json:
+        print_replay(found, output, asked.unit)
+        return
+    areas = {name: many.areas(rows, name) for name in ("regret", "width")}
+    inputs = {"targets": target, "budgets": asked.budgets, "cost_unit": asked.unit, "batch": batch}
+    inputs |= {"refits": refits, "start": start, "pool": len(asked.pool), "judges": len(asked.judges)}
+    print_json({"output": output, "inputs": inputs, "curves": found, "areas": areas})
+
+
+@app.command("loop")
+def loop_(
+    target: Targets,
+    runner: Annotated[str, typer.Option(help="Command that makes the runs of {plan}, in folder {out}.")],
+    budget: Annotated[float, typer.Option(help="Of all rounds, in the unit of the cost: FLOP, s or J.")],
+    output: Annotated[Path, typer.Option("--out", "-o", help="Folder of the loop; it goes on from there.")],
+    candidates: Candidates = None,
+    space: Space = None,
+    collect: Annotated[
+        str | None, typer.Option(help="Command that makes the run table {table} of folder {out}.")
+    ] = None,
+    table: Annotated[
+        str | None, typer.Option(help="Run table that the runner leaves; default: {out}/runs.parquet.")
+    ] = None,
+    runs: Annotated[
+        list[Path] | None, typer.Option(help="Run tables to begin with, of any study; repeated.")
+    ] = None,
+    study: Annotated[str | None, typer.Option(help="Name of the set-up; default: the candidates'.")] = None,
+    batch: Annotated[int, typer.Option(help="Runs a round, at most.")] = 8,
+    round_budget: Annotated[float | None, typer.Option(help="Cost a round, at most.")] = None,
+    rounds: Annotated[int, typer.Option(help="At most.")] = 20,
+    policy: Annotated[str, typer.Option(help="As in `bayeslaw design`.")] = "regret",
+    tolerance: Tolerance = None,
+    cost_of_target: CostOfTarget = None,
+    seed: Annotated[int, typer.Option(help="Of fits and draws.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Fit, choose runs, have them made, and again until more runs are not worth it.
+
+    Example:
+
+      bayeslaw loop --target 1e6,2e7,adamw --space space.toml --budget 1e14 --out out/loop
+      --runner "python -m train.sweep --plan {plan} --out {out}"
+      --collect "python -m train.collect {out} -o {table}"
+
+    Stop it any time, and run it again to go on: each step leaves a file. journal.md tells what was
+    chosen, why, what came back and what is now believed.
+    """
+    from bayeslaw.loop.rounds import run
+    from bayeslaw.loop.task import STUDY, TABLE, Task
+    from bayeslaw.planning.batches import parse_target
+    from bayeslaw.rehearsal import one
+
+    if collect is not None and table is not None:
+        raise BadInput("loop: --collect and --table are both given; expected one of them; drop the other")
+    offered, unit = _offered("loop", candidates, space)
+    study = _named_study("loop", offered, study) or study or STUDY
+    task = Task(
+        folder=output,
+        targets=tuple(parse_target(text, study) for text in target),
+        candidates=offered.assign(study=study),
+        runner=runner,
+        budget=budget,
+        collect=collect,
+        table=table or TABLE,
+        runs=tuple(runs or ()),
+        batch=batch,
+        round_budget=round_budget,
+        rounds=rounds,
+        policy=policy,
+        tolerance=tolerance,
+        target_cost=cost_of_target,
+        unit=unit,
+        seed=seed,
+    )
+    result = run(task, one.exact, say)
+    print_json(result) if as_json else print_loop(result)
+
+
+@app.command("report")
+def report_(
+    posterior: Annotated[
+        Path | None, typer.Option(help="A posterior of `bayeslaw fit`; by default the one shipped.")
+    ] = None,
+    runs: Annotated[
+        list[Path] | None, typer.Option(help="Run tables that it was fitted to, for more figures; repeated.")
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The page, .html.")] = Path("report.html"),
+    as_json: AsJson = False,
+) -> None:
+    """Write one HTML file to read and to ask: summary, figures, diagnostics, data and a live calculator.
+
+    Example:
+
+      bayeslaw report --posterior posterior.nc --runs runs.parquet -o report.html
+
+    It needs no network, server or installation: send it to whoever decides. The calculator gives the
+    answers of `bayeslaw predict` for any run.
+    """
+    if output.suffix.lower() not in (".html", ".htm"):
+        raise BadInput(f"{output}: unknown suffix {output.suffix!r}; expected a page in .html; rename it")
+    if not output.parent.is_dir():
+        raise BadInput(f"{output}: cannot be written, {output.parent} is no folder; create it first")
+    from bayeslaw.assets import POSTERIOR
+    from bayeslaw.posterior.netcdf import read_posterior
+
+    path = posterior or POSTERIOR
+    fit = read_posterior(path)
+    table = None
+    if runs:
+        from bayeslaw.runs.io import read_runs
+
+        table = read_runs(*runs)
+
+    from bayeslaw.reporting.page import write_report
+
+    written = write_report(fit, output, str(path) if posterior else None, table)
+    result = {"output": output} | written | {"posterior": {"path": str(path)} | fit.provenance}
+    print_json(result) if as_json else print_report(result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,172 @@
+"""Does the fitted surface describe its runs? Each run as predicted from the others, then cell by cell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import binom, norm, t
+
+from bayeslaw.diagnosis.fitted_runs import CellRuns, labels, log_density, log_loss, moments
+from bayeslaw.diagnosis.identifiability import MIN_TRIED, SETTINGS
+from bayeslaw.posterior.draws import Posterior
+from bayeslaw.posterior.importance import smoothed
+
+FALSE_ALARMS = 0.05
+"""Chance that any cell of a posterior without fault is called off."""
+
+FEW = 5
+"""Finished runs below which a cell says little about itself."""
+
+SHARED = (
+    (
+        "off",
+        "have settings unusual for their cell",
+        "leave them out, or give them a study name of their own",
+    ),
+    (
+        "edge",
+        "lie at the edge of the scan",
+        "scan closer to the best run; far from it the surface is rough",
+    ),
+)
+"""What the runs outside their intervals may share, and those inside lack: column, reason, action."""
+
+
+def run_checks(cells: Sequence[CellRuns]) -> pd.DataFrame:
+    """Each run as predicted from the others by PSIS-LOO (Vehtari, Gelman & Gabry 2017, Stat Comput 27).
+
+    Returns:
+        One row a run: ``cell`` (of the posterior), run_id, learning_rate, batch_tokens, ``pareto_k``,
+        ``residual`` (ln loss minus its mean without the run) and ``pit`` (the share of predictions below it),
+        NaN where it did not finish; ``off`` (the cell's usual settings) and ``edge`` (smallest or largest
+        learning rate or batch tried in the cell).
+    """
+    return pd.concat([_checked(cell) for cell in cells], ignore_index=True)
+
+
+def _checked(cell: CellRuns) -> pd.DataFrame:
+    told = moments(cell, cell.basin)
+    smooth = [smoothed(-density) for density in log_density(cell, told).T]
+    weights = np.column_stack([w for w, _ in smooth])
+    observed = log_loss(cell)
+    below = t.cdf((observed - told.mean) / told.scale, told.dof)
+    return cell.rows[["run_id", *SETTINGS]].assign(
+        cell=cell.index,
+        pareto_k=[k for _, k in smooth],
+        residual=observed - np.sum(weights * told.mean, axis=0),
+        pit=np.sum(weights * below, axis=0),
+        off=cell.off > 0,
+        edge=np.any([_at_edge(cell.rows[name]) for name in SETTINGS], axis=0),
+    )
+
+
+def _at_edge(values: pd.Series) -> pd.Series:
+    return values.isin([values.min(), values.max()]) & (values.nunique() >= MIN_TRIED)
+
+
+def cell_checks(
+    posterior: Posterior, cells: Sequence[CellRuns], checks: pd.DataFrame
+) -> list[dict[str, Any]]:
+    """How well each cell is fitted, and the likely reason where it is not.
+
+    A cell is off where too few of its runs lie inside their 90% intervals, or too many on one side, by more
+    than chance explains in any cell (``FALSE_ALARMS``, Bonferroni).
+
+    Args:
+        posterior: the fit.
+        cells: its runs (``likelihood.fitted_runs``).
+        checks: of the same (``run_checks``).
+
+    Returns:
+        One dict a cell: study, optimizer, params_nonembedding, tokens, ``runs``, ``finished``,
+        ``residual_percent`` (mean of ln loss), ``inside_50`` and ``inside_90`` (shares) and ``worst_run``
+        (run_id and residual_percent), these four None without a finished run; ``off``, and where it is,
+        ``reason`` and ``action``.
+    """
+    chance = FALSE_ALARMS / (2 * len(cells))
+    usual = _usual_conventions(posterior, cells)
+    found = []
+    for cell in cells:
+        own = checks[checks["cell"] == cell.index]
+        finished = own[own["pit"].notna()]
+        told = labels(cell) | {"runs": len(own), "finished": len(finished)} | _fit_of(finished)
+        side = _side(finished["pit"], chance)
+        told["off"] = bool(side or _too_few_inside(finished["pit"], chance))
+        if told["off"]:
+            told["reason"], told["action"] = _why(finished, side, _unusual(cell, usual))
+        found.append(told)
+    return found
+
+
+def inside(pit: pd.Series, level: float) -> pd.Series:
+    """Whether each value lies inside the equal-tailed interval of its prediction.
+
+    >>> inside(pd.Series([0.02, 0.5]), 0.9).tolist()
+    [False, True]
+    """
+    return (pit - 0.5).abs() <= 0.5 * level
+
+
+def _fit_of(finished: pd.DataFrame) -> dict[str, Any]:
+    if finished.empty:
+        return dict.fromkeys(("residual_percent", "inside_50", "inside_90", "worst_run"))
+    worst = finished.loc[(finished["pit"] - 0.5).abs().idxmax()]
+    return {
+        "residual_percent": 100.0 * float(finished["residual"].mean()),
+        "inside_50": float(inside(finished["pit"], 0.5).mean()),
+        "inside_90": float(inside(finished["pit"], 0.9).mean()),
+        "worst_run": {"run_id": str(worst["run_id"]), "residual_percent": 100.0 * float(worst["residual"])},
+    }
+
+
+def _too_few_inside(pit: pd.Series, chance: float) -> bool:
+    return bool(len(pit) and binom.cdf(inside(pit, 0.9).sum(), len(pit), 0.9) < chance)
+
+
+def _side(pit: pd.Series, chance: float) -> str:
+    """On which side of what was expected the runs lie, ``above``, ``below`` or neither, by their mean."""
+    lean = float(np.sqrt(12.0 * len(pit)) * (pit.mean() - 0.5)) if len(pit) else 0.0
+    return "" if abs(lean) <= norm.isf(0.5 * chance) else "above" if lean > 0.0 else "below"
+
+
+def _usual_conventions(posterior: Posterior, cells: Sequence[CellRuns]) -> dict[str, dict[str, Any]]:
+    """The most common value of each convention that is mixed in its study, where the runs tell."""
+    rows = pd.concat([cell.rows for cell in cells])
+    usual: dict[str, dict[str, Any]] = {}
+    for study, told in posterior.conventions.items():
+        mixed = [name for name, value in told.items() if value == "mixed" and name in rows]
+        modes = {name: rows.loc[rows["study"] == study, name].mode() for name in mixed}
+        usual[study] = {name: mode.iloc[0] for name, mode in modes.items() if len(mode)}
+    return usual
+
+
+def _unusual(cell: CellRuns, usual: dict[str, dict[str, Any]]) -> list[str]:
+    """Conventions that none of the cell's runs shares with most of its study."""
+    study = usual.get(str(cell.basin.target.study), {})
+    return [name for name, value in study.items() if not (cell.rows[name] == value).any()]
+
+
+def _why(finished: pd.DataFrame, side: str, unusual: list[str]) -> tuple[str, str]:
+    """The likely reason why a cell is off, and what to do."""
+    if unusual:
+        names = ", ".join(name.replace("_", " ") for name in unusual)
+        return f"other conventions than its study: {names}", "import its runs under a study name of their own"
+    if len(finished) < FEW:
+        return f"{len(finished)} finished runs only", "add runs there, or leave the cell out"
+    is_inside = inside(finished["pit"], 0.9)
+    for name, reason, action in SHARED:
+        outside = finished.loc[~is_inside, name]
+        if 2 * outside.sum() > len(outside) and 2 * finished.loc[is_inside, name].sum() < is_inside.sum():
+            return f"{outside.sum()} of the {len(outside)} runs outside {reason}", action
+    if side:
+        return (
+            f"its runs lie {side} what the others let expect",
+            "check N, D, the kind of loss and the tokenizer of these runs",
+        )
+    return (
+        "the surface has another shape here, or a setting that the table lacks was changed",
+        "look at its worst runs; add such a setting as a column extra_NAME and fit again",
+    )

@@ -1,0 +1,89 @@
+"""Is a posterior to be trusted, where not, and what to do about it: `bayeslaw diagnose`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from bayeslaw.diagnosis import findings
+from bayeslaw.diagnosis.prior_sensitivity import prior_part
+from bayeslaw.posterior.draws import Posterior
+from bayeslaw.posterior.importance import RELIABLE
+from bayeslaw.target import Target
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def diagnosis(posterior: Posterior, target: Target, runs: pd.DataFrame | None = None) -> dict[str, Any]:
+    """All that is known against a posterior.
+
+    Args:
+        posterior: the fit.
+        target: where its advice is wanted.
+        runs: the run table that it was fitted to; without it ``cells`` and ``influence`` are None.
+
+    Returns:
+        JSON-ready: ``verdict`` (``level``: sound, usable with care, or do not use; ``reasons``),
+        ``convergence`` (``Posterior.diagnostics``), ``cells`` (``as_fitted``: whether the table is, row by
+        row, the one fitted; ``not_fitted``: runs in other cells, left out; over all finished runs
+        ``inside_50``, ``inside_90``; ``cells``: ``cell_fit.cell_checks``), ``influence`` (``runs``: how many,
+        and those of large Pareto k; ``cells``: ``influence.left_out``), ``prior`` (``target``;
+        ``quantities``: ``sensitivity.prior_part``) and ``actions``, sentences.
+
+    Raises:
+        BadInput: none of the runs' cells was fitted.
+    """
+    cells, influence = (None, None) if runs is None else _of_runs(posterior, target, runs)
+    prior = prior_part(posterior, target)
+    found = list(findings.of_convergence(posterior.diagnostics))
+    found += findings.of_cells(cells) if cells else []
+    found += findings.of_influence(influence, target) if influence else []
+    found += findings.of_prior(prior, posterior, target)
+    found += [] if runs is None else _of_sweep(runs, target)
+    weights = {each.weight for each in found}
+    level = next((weight for weight in (findings.STOP, findings.CARE) if weight in weights), "sound")
+    return {
+        "verdict": {"level": level, "reasons": [each.reason for each in found if each.weight]},
+        "convergence": dict(posterior.diagnostics),
+        "cells": cells,
+        "influence": influence,
+        "prior": {"target": asdict(target), "quantities": prior},
+        "actions": [each.action for each in found],
+    }
+
+
+def _of_sweep(runs: pd.DataFrame, target: Target) -> list[findings.Finding]:
+    """What the runs of the target's optimizer cannot tell."""
+    from bayeslaw.diagnosis.identifiability import fit_doubts
+
+    own = runs[runs["optimizer"] == target.optimizer]
+    own = own if target.study is None else own[own["study"] == target.study]
+    return [findings.advice(text) for text in fit_doubts(own)]
+
+
+def _of_runs(
+    posterior: Posterior, target: Target, runs: pd.DataFrame
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    from bayeslaw.diagnosis.cell_fit import cell_checks, inside, run_checks
+    from bayeslaw.diagnosis.fitted_runs import fitted_runs
+    from bayeslaw.diagnosis.influence import left_out
+    from bayeslaw.runs.io import table_sha256
+
+    known, beside = fitted_runs(posterior, runs)
+    checks = run_checks(known)
+    pit = checks["pit"].dropna()
+    hard = checks[checks["pareto_k"] > RELIABLE].sort_values("pareto_k", ascending=False)
+    cells = {
+        "as_fitted": posterior.provenance.get("table_sha256") == table_sha256(runs),
+        "not_fitted": beside,
+        "finished": len(pit),
+        "inside_50": float(inside(pit, 0.5).mean()),
+        "inside_90": float(inside(pit, 0.9).mean()),
+        "cells": cell_checks(posterior, known, checks),
+    }
+    influence = {
+        "runs": {"runs": len(checks), "unreliable": hard[["run_id", "pareto_k"]].to_dict("records")},
+        "cells": left_out(posterior, known, target),
+    }
+    return cells, influence

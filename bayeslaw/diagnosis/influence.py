@@ -1,0 +1,158 @@
+"""How much hangs on one cell: the optimum at a target with the cell left out, without a refit.
+
+Draws are weighted by 1 / p(runs of the cell | law), smoothed (Vehtari et al. 2024, JMLR 25, "Pareto smoothed
+importance sampling"). The cell's own shifts of ln eta* and ln B* are integrated out first: drawn ones follow
+the cell's runs, so that hardly a draw would suit a posterior without them (k near 1). Its level is integrated
+out freely: where a loss curve lies says next to nothing of where its optimum is, and a corner of the level
+law that only this cell holds would hide the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from bayeslaw.advice.target_surface import TargetSurface, moved, surface_at
+from bayeslaw.arrays import Floats
+from bayeslaw.diagnosis.fitted_runs import (
+    CellRuns,
+    Moments,
+    has_status,
+    labels,
+    log_density,
+    log_loss,
+    moments,
+)
+from bayeslaw.posterior.draws import CELL_EFFECTS, Posterior
+from bayeslaw.posterior.importance import RELIABLE, smoothed
+from bayeslaw.target import Target
+
+STEPS = 2
+"""Steps of Fisher scoring from the drawn shifts to the likeliest ones; the last only corrects."""
+
+NUDGE = 1e-5
+"""Of forward differences [nats]."""
+
+FREE = 1.0
+"""Standard deviation of a shift of the level that nothing holds [nats]; cells differ by thousandths."""
+
+
+def left_out(posterior: Posterior, cells: Sequence[CellRuns], target: Target) -> list[dict[str, Any]]:
+    """How far the optimum at a target moves when a cell is left out, for each cell.
+
+    The target counts as a cell never seen, so that all cells tell of it through the law alone.
+
+    Args:
+        posterior: the fit.
+        cells: its runs (``likelihood.fitted_runs``).
+        target: where the advice is wanted.
+
+    Returns:
+        One dict a cell: study, optimizer, params_nonembedding, tokens, ``runs``, ``pareto_k``, ``reliable``
+        (k at most ``RELIABLE``; else only a refit without the cell can tell), ``learning_rate_shift_sd`` and
+        ``batch_tokens_shift_sd`` (of the means of ln eta* and ln B*, in posterior sd) and
+        ``learning_rate_factor``, ``batch_tokens_factor`` (the same as factors).
+    """
+    unseen = replace(
+        posterior,
+        cells=(),
+        cell={name: values[:, :0] for name, values in posterior.cell.items()},
+        sizes=(),
+        size={name: values[:, :0] for name, values in posterior.size.items()},
+    )
+    basin = surface_at(unseen, target, alone=True)
+    optima = {"learning_rate": basin.log_lr, "batch_tokens": basin.log_batch}
+    return [_without(cell, *own_shifts(posterior, cell), optima) for cell in cells]
+
+
+def _without(cell: CellRuns, shifts: Floats, variance: Floats, optima: dict[str, Floats]) -> dict[str, Any]:
+    weights, k = smoothed(-log_marginal(cell, shifts, variance))
+    found = labels(cell) | {"runs": len(cell.rows), "pareto_k": k, "reliable": k <= RELIABLE}
+    for name, draws in optima.items():
+        shift = float(weights @ draws - draws.mean())
+        found |= {f"{name}_shift_sd": shift / float(draws.std()), f"{name}_factor": float(np.exp(shift))}
+    return found
+
+
+def own_shifts(posterior: Posterior, cell: CellRuns) -> tuple[Floats, Floats]:
+    """A cell's shifts of level, ln eta* and ln B* that no other cell shares, and their variances.
+
+    Beyond those of its size; where it is the only cell of its size, both together.
+
+    Returns:
+        Two arrays of shape (draw, 3). The level counts from the fitted one.
+    """
+    study, _, n, _ = posterior.cells[cell.index]
+    p = cell.basin.p
+    alone = sum((other[0], other[2]) == (study, n) for other in posterior.cells) == 1
+    sized = (study, n) in posterior.sizes
+    shifts, variance = np.zeros((posterior.draws, 3)), np.full((posterior.draws, 3), FREE**2)
+    for k, name in enumerate(CELL_EFFECTS[1:], start=1):
+        shifts[:, k] = posterior.cell[name][:, cell.index]
+        variance[:, k] = np.exp(2.0 * p[f"log_tau_{name}"])
+        if sized and alone:
+            variance[:, k] += np.exp(2.0 * p[f"log_tau_size_{name}"])
+        elif sized:
+            shifts[:, k] -= posterior.size[name][:, posterior.sizes.index((study, n))]
+    return shifts, variance
+
+
+def log_marginal(cell: CellRuns, shifts: Floats, variance: Floats) -> Floats:
+    """ln p(runs | law) in each draw, the cell's own shifts integrated out; up to a constant, (draw,).
+
+    Laplace's method with the expected information: exact for normal runs that are linear in the shifts.
+
+    Args:
+        cell: the runs.
+        shifts: where to start, (draw, 3), as ``own_shifts`` returns.
+        variance: of the shifts given the law, (draw, 3).
+    """
+    basin = cell.basin
+    for turn in range(STEPS):
+        told = moments(cell, basin)
+        score, information = _score(cell, told, _slopes(cell, basin, told))
+        precision = information + np.eye(3) / variance[:, :, None]
+        step = np.linalg.solve(precision, (score - shifts / variance)[:, :, None])[:, :, 0]
+        if turn < STEPS - 1:
+            shifts = shifts + step
+            for k, name in enumerate(CELL_EFFECTS):
+                basin = moved(basin, name, np.asarray(step[:, k], np.float64))
+    prior = -0.5 * np.sum(shifts**2 / variance + np.log(variance), axis=1)
+    ahead = 0.5 * np.einsum("sk,skl,sl->s", step, precision, step)
+    total: Floats = log_density(cell, told).sum(axis=1) + prior + ahead
+    return total - 0.5 * np.linalg.slogdet(precision)[1]
+
+
+def _slopes(cell: CellRuns, basin: TargetSurface, here: Moments) -> list[Moments]:
+    """Derivatives of the moments ``here`` by each shift; that of the level moves the mean alone."""
+    none = np.zeros_like(here.mean)
+    slopes = [Moments(none + 1.0, none, none, none)]
+    for name in CELL_EFFECTS[1:]:
+        there = moments(cell, moved(basin, name, NUDGE))
+        slopes.append(Moments(*((to - of) / NUDGE for of, to in zip(here, there, strict=True))))
+    return slopes
+
+
+def _score(cell: CellRuns, told: Moments, slopes: Sequence[Moments]) -> tuple[Floats, Floats]:
+    """Gradient (draw, 3) and expected information (draw, 3, 3) of the ln likelihood in the shifts.
+
+    Of a Student-t's location and scale: Lange, Little & Taylor (1989), JASA 84, section 3.
+    """
+    finished, diverged = has_status(cell, "finished"), has_status(cell, "diverged")
+    dof, scale, fall = told.dof, told.scale, told.fall
+    x = np.where(finished, (log_loss(cell) - told.mean) / scale, 0.0)
+    pull = (dof + 1.0) * x / (dof + x * x)
+    by_fall = np.where(finished, -1.0 / (1.0 - fall), np.where(diverged, 1.0 / fall, 1.0 / (1.0 + fall)))
+    score, information = np.zeros((len(x), 3)), np.zeros((len(x), 3, 3))
+    for name, gradient, weight in (
+        ("mean", pull / scale, finished * (dof + 1.0) / ((dof + 3.0) * scale**2)),
+        ("scale", finished * (pull * x - 1.0) / scale, finished * 2.0 * dof / ((dof + 3.0) * scale**2)),
+        ("fall", cell.outcomes * by_fall, cell.outcomes / (fall * (1.0 - fall))),
+    ):
+        slope = np.stack([getattr(each, name) for each in slopes], axis=2)
+        score += np.einsum("sr,srk->sk", gradient, slope)
+        information += np.swapaxes(weight[:, :, None] * slope, 1, 2) @ slope
+    return score, information

@@ -1,0 +1,105 @@
+"""What a fit found, for a person or a program: runs used, convergence, exponents, doubts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bayeslaw.advice.target_surface import EXTRAS, optimum_draws, surface_at
+from bayeslaw.diagnosis.identifiability import MIN_TRIED, fit_doubts
+from bayeslaw.posterior.draws import Posterior, derived
+from bayeslaw.target import Target
+
+EXPONENTS = ("gamma", "delta", "epsilon")
+LEVEL = 0.9
+REPORTED = (
+    "converged",
+    "rhat_max",
+    "ess_bulk_min",
+    "ess_tail_min",
+    "divergences",
+    "chains",
+    "draws",
+    "seconds",
+)
+
+
+def fit_summary(posterior: Posterior, runs: pd.DataFrame, level: float = LEVEL) -> dict[str, Any]:
+    """JSON-ready: ``groups``, ``convergence``, ``level`` and ``warnings``.
+
+    Args:
+        posterior: the fit.
+        runs: the run table it was fitted to.
+        level: of the equal-tailed intervals.
+
+    Returns:
+        Each of ``groups`` holds study, optimizer, counts of runs, cells and statuses, the ranges of N and D,
+        and ``exponents``: gamma (-d ln lr*/d ln N), delta (-d ln lr*/d ln D), epsilon (d ln B*/d ln D).
+    """
+    messages = [str(text) for text in posterior.diagnostics.get("messages", [])]
+    return {
+        "groups": [_group(posterior, runs, i, level) for i in range(len(posterior.groups))],
+        "convergence": {name: posterior.diagnostics.get(name) for name in REPORTED},
+        "level": level,
+        "warnings": [*messages, *fit_doubts(runs), *_beyond_the_scan(posterior, runs)],
+    }
+
+
+def _beyond_the_scan(posterior: Posterior, runs: pd.DataFrame) -> list[str]:
+    """Where the fitted best momentum or weight decay lies outside the values tried, in most cells of a group.
+
+    Learning rate and batch, which every sweep scans, have their doubts in ``fit_doubts``.
+    """
+    used = runs[runs["status"] != "stopped"]
+    found = []
+    for (study, optimizer), group in used.groupby(["study", "optimizer"]):
+        for name in [name for name in EXTRAS if name in used]:
+            sides = [
+                _side_of_the_scan(posterior, Target(float(n), float(d), optimizer, study), cell[name])
+                for (n, d), cell in group.groupby(["params_nonembedding", "tokens"])
+                if cell[name].nunique() >= MIN_TRIED
+            ]
+            found += [
+                f"{study}, {optimizer}: in {sides.count(side)} of {len(sides)} cells the fitted best "
+                f"{name.replace('_', ' ')} lies {side} all values tried: it is extrapolated; extend the scan"
+                for side in ("below", "above")
+                if 2 * sides.count(side) > len(sides)
+            ]
+    return found
+
+
+def _side_of_the_scan(posterior: Posterior, target: Target, tried: pd.Series) -> str:
+    """``below``, ``above`` or ``inside``, by the median of the fitted optimum."""
+    best = optimum_draws(surface_at(posterior, target)).get(str(tried.name))
+    if best is None or tried.min() <= np.median(best) <= tried.max():
+        return "inside"
+    return "below" if np.median(best) < tried.min() else "above"
+
+
+def _group(posterior: Posterior, runs: pd.DataFrame, index: int, level: float) -> dict[str, Any]:
+    study, optimizer = posterior.groups[index]
+    own = runs[(runs["study"] == study) & (runs["optimizer"] == optimizer) & (runs["status"] != "stopped")]
+    n, d = own["params_nonembedding"], own["tokens"]
+    values = posterior.group | derived(posterior.group)
+    return {
+        "study": study,
+        "optimizer": optimizer,
+        "runs": len(own),
+        "status": {str(name): int(count) for name, count in own["status"].value_counts().items()},
+        "cells": int(own.groupby(["params_nonembedding", "tokens"]).ngroups),
+        "params_nonembedding": [float(n.min()), float(n.max())],
+        "tokens": [float(d.min()), float(d.max())],
+        "exponents": {name: interval(values[name][:, index], level) for name in EXPONENTS},
+    }
+
+
+def interval(draws: np.ndarray, level: float) -> dict[str, float]:
+    """Median and equal-tailed interval of draws.
+
+    >>> interval(np.arange(5.0), 0.5)
+    {'median': 2.0, 'lower': 1.0, 'upper': 3.0}
+    """
+    lower, median, upper = np.quantile(draws, [(1 - level) / 2, 0.5, (1 + level) / 2])
+    return {"median": float(median), "lower": float(lower), "upper": float(upper)}

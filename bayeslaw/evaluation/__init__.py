@@ -1,0 +1,1 @@
+"""What following an advisor would have cost."""

@@ -1,0 +1,224 @@
+"""Held-out scoring of an advisor: are its predicted losses right, and what does its advice cost?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bayeslaw.errors import BadInput
+from bayeslaw.evaluation import scores
+from bayeslaw.evaluation.scores import Advisor
+from bayeslaw.evaluation.smoothing import SmoothedCell, smooth_cell
+from bayeslaw.law.published import LAWS, Law, step_batch_tokens
+from bayeslaw.runs.cells import cell_of, finished_runs, group_cells
+from bayeslaw.target import Target
+
+
+def evaluate(advisor: Advisor, runs: pd.DataFrame, level: float = 0.9) -> dict[str, Any]:
+    """Score an advisor on runs it has not seen.
+
+    Args:
+        advisor: what to score.
+        runs: held-out run table. Losses are scored on its finished runs; the others are counted.
+        level: of the intervals.
+
+    Returns:
+        A JSON-ready dict (numbers that do not exist are None):
+
+        ``runs``: n, r2, r2_within_cells, mae [nats/token], crps [nats/token], coverage, level,
+        coverage_by_level, not_finished (count by status). Only n, level and not_finished for an advisor that
+        predicts no loss. r2 and mae are those of the median of the draws.
+
+        ``cells``: one entry a cell: study, optimizer, params, tokens, n (finished runs), scorable, note,
+        ``regret``: relative excess loss of the advice over the smoothed minimum, **a fraction** (0.001 is
+        0.1%), ``beyond_runs``: whether the advice lies outside the cell's runs, so that its regret is a lower
+        bound, ``recommendation``, ``optimum`` (smoothed), ``noise`` (of ln loss near it),
+        ``optimum_interval`` (the advisor's, lower and upper) and ``optimum_covered``: whether it holds the
+        smoothed optimum, by hyperparameter. That optimum is itself uncertain, by about 7% on a grid of a
+        hundred runs (two halves of a Step Law cell differ by 14%): much narrower intervals cannot cover it.
+
+        ``summary``: mean, median and largest regret over the scorable cells, their number, the number whose
+        regret is a bound, the share of optima covered and ``optimum_interval_factor``, the typical upper over
+        lower end of the intervals: coverage is cheap for wide ones.
+
+        ``level``, ``advisor``: as given.
+
+    Raises:
+        BadInput: without a finished run, or for a level outside (0, 1).
+    """
+    if not 0 < level < 1:
+        raise BadInput(f"level = {level!r}; expected a probability between 0 and 1; give 0.9 for 90%")
+    finished = finished_runs(runs)
+    if len(finished) == 0:
+        raise BadInput(
+            f"evaluate: none of {len(runs)} runs has status finished and a loss; expected at least one; "
+            "check the table with `bayeslaw import`"
+        )
+    cells = [_score_cell(advisor, smooth_cell(key, rows), rows, level) for key, rows in group_cells(runs)]
+    return {
+        "runs": _score_runs(advisor, finished, level) | {"not_finished": _not_finished(runs, finished)},
+        "cells": cells,
+        "summary": _summary(cells),
+        "level": level,
+        "advisor": advisor.label,
+    }
+
+
+def _score_runs(advisor: Advisor, finished: pd.DataFrame, level: float) -> dict[str, Any]:
+    draws = advisor.loss_draws(finished)
+    if draws is None:
+        return {"n": len(finished), "level": level}
+    observed = finished["loss"].to_numpy(float)
+    middle = np.median(draws, axis=0)
+    return {
+        "n": len(finished),
+        "r2": _number(scores.r2(middle, observed)),
+        "r2_within_cells": _number(scores.r2_within_cells(middle, observed, cell_of(finished))),
+        "mae": scores.mae(middle, observed),
+        "crps": scores.crps(draws, observed),
+        "coverage": scores.coverage(draws, observed, level),
+        "level": level,
+        "coverage_by_level": {f"{k:g}": v for k, v in scores.coverage_by_level(draws, observed).items()},
+    }
+
+
+def _not_finished(runs: pd.DataFrame, finished: pd.DataFrame) -> dict[str, int]:
+    """Runs whose loss is not scored, by status; finished ones without a usable loss as ``no_loss``."""
+    counts = runs["status"].astype(str).value_counts().to_dict()
+    unusable = counts.pop("finished", 0) - len(finished)
+    return {str(k): int(v) for k, v in sorted(counts.items())} | (
+        {"no_loss": int(unusable)} if unusable else {}
+    )
+
+
+def _score_cell(advisor: Advisor, cell: SmoothedCell, rows: pd.DataFrame, level: float) -> dict[str, Any]:
+    scored: dict[str, Any] = {
+        "study": cell.key.study,
+        "optimizer": cell.key.optimizer,
+        "params": cell.key.params_nonembedding,
+        "tokens": cell.key.tokens,
+        "n": len(finished_runs(rows)),
+        "regret": None,
+        "scorable": cell.scorable,
+        "note": cell.note,
+    }
+    if not cell.scorable:
+        return scored
+    fixed = None if cell.axis == "both" else cell.batch_tokens
+    target = Target(cell.key.params_nonembedding, cell.key.tokens, cell.key.optimizer, cell.key.study, fixed)
+    try:
+        advice, optimum = advisor.recommend(target), advisor.optimum_draws(target)
+    except BadInput as error:
+        return scored | {"scorable": False, "note": f"no advice: {error}"}
+    rate, batch = advice.get("learning_rate"), advice.get("batch_tokens", fixed)
+    if rate is None or batch is None:
+        return scored | {"scorable": False, "note": "the advice lacks a learning rate or a batch"}
+    truth = {"learning_rate": cell.learning_rate} | ({} if fixed else {"batch_tokens": cell.batch_tokens})
+    limits = _intervals(optimum, list(truth), level)
+    return scored | {
+        "regret": float(cell.regret(rate, batch)[0]) / 100,
+        "beyond_runs": not cell.inside(rate, batch)[0],
+        "recommendation": {"learning_rate": float(rate), "batch_tokens": float(batch)},
+        "optimum": {
+            "learning_rate": cell.learning_rate,
+            "batch_tokens": cell.batch_tokens,
+            "loss": cell.loss,
+        },
+        "noise": _number(cell.noise),
+        "optimum_interval": limits,
+        "optimum_covered": _covered(limits, truth),
+    }
+
+
+def _intervals(
+    draws: dict[str, Any] | None, names: Sequence[str], level: float
+) -> dict[str, list[float]] | None:
+    if draws is None:
+        return None
+    return {n: [float(x) for x in scores.interval(draws[n], level)] for n in names if n in draws}
+
+
+def _covered(limits: dict[str, list[float]] | None, truth: dict[str, float]) -> dict[str, bool] | None:
+    if limits is None:
+        return None
+    return {name: lower <= truth[name] <= upper for name, (lower, upper) in limits.items()}
+
+
+def _summary(cells: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    scored = [c for c in cells if c["scorable"]]
+    regret = [c["regret"] for c in scored]
+    limits = [c["optimum_interval"] for c in scored if c["optimum_interval"]]
+    covered = [c["optimum_covered"] for c in scored if c["optimum_covered"]]
+    names = sorted({name for flags in covered for name in flags})
+    factors = {n: [np.log(k[n][1] / k[n][0]) for k in limits if n in k] for n in names}
+    return {
+        "cells": len(cells),
+        "cells_scored": len(scored),
+        "regret_mean": float(np.mean(regret)) if regret else None,
+        "regret_median": float(np.median(regret)) if regret else None,
+        "regret_max": float(np.max(regret)) if regret else None,
+        "regret_lower_bounds": sum(c["beyond_runs"] for c in scored),
+        "optimum_coverage": {n: float(np.mean([f[n] for f in covered if n in f])) for n in names} or None,
+        "optimum_interval_factor": {n: float(np.exp(np.mean(f))) for n, f in factors.items()} or None,
+    }
+
+
+def _number(value: float) -> float | None:
+    return value if np.isfinite(value) else None
+
+
+# ---------------------------------------------------------------------------- published laws as advisors
+
+
+@dataclass(frozen=True)
+class LawAdvisor:
+    """A published law as an ``Advisor``: no draws, no loss.
+
+    Attributes:
+        law: the law.
+        flags: what was done beyond the law, one sentence each.
+    """
+
+    law: Law
+    flags: tuple[str, ...] = field(default=())
+
+    @property
+    def label(self) -> str:
+        """The law's name, with its borrowed batch where it has none."""
+        return f"{self.law.name} law" + ("" if self.law.batch_tokens else " (batch of the Step Law)")
+
+    def recommend(self, target: Target) -> dict[str, float]:
+        """The law's advice; its batch is the target's where fixed, Step Law's where the law has none."""
+        n, d = target.params_nonembedding, target.tokens
+        advice = self.law.recommend(n, d, target.batch_tokens)
+        return {"batch_tokens": step_batch_tokens(n, d)} | advice
+
+    def optimum_draws(self, target: Target) -> None:
+        """None: the paper's law comes without uncertainty here."""
+        return
+
+    def loss_draws(self, runs: pd.DataFrame) -> None:
+        """None: it predicts no loss."""
+        return
+
+
+def law_advisor(name: str) -> LawAdvisor:
+    """A published law, by its name in ``bayeslaw.law.published.LAWS``, as an advisor.
+
+    A law without a batch takes the target's batch, else Step Law's; ``label`` and ``flags`` say so.
+
+    Raises:
+        BadInput: for an unknown name.
+
+    >>> law_advisor("bjorck").label
+    'bjorck law (batch of the Step Law)'
+    """
+    if name not in LAWS:
+        raise BadInput(f"law = {name!r}; expected one of {', '.join(LAWS)}; name one of these")
+    law = LAWS[name]
+    borrowed = "no batch law of its own: the target's batch, else Step Law's 0.58 D^0.571, is used"
+    return LawAdvisor(law, () if law.batch_tokens else (borrowed,))

@@ -1,0 +1,1 @@
+"""A posterior from runs, by NUTS; the only package that loads JAX."""

@@ -1,0 +1,234 @@
+"""A Gaussian stand-in for the posterior, its mode and information: start and first metric of NUTS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+from jax.flatten_util import ravel_pytree
+from numpyro.infer.util import log_density
+from scipy.optimize import minimize
+
+from bayeslaw.arrays import Floats
+from bayeslaw.inference.model import SPREADS, study_priors, surface_model
+from bayeslaw.law.observations import Sweep
+
+HELD = ("log_tau", "log_noise", "log_dof", "log_off")
+"""Beginnings of the names of a study's scales."""
+
+EM_STEPS = 3
+EM_DRAWS = 16
+
+NOISE_FIRST = 2.0
+"""So much above its prior's mean is ln noise where the search for the mode begins: with little noise the
+energy is rough, and where the search ends hangs on rounding errors."""
+
+DIFFERENCE = 1e-4
+"""Step of differences, in standard deviations of the prior."""
+
+ROUNDS = 6
+"""At most so often is the mode sought anew in better coordinates."""
+
+Sloped = Callable[[Any, float, float], tuple[tuple[jax.Array, jax.Array], jax.Array]]
+"""Vector, ``losses``, ``fitted`` -> (energy, moments), gradient; see ``Density``."""
+
+
+class Density(NamedTuple):
+    """The posterior of one sweep over a flat vector of ``dim`` coordinates.
+
+    ``energy`` is minus the log density. ``sloped`` takes a vector and the two numbers that
+    ``model.surface_model`` takes to ((energy, moments of the losses), gradient); it is compiled once, which
+    takes seconds. ``unravel`` turns the vector into named sites; ``start`` and ``sd`` are the prior's mean
+    and scale; ``scales`` marks noise, tails, and spreads of groups and cells, ``noise`` the noise alone.
+    """
+
+    energy: Callable[[jax.Array], jax.Array]
+    sloped: Sloped
+    unravel: Callable[[jax.Array], dict[str, jax.Array]]
+    start: Floats
+    sd: Floats
+    scales: np.ndarray
+    noise: np.ndarray
+
+
+class Whitening(NamedTuple):
+    """x = mean + scale @ z, with z about standard normal; scale has shape (dim, dim)."""
+
+    mean: Floats
+    scale: Floats
+
+
+def density(sweep: Sweep) -> Density:
+    """The flat log density of a sweep and its prior's centre."""
+    mean, variance = _prior_moments(sweep)
+    start, unravel = ravel_pytree(mean)
+    sd, _ = ravel_pytree({name: jnp.sqrt(value) for name, value in variance.items()})
+    scales, _ = ravel_pytree({name: _is_scale(sweep, name, value) for name, value in mean.items()})
+    none = jax.tree.map(jnp.zeros_like, mean)
+    row = list(study_priors(sweep)).index("log_noise")
+    noise, _ = ravel_pytree(none | {"study_values": none["study_values"].at[row].set(1.0)})
+
+    def energy(x: jax.Array, losses: float, fitted: float) -> tuple[jax.Array, jax.Array]:
+        log_joint, trace = log_density(surface_model, (sweep, losses, fitted), {}, unravel(x))
+        return -log_joint, trace["moments"]["value"]
+
+    sloped = jax.jit(jax.value_and_grad(energy, has_aux=True))
+    marks = (np.asarray(mark) > 0 for mark in (scales, noise))
+    return Density(_posterior_of(sloped), sloped, unravel, np.asarray(start), np.asarray(sd), *marks)
+
+
+def _posterior_of(sloped: Sloped) -> Callable[[jax.Array], jax.Array]:
+    """The energy with its losses; whoever asks for its gradient gets what is compiled already."""
+
+    def value_and_grad(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        (value, _), gradient = sloped(x, 1.0, 1.0)
+        return value, gradient
+
+    energy = jax.custom_vjp(lambda x: value_and_grad(x)[0])
+    energy.defvjp(value_and_grad, lambda gradient, cotangent: (cotangent * gradient,))
+    return energy
+
+
+def whitening(sweep: Sweep, target: Density, seed: int = 0) -> Whitening:
+    """Mode of the posterior given its scales, the scales by EM, and the information there.
+
+    All of it as if the scatter grew with the observed excess, not with the fitted one: else there are modes
+    with an optimum far away, whose excess serves to raise the scatter. And the joint mode is a trap: noise
+    and spreads shrink as effects absorb the data. So effects are integrated out, roughly: a mode given the
+    scales, a Gaussian about it, then the scales that best explain draws of that Gaussian (Monte Carlo EM, Wei
+    & Tanner 1990), ``EM_STEPS`` times, the first from a mode with more noise (``NOISE_FIRST``). The
+    information is the expected (Fisher) information of the losses plus the curvature of prior and outcomes:
+    unlike the observed Hessian of a Student-t likelihood it is positive, so it whitens even where the mode is
+    flat.
+    """
+    information = _information(sweep, target)
+    improve = _scales_step(target, np.random.default_rng(seed))
+    x, scale = target.start + NOISE_FIRST * target.noise, np.diag(np.where(target.scales, 0.0, target.sd))
+    x, scale, _ = _mode(target, information, x, scale)
+    x = x - NOISE_FIRST * target.noise
+    for _ in range(EM_STEPS):
+        x, scale, _ = _mode(target, information, x, scale)
+        x = improve(x, scale)
+    x, scale, known = _mode(target, information, x, scale)
+    held = np.flatnonzero(target.scales)
+    scale[held, held] = 1.0 / np.sqrt(np.maximum(np.diag(known)[held], target.sd[held] ** -2))
+    return Whitening(x, scale)
+
+
+def _value_and_grad(target: Density, x: Floats) -> tuple[float, Floats]:
+    (value, _), gradient = target.sloped(x, 1.0, 0.0)
+    return float(value), np.asarray(gradient)
+
+
+def _scales_step(target: Density, rng: np.random.Generator) -> Callable[[Floats, Floats], Floats]:
+    """A step that puts the scales where the energy averaged over draws of x + scale z is least."""
+    held = np.flatnonzero(target.scales)
+
+    def improve(x: Floats, scale: Floats) -> Floats:
+        draws = x + rng.standard_normal((EM_DRAWS, len(x))) @ scale.T
+
+        def averaged(scales: Floats) -> tuple[float, Floats]:
+            draws[:, held] = scales
+            found = [_value_and_grad(target, draw) for draw in draws]
+            values, gradients = (np.mean(np.stack(part), axis=0) for part in zip(*found, strict=True))
+            return float(values), gradients[held]
+
+        better = np.array(x)
+        better[held] = minimize(averaged, x[held], jac=True, method="L-BFGS-B", options={"maxiter": 30}).x
+        return better
+
+    return improve
+
+
+def _mode(
+    target: Density, information: Callable[[Floats], Floats], x: Floats, scale: Floats
+) -> tuple[Floats, Floats, Floats]:
+    """Mode given the scales, in ever better coordinates; the last of these; the information."""
+    for _ in range(ROUNDS):
+        base, steps = x, scale
+
+        def energy(z: Floats, base: Floats = base, steps: Floats = steps) -> tuple[float, Floats]:
+            value, gradient = _value_and_grad(target, base + steps @ z)
+            return value, steps.T @ gradient
+
+        options = {"maxiter": 80, "ftol": 1e-9, "gtol": 1e-2, "maxcor": 30}
+        found = minimize(energy, np.zeros(len(x)), jac=True, method="L-BFGS-B", options=options)
+        x = base + steps @ found.x
+        known = information(x)
+        scale = _inverse_root(known, ~target.scales)
+        if found.nit < 40:
+            break
+    return x, scale, known
+
+
+def _inverse_root(information: Floats, free: np.ndarray) -> Floats:
+    """S with S S' the inverse of the information on the ``free`` coordinates, 0 elsewhere."""
+    index = np.flatnonzero(free)
+    values, vectors = np.linalg.eigh(information[np.ix_(index, index)])
+    root = np.zeros_like(information)
+    root[np.ix_(index, index)] = vectors / np.sqrt(np.maximum(values, 1e-2))
+    return root
+
+
+def _information(sweep: Sweep, target: Density) -> Callable[[Floats], Floats]:
+    """Point -> information there, (dim, dim); derivatives by central differences of ``target.sloped``."""
+    finished = sweep.finished.astype(float)
+
+    def at(x: Floats) -> tuple[Floats, Floats]:
+        """Gradient of the energy of prior and outcomes, (dim,), and the moments of the losses, (3, run)."""
+        (_, moments), gradient = target.sloped(x, 0.0, 0.0)
+        return np.asarray(gradient), np.asarray(moments)
+
+    def along(x: Floats, step: Floats) -> tuple[Floats, Floats]:
+        (gradient, moments), (gradient_below, moments_below) = at(x + step), at(x - step)
+        width = 2.0 * np.abs(step).max()
+        return (gradient - gradient_below) / width, (moments - moments_below) / width
+
+    def information(x: Floats) -> Floats:
+        _, log_scale, dof = at(x)[1]
+        slopes = [along(x, step) for step in DIFFERENCE * np.diag(target.sd)]
+        curvature = np.stack([gradient for gradient, _ in slopes])
+        mean, scale = (np.stack([moments[k] for _, moments in slopes]) for k in (0, 1))  # (dim, run) each
+        about_mean = finished * (dof + 1) / (dof + 3) * np.exp(-2 * log_scale)  # Lange et al. (1989)
+        about_scale = finished * 2 * dof / (dof + 3)
+        known = (mean * about_mean) @ mean.T + (scale * about_scale) @ scale.T
+        return np.asarray(known + 0.5 * (curvature + curvature.T))
+
+    return information
+
+
+def _prior_moments(sweep: Sweep) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+    """Mean and variance of every latent site given that the sites before it are at their means."""
+
+    def moments() -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+        centred = numpyro.handlers.substitute(
+            numpyro.handlers.seed(surface_model, 0), substitute_fn=_prior_mean
+        )
+        trace = numpyro.handlers.trace(centred).get_trace(sweep)
+        latent = {name: site["fn"] for name, site in trace.items() if _is_latent(site)}
+        return {k: jnp.asarray(d.mean) for k, d in latent.items()}, {
+            k: jnp.asarray(d.variance) for k, d in latent.items()
+        }
+
+    return jax.jit(moments)()
+
+
+def _is_latent(site: dict[str, Any]) -> bool:
+    return site["type"] == "sample" and not site["is_observed"]
+
+
+def _prior_mean(site: dict[str, Any]) -> jax.Array | None:
+    return jnp.asarray(site["fn"].mean) if _is_latent(site) else None
+
+
+def _is_scale(sweep: Sweep, name: str, mean: jax.Array) -> jax.Array:
+    if name in SPREADS:
+        return jnp.ones_like(mean)
+    if name == "study_values":
+        held = np.array([key.startswith(HELD) for key in study_priors(sweep)], float)
+        return jnp.asarray(held[:, None] * np.ones(mean.shape))
+    return jnp.zeros_like(mean)

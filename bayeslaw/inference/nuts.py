@@ -1,0 +1,177 @@
+"""NUTS chains side by side in threads, with one metric and one step size found in a common warm-up."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpyro.infer import NUTS
+from numpyro.infer.hmc import HMCState
+
+from bayeslaw.arrays import Floats
+from bayeslaw.inference.laplace import Whitening
+
+BLOCK = 50
+"""Steps of a chain in one compiled call."""
+
+WARM_BLOCKS = 7
+DIMS_A_WARM_BLOCK = 150
+"""One more block of warm-up for so many parameters: the metric of more takes more draws."""
+
+ACCEPT = 0.93
+"""Acceptance that the warm-up aims at."""
+
+TREE_DEPTH = 8
+SMALLER = 0.7
+REDRAWN = 6
+"""So often is a block that diverges drawn anew, in steps SMALLER times as long; then divergences count."""
+
+MAX_DRAWS = 3200
+"""Draws of a chain after which it stops, enough or not."""
+
+Energy = Callable[[jax.Array], jax.Array]
+
+
+class Drawn(NamedTuple):
+    """Draws of shape (chain, draw, dim), the divergent transitions among them, and mean leapfrog steps."""
+
+    x: Floats
+    divergences: int
+    leapfrog_steps: float
+
+
+class _Block(NamedTuple):
+    x: Floats  # (chain, step, dim)
+    divergences: int
+    accepted: float
+    leapfrog_steps: float
+
+
+def draw(
+    energy: Energy,
+    w: Whitening,
+    chains: int,
+    draws: int,
+    seed: int,
+    enough: Callable[[Drawn], bool],
+    say: Callable[[str], None],
+) -> Drawn:
+    """Draws of exp(-energy), ``draws`` a chain and more until ``enough`` or ``MAX_DRAWS``.
+
+    All chains share the metric (inverse of the pooled covariance) and the step size, as in the cross-chain
+    warm-up of Bales et al. (2019, arXiv:1905.11916, section 4). Nothing adapts after it.
+    """
+    rng = np.random.default_rng(seed)
+    keys = list(jax.random.split(jax.random.PRNGKey(seed), chains))
+    dim = len(w.mean)
+    at = [w.mean + 0.5 * w.scale @ rng.standard_normal(dim) for _ in keys]
+    covariance, step = w.scale @ w.scale.T, 0.3
+    states = _states(energy, covariance, step, keys, at)
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        run = partial(_run, _compiled(energy, states[0]), threads)
+        warm: list[Floats] = []
+        blocks = WARM_BLOCKS + dim // DIMS_A_WARM_BLOCK
+        for number in range(blocks):
+            states, block = run(states)
+            warm.append(block.x)
+            settling = number >= blocks - 3
+            step *= SMALLER if settling and block.divergences else _longer(block.accepted)
+            if number < blocks - 2:
+                covariance = pooled_covariance(w, np.concatenate(warm[(number + 1) // 2 :], axis=1))
+            states = _moved(energy, covariance, step, states)
+        redrawn, parts = 0, list[_Block]()
+        while True:
+            after, block = run(states)
+            if block.divergences and redrawn < REDRAWN:
+                say(
+                    f"{block.divergences} divergences: these {BLOCK} draws anew, in smaller steps from now on"
+                )
+                redrawn, step = redrawn + 1, step * SMALLER
+                states = _moved(energy, covariance, step, states)
+                continue
+            states = after
+            parts.append(block)
+            if len(parts) % -(-draws // BLOCK) == 0:
+                drawn = _joined(parts)
+                if enough(drawn) or drawn.x.shape[1] >= MAX_DRAWS:
+                    return drawn
+
+
+def pooled_covariance(w: Whitening, x: Floats) -> Floats:
+    """Covariance of draws x of shape (chain, draw, dim), shrunk to the whitening's where draws are few.
+
+    Shrinkage is in whitened coordinates: correlations as if 2 dim draws without any had been added,
+    variances as if ten draws of unit variance had.
+    """
+    z = np.linalg.solve(w.scale, (x - x.mean((0, 1))).reshape(-1, x.shape[2]).T)
+    dim, count = z.shape
+    sample = z @ z.T / count
+    own = np.diag(np.diag(sample))
+    shrunk = (count * sample + 2 * dim * own) / (count + 2 * dim)
+    shrunk = (count * shrunk + 10 * np.eye(dim)) / (count + 10)
+    return np.asarray(w.scale @ shrunk @ w.scale.T)
+
+
+def _longer(accepted: float) -> float:
+    """Factor of the step that should bring acceptance to ACCEPT: what is rejected goes with its square."""
+    return float(np.clip(np.sqrt((1.0 - ACCEPT) / max(1.0 - accepted, 1e-3)), 0.4, 1.6))
+
+
+def _states(
+    energy: Energy, covariance: Floats, step: float, keys: Sequence[Any], at: Sequence[Floats]
+) -> list[HMCState]:
+    kernel = _kernel(energy, step, covariance)
+    return [kernel.init(key, 0, jnp.asarray(x), (), {}) for key, x in zip(keys, at, strict=True)]
+
+
+def _moved(energy: Energy, covariance: Floats, step: float, states: list[HMCState]) -> list[HMCState]:
+    """The same chains, going on in another metric and in other steps: one state made anew tells all."""
+    (anew,) = _states(energy, covariance, step, [states[0].rng_key], [states[0].z])
+    return [state._replace(adapt_state=anew.adapt_state) for state in states]
+
+
+def _kernel(energy: Energy, step: float, covariance: Floats) -> NUTS:
+    return NUTS(
+        potential_fn=energy,
+        step_size=step,
+        inverse_mass_matrix=jnp.asarray(covariance),
+        dense_mass=True,
+        adapt_step_size=False,
+        adapt_mass_matrix=False,
+        max_tree_depth=TREE_DEPTH,
+    )
+
+
+def _compiled(energy: Energy, state: HMCState) -> Callable[[HMCState], Any]:
+    """BLOCK steps of one chain; metric and step size are part of the state, so it is compiled once."""
+    kernel = _kernel(energy, 1.0, state.adapt_state.inverse_mass_matrix)
+    kernel.init(state.rng_key, 0, state.z, (), {})
+
+    def step(state: HMCState, _: None) -> tuple[HMCState, Any]:
+        state = kernel.sample(state, (), {})
+        return state, (state.z, state.diverging, state.accept_prob, state.num_steps)
+
+    return jax.jit(lambda state: jax.lax.scan(step, state, length=BLOCK)).lower(state).compile()
+
+
+def _run(
+    steps: Callable[[HMCState], Any], threads: ThreadPoolExecutor, states: list[HMCState]
+) -> tuple[list[HMCState], _Block]:
+    done = list(threads.map(lambda state: jax.block_until_ready(steps(state)), states))
+    x, diverging, accepted, leapfrogs = (np.stack(field) for field in zip(*(f for _, f in done), strict=True))
+    block = _Block(x, int(diverging.sum()), float(accepted.mean()), float(leapfrogs.mean()))
+    return [state for state, _ in done], block
+
+
+def _joined(parts: list[_Block]) -> Drawn:
+    return Drawn(
+        np.concatenate([p.x for p in parts], axis=1),
+        sum(p.divergences for p in parts),
+        float(np.mean([p.leapfrog_steps for p in parts])),
+    )

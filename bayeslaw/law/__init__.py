@@ -1,0 +1,1 @@
+"""The law of the loss surface: parameters, formulas, observations, simulation, published laws."""

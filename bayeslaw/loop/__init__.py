@@ -1,0 +1,1 @@
+"""Fit, choose, run, again."""

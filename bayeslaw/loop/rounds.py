@@ -1,0 +1,251 @@
+"""The closed loop: fit, choose runs, have them made, look at what came back, and again until it is enough.
+
+    folder/loop.json                what must stay the same from start to start
+    folder/round-01/posterior.nc    what was believed before the round's choice (none: the priors)
+    folder/round-01/believed.json   the advice that follows from it
+    folder/round-01/design.json     what was chosen and why, then plan.csv
+    folder/round-01/out             the runner's, with runner.log beside it
+    folder/round-01/runs.parquet    what came back, after returned.json
+    folder/journal.jsonl, .md       all of it, in order
+
+Each step leaves its file, whole or not at all, and is skipped where the file is there: so a loop that was
+killed goes on when the same command is run again, and the runner is called again on the same plan and folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bayeslaw.advice.prediction import predict
+from bayeslaw.errors import BadInput
+from bayeslaw.files import write_atomically
+from bayeslaw.loop import journal
+from bayeslaw.loop.runner import brought_back, checked_command, execute
+from bayeslaw.loop.task import Task, alone, read_json, round_folder, same_task, spent, write_json
+from bayeslaw.planning.batches import design, plan_table
+from bayeslaw.posterior.draws import Posterior
+from bayeslaw.posterior.netcdf import read_posterior, write_posterior
+from bayeslaw.posterior.prior import Fit, prior_posterior
+from bayeslaw.runs.io import read_runs, write_runs
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def run(task: Task, fit: Fit, say: Callable[[str], None] = lambda message: None) -> dict[str, Any]:
+    """Go on with the loop from whatever its folder holds, until it stops.
+
+    Args:
+        task: what to do; budget, rounds, batch, policy, commands and tolerance may change between starts.
+        fit: makes a posterior of all runs, at least one of them finished.
+        say: receives progress messages.
+
+    Returns:
+        JSON-ready: ``folder``, ``rounds`` (made), ``spent``, ``unit``, ``runs``, ``finished``, ``stop``
+        (kind and reason) and ``targets``: the advice at each, empty while no run has finished.
+
+    Raises:
+        BadInput: another loop is at work, the folder is of another task, a budget below the cheapest
+            candidate, a runner that fails or returns garbage, or as ``design``. The folder stays sound: the
+            same command goes on.
+    """
+    checked_command("--runner", task.runner, "plan")
+    if task.collect is not None:
+        checked_command("--collect", task.collect, "table")
+    if task.rounds < 1:
+        raise BadInput(f"rounds = {task.rounds}; expected at least 1; raise it")
+    try:
+        task.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"{task.folder}: cannot be made ({error.strerror}); choose another --out") from None
+    with alone(task.folder):
+        same_task(task)
+        journal.read(task.folder)  # a damaged one is refused before anything is run
+        number = 1
+        while True:
+            ended = _round(task, number, fit, say)
+            if ended is not None:
+                return ended
+            number += 1
+
+
+def _round(task: Task, number: int, fit: Fit, say: Callable[[str], None]) -> dict[str, Any] | None:
+    """One round, or what is left of it; the result where the loop stops instead."""
+    folder = round_folder(task, number)
+    folder.mkdir(exist_ok=True)
+    cost, taken = spent(task, number)
+    posterior, advice = _believed(task, number, fit, say)
+    if not (folder / "plan.csv").exists():
+        stop = _chosen(task, number, posterior, cost, taken)
+        if stop is not None:
+            return _stopped(task, number, cost, stop, advice, say)
+    choice = read_json(folder / "design.json")
+    journal.enter(task.folder, "chosen", number, choice)
+    if not (folder / "runs.parquet").exists():
+        say(f"round {number}: {len(choice['rows'])} runs for {choice['cost']:.3g} {task.unit}")
+        _made(task, number, choice)
+    returned = read_json(folder / "returned.json")
+    journal.enter(task.folder, "returned", number, returned)
+    say(f"round {number}: {returned['runs']} of {returned['planned']} runs came back")
+    return None
+
+
+# ----------------------------------------------------------------------------------------------- steps
+
+
+def _believed(
+    task: Task, number: int, fit: Fit, say: Callable[[str], None]
+) -> tuple[Posterior, dict[str, Any]]:
+    """The posterior before a round's choice, the priors while nothing finished; and its advice."""
+    folder = round_folder(task, number)
+    paths = [*task.runs, *(round_folder(task, k) / "runs.parquet" for k in range(1, number))]
+    runs = read_runs(*paths) if paths else None
+    finished = 0 if runs is None else int((runs["status"] == "finished").sum())
+    if runs is None or not finished:
+        varied = [_varies(task.candidates, name) for name in ("weight_decay", "momentum")]
+        count = 0 if runs is None else len(runs)
+        nothing: dict[str, Any] = {"runs": count, "finished": 0, "targets": [], "warnings": []}
+        return prior_posterior(varied[0], varied[1], seed=task.seed), nothing
+    path = folder / "posterior.nc"
+    if not path.exists():
+        say(f"round {number}: fitting {len(runs)} runs")
+        write_posterior(fit(runs, task.seed), path)
+    posterior = read_posterior(path)
+    if not (folder / "believed.json").exists():
+        told = [predict(posterior, target, seed=task.seed) for target in task.targets]
+        doubts = dict.fromkeys(doubt for each in told for doubt in each["warnings"])
+        write_json(
+            folder / "believed.json",
+            {
+                "runs": len(runs),
+                "finished": finished,
+                "targets": [_advice(each) for each in told],
+                "warnings": list(doubts),
+            },
+        )
+    advice = read_json(folder / "believed.json")
+    if number > 1:
+        journal.enter(task.folder, "believed", number - 1, advice)
+    return posterior, advice
+
+
+def _chosen(
+    task: Task, number: int, posterior: Posterior, cost: float, taken: Sequence[int]
+) -> tuple[str, str] | None:
+    """Write the round's design and plan; where the loop stops instead, its kind and reason."""
+    left = task.budget - cost
+    waiting = np.setdiff1d(np.arange(len(task.candidates)), np.array(taken, int))
+    if number > task.rounds:
+        return "rounds", f"the limit on rounds, {task.rounds}, is reached"
+    if not len(waiting):
+        return "candidates", f"all {len(task.candidates)} candidates were run"
+    offered = task.candidates.iloc[waiting].reset_index(drop=True)
+    cheapest = float(offered["cost"].min())
+    if number > 1 and left < cheapest:
+        return "budget", f"{left:.3g} {task.unit} are left, and the cheapest candidate costs {cheapest:.3g}"
+    most = left if task.round_budget is None else max(min(left, task.round_budget), min(left, cheapest))
+    result, batch = design(
+        posterior,
+        task.targets,
+        offered,
+        most,
+        task.batch,
+        task.policy,
+        task.tolerance,
+        task.target_cost,
+        task.unit,
+        seed=task.seed,
+    )
+    verdict = result["stop"]
+    if verdict["stop"] and posterior.groups:
+        return "rule", verdict["reason"]
+    unknown = "no run has finished yet, so the priors alone say what is worth trying"
+    choice = {
+        "policy": task.policy,
+        "rows": [int(waiting[row]) for row in batch.rows],
+        "runs": result["runs"],
+        "cost": result["cost"],
+        "left": left,
+        "unit": task.unit,
+        "regret": {name: result["regret"][name] for name in ("before", "after")},
+        "reason": verdict["reason"] if posterior.groups else unknown,
+        "warnings": result["warnings"],
+    }
+    folder = round_folder(task, number)
+    write_json(folder / "design.json", choice)
+    with write_atomically(folder / "plan.csv") as temporary:
+        plan_table(offered, batch).to_csv(temporary, index=False)
+    return None
+
+
+def _made(task: Task, number: int, choice: dict[str, Any]) -> None:
+    """Have the plan's runs made, and file what came back."""
+    folder = round_folder(task, number).absolute()
+    out, log = folder / "out", folder / "runner.log"
+    out.mkdir(exist_ok=True)
+    table = Path(task.table.replace("{out}", str(out)))
+    if task.collect is not None:
+        table = folder / "collected.parquet"
+    places = {"plan": folder / "plan.csv", "out": out, "table": table}
+    option = "--runner"
+    code = execute(option, checked_command(option, task.runner, "plan"), places, log)
+    if task.collect is not None:
+        collected = execute("--collect", checked_command("--collect", task.collect, "table"), places, log)
+        option, code = ("--collect", collected) if collected else (option, code)
+    earlier = [*task.runs, *(round_folder(task, k) / "runs.parquet" for k in range(1, number))]
+    known = set(read_runs(*earlier)["run_id"]) if earlier else set()
+    plan = task.candidates.iloc[choice["rows"]].reset_index(drop=True)
+    own = out in table.parents or folder in table.parents
+    runs, notes = brought_back(table, plan, set() if own else known, option, code, log)
+    names = [f"round-{number:02d}-{name}" if name in known else name for name in runs["run_id"]]
+    finished = runs[runs["status"] == "finished"]
+    write_json(
+        folder / "returned.json",
+        {
+            "planned": len(plan),
+            "runs": len(runs),
+            "rows": [choice["rows"][place - 1] for place in runs["planned"]],
+            "status": {str(k): int(v) for k, v in runs["status"].value_counts().items()},
+            "best": float(finished["loss"].min()) if len(finished) else None,
+            "notes": notes,
+        },
+    )
+    write_runs(runs.drop(columns="planned").assign(run_id=names), folder / "runs.parquet")
+
+
+def _stopped(
+    task: Task,
+    number: int,
+    cost: float,
+    stop: tuple[str, str],
+    advice: dict[str, Any],
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    kind, reason = stop
+    told = {"rounds": number - 1, "spent": cost, "unit": task.unit, "reason": reason}
+    journal.enter(task.folder, "stopped", number, told)
+    say(f"stopped: {reason}")
+    return {
+        "folder": str(task.folder),
+        "rounds": number - 1,
+        "spent": cost,
+        "unit": task.unit,
+        "runs": advice["runs"],
+        "finished": advice["finished"],
+        "stop": {"kind": kind, "reason": reason},
+        "targets": advice["targets"],
+    }
+
+
+def _advice(result: dict[str, Any]) -> dict[str, Any]:
+    sizes = {name: result["inputs"][name] for name in ("params_nonembedding", "tokens", "optimizer")}
+    told = {name: result[name] for name in ("recommendation", "optimum", "regret")}
+    return sizes | told | {"loss": result["loss_nats_per_token"]}
+
+
+def _varies(candidates: pd.DataFrame, name: str) -> bool:
+    return name in candidates and candidates[name].nunique() > 1

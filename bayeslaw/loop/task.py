@@ -1,0 +1,155 @@
+"""What a loop is for, and its folder: see ``bayeslaw.loop`` for the files."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bayeslaw.errors import BadInput
+from bayeslaw.files import write_atomically
+from bayeslaw.planning.batches import BATCH, POLICY
+from bayeslaw.runs.io import read_runs
+from bayeslaw.target import Target
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+STUDY = "loop"
+"""Set-up of the runs where neither the candidates nor the user name one."""
+
+TABLE = "{out}/runs.parquet"
+"""Where the runner leaves its run table, unless said otherwise."""
+
+ROUNDS = 20
+"""At most, unless said otherwise."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What the loop is for, and how far it may go.
+
+    Attributes:
+        folder: of the loop; made where missing.
+        targets: as in ``design.design``.
+        candidates: with ``cost`` and ``study``, one study for all (``candidates.with_cost``).
+        runner: command with ``{plan}``, and ``{out}`` for its folder; run again on its plan after a kill.
+        budget: for all rounds together, in the unit of the cost.
+        collect: second command, with ``{table}``, and ``{out}``; None where the runner writes the table.
+        table: run table that the runner, or ``collect``, leaves; may hold ``{out}``.
+        runs: run tables that are there before the first round.
+        batch: runs a round, at most.
+        round_budget: cost a round, at most.
+        rounds: at most.
+        policy: a name in ``acquisition.POLICIES``.
+        tolerance, target_cost: as in ``design.design``.
+        unit: of the cost.
+        seed: of fits and draws.
+    """
+
+    folder: Path
+    targets: tuple[Target, ...]
+    candidates: pd.DataFrame
+    runner: str
+    budget: float
+    collect: str | None = None
+    table: str = TABLE
+    runs: tuple[Path, ...] = ()
+    batch: int = BATCH
+    round_budget: float | None = None
+    rounds: int = ROUNDS
+    policy: str = POLICY
+    tolerance: float | None = None
+    target_cost: float | None = None
+    unit: str = "FLOP"
+    seed: int = 0
+
+
+def spent(task: Task, number: int) -> tuple[float, list[int]]:
+    """Cost of the runs that came back before a round, and which candidates they were."""
+    rows = [
+        row for k in range(1, number) for row in read_json(round_folder(task, k) / "returned.json")["rows"]
+    ]
+    return float(task.candidates["cost"].to_numpy(float)[rows].sum()), rows
+
+
+def same_task(task: Task) -> None:
+    """Write down what must not change from start to start, or compare with what was written.
+
+    Raises:
+        BadInput: something differs, or a run table cannot be read.
+    """
+    path = task.folder / "loop.json"
+    table = task.candidates.to_csv(index=False).encode()
+    asked = {
+        "targets": [repr(target) for target in task.targets],
+        "candidates": hashlib.sha256(table).hexdigest()[:12],
+        "runs": [hashlib.sha256(path.read_bytes()).hexdigest()[:12] for path in task.runs if path.exists()],
+        "unit": task.unit,
+        "seed": task.seed,
+    }
+    if not path.exists():
+        if task.runs:
+            read_runs(*task.runs)
+        write_json(path, asked)
+    there = read_json(path)
+    for name, value in asked.items():
+        if there.get(name) != value:
+            raise BadInput(
+                f"{path}: another {name} ({there.get(name)}, now {value}); "
+                "expected the loop that began here; repeat its options, or choose another --out"
+            )
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock; the kernel frees it when the process ends.
+
+    Raises:
+        BadInput: another loop holds it.
+    """
+    with (folder / ".lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BadInput(
+                f"{folder}: another loop is at work there; expected one loop a folder; "
+                "wait for it, stop it, or choose another --out"
+            ) from None
+        yield
+
+
+def round_folder(task: Task, number: int) -> Path:
+    """Where a round leaves its files."""
+    return task.folder / f"round-{number:02d}"
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A file of a round.
+
+    Raises:
+        BadInput: it cannot be read.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadInput(
+            f"{path}: cannot be read ({error}); expected what `bayeslaw loop` wrote; "
+            f"delete {path.parent} and later rounds, and run the loop again"
+        ) from None
+    return dict(found)
+
+
+def write_json(path: Path, contents: dict[str, Any]) -> None:
+    """Write a file of a round, whole or not at all."""
+    with write_atomically(path) as temporary:
+        temporary.write_text(json.dumps(contents, indent=1, default=_plain) + "\n", encoding="utf-8")
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if hasattr(value, "tolist") else str(value)

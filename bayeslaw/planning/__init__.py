@@ -1,0 +1,1 @@
+"""The next runs, what they are worth, and when to stop."""

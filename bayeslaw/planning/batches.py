@@ -1,0 +1,352 @@
+"""Which runs to make next for a target: a batch chosen step by step, what it should buy, and when to stop.
+
+posterior + targets + candidates --joint_draws--> Joint --choose--> Batch --plan_table--> plan.csv
+                                                                     |
+                                                                stop_rule
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from bayeslaw.advice.prediction import extrapolation
+from bayeslaw.advice.target_surface import EXTRAS, fitted_cell
+from bayeslaw.arrays import Floats
+from bayeslaw.errors import BadInput
+from bayeslaw.planning.candidates import SETTINGS, places
+from bayeslaw.planning.conditioning import Joint, chosen, joint_draws
+from bayeslaw.planning.policies import (
+    WORTHWHILE,
+    Policy,
+    View,
+    expected_regret,
+    policy_named,
+    reduction,
+    regret_and_reduction,
+)
+from bayeslaw.planning.stopping import compute_slope, percent, seed_noise, stop_rule
+from bayeslaw.posterior.draws import Posterior
+from bayeslaw.runs.schema import BY_NAME
+from bayeslaw.target import Target
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+BATCH = 8
+"""Runs proposed at once, unless said otherwise."""
+
+POLICY = "regret"
+"""The policy, unless said otherwise; the others are there to be compared with."""
+
+SHOWN = ("run_id", *SETTINGS, "weight_decay", "momentum", "cost")
+"""Columns of the candidates that are repeated in the answer."""
+
+RISKY = 0.3
+"""Chance of divergence of a proposed run above which it is warned of."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Runs in the order chosen.
+
+    Attributes:
+        rows: positions in the table of candidates.
+        reductions: of the expected regret by each run, given those before [fraction of the loss], (run,).
+        first: of the expected regret by each candidate alone, (candidate,).
+        before: expected regret before the batch, by decision [fraction of the loss].
+        joint: what will remain unknown after the batch.
+    """
+
+    rows: tuple[int, ...]
+    reductions: Floats
+    first: Floats
+    before: dict[str, float]
+    joint: Joint
+
+    @property
+    def after(self) -> float:
+        """Expected regret once the batch has run and the advice is revised."""
+        return sum(self.before.values()) - float(self.reductions.sum())
+
+
+@threadpool_limits.wrap(limits=1, user_api="blas")  # products too small to share: threads wait on each other
+def choose(
+    joint: Joint,
+    cost: Floats,
+    place: Floats,
+    budget: float,
+    batch: int = BATCH,
+    policy: str = POLICY,
+    seed: int = 0,
+) -> Batch:
+    """A batch by greedy steps: the best score, then the same question given that run.
+
+    Greedy steps lose little where runs repeat each other (Krause, Singh & Guestrin 2008, JMLR 9), but runs
+    also need each other, as two sides of a bowl do. So the default policy then exchanges runs one by one.
+
+    Args:
+        joint: outcomes and regrets (``joint.joint_draws``).
+        cost: of each candidate, (candidate,), above 0.
+        place: ``candidates.places``, for policies that fill space.
+        budget: for the whole batch, in the unit of ``cost``.
+        batch: at most so many runs; fewer where the budget ends.
+        policy: a name in ``acquisition.POLICIES``.
+        seed: of policies that draw.
+
+    Raises:
+        BadInput: for an unknown policy, a batch below 1, or a budget below the cheapest candidate.
+    """
+    score_of = policy_named(policy)
+    if batch < 1:
+        raise BadInput(f"batch = {batch}; expected at least one run; raise it")
+    if not budget >= cost.min():
+        raise BadInput(
+            f"budget = {budget:g}; the cheapest of {len(cost)} candidates costs {cost.min():.3g}; "
+            "expected a budget that pays for one; raise it, or offer smaller runs"
+        )
+    first, before = reduction(joint), expected_regret(joint)
+    rows = _greedy(joint, cost, place, budget, batch, score_of, seed)
+    if policy == POLICY:
+        rows = _exchanged(joint, cost, budget, rows, sum(before.values()))
+    regrets = [sum(before.values())]
+    for row in rows:
+        joint = chosen(joint, row)
+        regrets.append(sum(expected_regret(joint).values()))
+    return Batch(tuple(rows), -np.diff(regrets), first, before, joint)
+
+
+def _greedy(
+    joint: Joint, cost: Floats, place: Floats, budget: float, batch: int, score_of: Policy, seed: int
+) -> list[int]:
+    rows: list[int] = []
+    left, waiting = budget, np.ones(len(cost), bool)
+    while len(rows) < batch and (waiting & (cost <= left)).any():
+        affordable = waiting & (cost <= left)
+        view = View(joint, cost, affordable, place, len(rows), seed)
+        best = int(np.argmax(np.where(affordable, score_of(view), -np.inf)))
+        rows.append(best)
+        joint = chosen(joint, best)
+        left -= float(cost[best])
+        waiting[best] = False
+    return rows
+
+
+def _exchanged(joint: Joint, cost: Floats, budget: float, rows: Sequence[int], before: float) -> list[int]:
+    """Each run in turn replaced by the one that, given the others, makes the batch buy most per unit cost.
+
+    One pass: runs that were chosen before their partners were known, as the first of a set-up is, get their
+    turn. Coordinate exchange as in Meyer & Nachtsheim (1995), Technometrics 37.
+    """
+    kept = list(rows)
+    for place in range(len(kept)):
+        others = kept[:place] + kept[place + 1 :]
+        given = joint  # the runs before this place are already in it
+        for row in kept[place + 1 :]:
+            given = chosen(given, row)
+        left, gain = regret_and_reduction(given)
+        spent = float(cost[others].sum())
+        allowed = (cost <= budget - spent) & (gain >= WORTHWHILE * gain.max())
+        allowed[others], allowed[kept[place]] = False, True
+        bought = before - left + gain
+        kept[place] = int(np.argmax(np.where(allowed, bought / (spent + cost), -np.inf)))
+        joint = chosen(joint, kept[place])
+    return kept
+
+
+# ------------------------------------------------------------------------------------ the whole answer
+
+
+def design(
+    posterior: Posterior,
+    targets: Sequence[Target],
+    candidates: pd.DataFrame,
+    budget: float,
+    batch: int = BATCH,
+    policy: str = POLICY,
+    tolerance: float | None = None,
+    target_cost: float | None = None,
+    unit: str = "FLOP",
+    weights: Floats | None = None,
+    seed: int = 0,
+) -> tuple[dict[str, Any], Batch]:
+    """The batch for targets, and all that is said about it.
+
+    Args:
+        posterior: the fit.
+        targets: one or more; their regrets are averaged.
+        candidates: with ``cost`` (``candidates.with_cost``).
+        budget: in the unit of the cost.
+        batch: at most so many runs.
+        policy: a name in ``acquisition.POLICIES``.
+        tolerance: regret the user does not mind [fraction of the loss].
+        target_cost: what the target run, or all of them, will cost, in the unit of the cost.
+        unit: of the cost, for texts.
+        weights: of the draws (``reweight.reweighted``).
+        seed: of what must be drawn.
+
+    Returns:
+        JSON-ready, with the keys ``inputs``, ``runs``, ``cost``, ``regret`` (fractions of the loss),
+        ``stop``, ``candidates`` and ``warnings``; and the batch.
+
+    Raises:
+        BadInput: no target, a number out of its range, or as ``choose``.
+    """
+    if not targets:
+        raise BadInput("design: no target; expected at least one; give one as N,D,OPTIMIZER")
+    given = (
+        ("budget", budget, "1e18"),
+        ("tolerance", tolerance, "0.001"),
+        ("target cost", target_cost, "1e21"),
+    )
+    for name, value, example in given:
+        if value is not None and not (math.isfinite(value) and value > 0):
+            raise BadInput(f"{name} = {value:g}; expected a finite number above 0; give it as {example}")
+    cost = candidates["cost"].to_numpy(float)
+    affordable = cost <= budget
+    if not affordable.any():
+        affordable[:] = True  # `choose` refuses it with the numbers
+    offered = candidates[affordable]
+    joint = joint_draws(posterior, targets, offered, weights, seed)
+    found = choose(joint, cost[affordable], places(offered), budget, batch, policy, seed)
+    found = _in_table(found, np.flatnonzero(affordable), len(candidates))
+    noise = float(np.mean([seed_noise(posterior, t, weights, seed) for t in targets]))
+    slope = float(np.mean([compute_slope(posterior, t, weights, seed) for t in targets]))
+    spent = float(cost[list(found.rows)].sum())
+    verdict = stop_rule(float(found.reductions.sum()), spent, noise, tolerance, target_cost, slope)
+    diverges = np.full(len(candidates), np.nan)
+    diverges[affordable] = joint.linear.diverges
+    runs = _runs(candidates, found, diverges)
+    result = {
+        "inputs": {
+            "targets": [_target(t) for t in targets],
+            "budget": budget,
+            "cost_unit": unit,
+            "batch": batch,
+            "policy": policy,
+            "tolerance": tolerance,
+            "target_cost": target_cost,
+        },
+        "runs": runs,
+        "cost": spent,
+        "regret": {
+            "before": sum(found.before.values()),
+            "after": found.after,
+            "before_by_decision": found.before,
+            "seed_noise": noise,
+        },
+        "stop": verdict._asdict(),
+        "candidates": {"offered": len(candidates), "affordable": int((cost <= budget).sum())},
+        "warnings": _warnings(posterior, targets, candidates, runs, found.before),
+    }
+    return result, found
+
+
+def _in_table(batch: Batch, positions: NDArray[np.int64], count: int) -> Batch:
+    """The batch of a part of the candidates, counted in all of them; the others promise an unknown (NaN)."""
+    first = np.full(count, np.nan)
+    first[positions] = batch.first
+    rows = tuple(int(positions[row]) for row in batch.rows)
+    return Batch(rows, batch.reductions, first, batch.before, batch.joint)
+
+
+def plan_table(candidates: pd.DataFrame, batch: Batch) -> pd.DataFrame:
+    """The chosen candidates in order, every column of theirs kept, readable by ``train.plan``.
+
+    Beside them ``cost`` and, for people, ``expected_regret_reduction`` [fraction of the loss], which a sweep
+    ignores.
+    """
+    plan = candidates.iloc[list(batch.rows)].reset_index(drop=True)
+    for name in plan:
+        column = BY_NAME.get(str(name))
+        if column is not None and column.kind == "count" and (plan[name] % 1 == 0).all():
+            plan[name] = plan[name].astype("int64")
+    return plan.assign(expected_regret_reduction=[float(f"{gain:.3g}") for gain in batch.reductions])
+
+
+def _runs(candidates: pd.DataFrame, batch: Batch, diverges: Floats) -> list[dict[str, Any]]:
+    names = [name for name in SHOWN if name in candidates]
+    runs = []
+    for row, gain in zip(batch.rows, batch.reductions, strict=True):
+        settings = candidates.iloc[row][names].to_dict()
+        kept = {
+            name: value
+            for name, value in settings.items()
+            if not (isinstance(value, float) and math.isnan(value))
+        }
+        runs.append(
+            {"row": row + 1}
+            | kept
+            | {"regret_reduction": float(gain), "chance_diverges": float(diverges[row])}
+        )
+    return runs
+
+
+def _target(target: Target) -> dict[str, Any]:
+    return {
+        "params_nonembedding": float(target.params_nonembedding),
+        "tokens": float(target.tokens),
+        "optimizer": target.optimizer,
+        "study": target.study,
+    }
+
+
+def _warnings(
+    posterior: Posterior,
+    targets: Sequence[Target],
+    candidates: pd.DataFrame,
+    runs: Sequence[dict[str, Any]],
+    regret: Mapping[str, float],
+) -> list[str]:
+    said = []
+    if not posterior.diagnostics.get("converged", False):
+        said.append("the fit has not converged: what runs are expected to buy is uncertain")
+    for target in targets:
+        name = f"target N = {target.params_nonembedding:.3g}, D = {target.tokens:.3g}"
+        beyond = extrapolation(posterior, target) if posterior.cells else {}
+        if fitted_cell(posterior, target) is not None:
+            said.append(f"{name} is a fitted cell: runs there tell more than any elsewhere")
+        elif posterior.cells and not any(beyond.values()):
+            said.append(f"{name} lies inside the fitted runs: no extrapolation is left to improve")
+        if posterior.optimizers and target.optimizer not in posterior.optimizers:
+            said.append(f"optimizer {target.optimizer} was never seen: drawn from the population")
+    for name in EXTRAS:
+        if name in regret and (name not in candidates or candidates[name].nunique() < 2):
+            said.append(
+                f"no candidate varies {name.replace('_', ' ')}: its share of the regret, "
+                f"{percent(regret[name])}, hardly changes"
+            )
+    largest = min(6.0 * t.params_nonembedding * t.tokens for t in targets)
+    big = int((6.0 * candidates["params_nonembedding"] * candidates["tokens"] >= largest).sum())
+    if big:
+        said.append(f"candidates as large as a target or larger: {big} of {len(candidates)}")
+    risky = [str(i) for i, run in enumerate(runs, start=1) if run["chance_diverges"] > RISKY]
+    if risky:
+        said.append(f"runs likely to diverge (above {RISKY:.0%}), as a bound from above: {', '.join(risky)}")
+    return said
+
+
+def parse_target(text: str, study: str | None = None) -> Target:
+    """A target from ``N,D,OPTIMIZER``.
+
+    >>> parse_target("7e9, 1.4e11, AdamW").optimizer
+    'adamw'
+
+    Raises:
+        BadInput: for anything else.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    try:
+        n, d = float(parts[0]), float(parts[1])
+        (optimizer,) = parts[2:]
+    except (ValueError, IndexError):
+        optimizer = ""
+    if not optimizer:
+        raise BadInput(f"--target {text}: expected N,D,OPTIMIZER; give it as 7e9,1.4e11,adamw")
+    return Target(n, d, optimizer.lower(), study)

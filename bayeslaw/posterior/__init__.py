@@ -1,0 +1,1 @@
+"""Draws of the law, their file, groups never seen, convergence."""

@@ -1,0 +1,239 @@
+"""The file of a posterior: netCDF4 that xarray and ArviZ open, read here by h5py alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayeslaw.arrays import Floats
+from bayeslaw.errors import BadInput
+from bayeslaw.files import write_atomically
+from bayeslaw.posterior.draws import (
+    CELL_EFFECTS,
+    REFIT,
+    SIZE_SHIFTS,
+    SPREADS,
+    Posterior,
+    check_posterior,
+    derived,
+)
+
+Contents = dict[str, Any]
+
+FORMAT_VERSION = 2
+"""Raised whenever a file written before could be misread."""
+
+STEPS_PER_SD = 1024
+"""Draws are stored to a power of two below sd / STEPS_PER_SD: deflate then halves the file."""
+
+
+# ------------------------------------------------------------------------------------------------ writing
+
+
+def write_posterior(posterior: Posterior, path: str | Path) -> None:
+    """Write a posterior, whole or not at all: to a temporary file beside it, then renamed.
+
+    Draws are rounded to about a thousandth of their standard deviation (``STEPS_PER_SD``).
+
+    Raises:
+        BadInput: for a posterior that ``check_posterior`` refuses, or a place that cannot be written.
+    """
+    import h5netcdf
+
+    path = Path(path)
+    check_posterior(posterior, str(path))
+    with write_atomically(path) as temporary, h5netcdf.File(temporary, "w") as file:
+        _fill(file, posterior)
+
+
+def _fill(file: Any, p: Posterior) -> None:
+    file.attrs["format_version"] = np.int64(FORMAT_VERSION)
+    file.attrs["title"] = "bayeslaw posterior; natural logarithms about the pivot"
+    file.attrs["pivot"] = np.array(p.pivot, float)
+    labels, numbers, draws = named_labels(p), named_numbers(p), named_draws(p)
+    file.attrs["coordinates"] = " ".join(
+        name for name in (*labels, *numbers) if name.startswith(("group_", "cell_", "size_"))
+    )
+    lengths = {dimension: len(texts) for dimension, texts in labels.values()}
+    file.dimensions = lengths | {"draw": p.draws}
+    for name, (dimension, texts) in labels.items():
+        _texts(file, name, np.array(list(texts), object), (dimension,))
+    for name, (dimensions, values) in numbers.items():
+        file.create_variable(name, dimensions, float, data=np.asarray(values, float))
+    for name in ("conventions", "provenance", "diagnostics"):
+        _texts(file, name, np.array(json.dumps(getattr(p, name), default=_plain), object), ())
+    packing: dict[str, Any] = {
+        "compression": "gzip",
+        "compression_opts": 6,
+        "shuffle": True,
+        "fletcher32": True,
+    }
+    for name, (dimensions, values) in draws.items():
+        file.create_variable(
+            name, dimensions, np.float32, data=rounded(values), chunks=values.shape, **packing
+        )
+
+
+def named_labels(p: Posterior) -> dict[str, tuple[str, Sequence[str]]]:
+    """Text variables: name -> (dimension, texts)."""
+    labels: dict[str, tuple[str, Sequence[str]]] = {
+        "group": ("group", [f"{study}/{optimizer}" for study, optimizer in p.groups]),
+        "group_study": ("group", [study for study, _ in p.groups]),
+        "group_optimizer": ("group", [optimizer for _, optimizer in p.groups]),
+        "study": ("study", p.studies),
+        "optimizer": ("optimizer", p.optimizers),
+        "family": ("family", tuple(p.family_prior)),
+        "study_parameter": ("study_parameter", tuple(p.study_prior)),
+        "moment": ("moment", ("mean", "sd")),
+        "cell_study": ("cell", [cell[0] for cell in p.cells]),
+        "cell_optimizer": ("cell", [cell[1] for cell in p.cells]),
+    }
+    return labels | ({"size_study": ("size", [study for study, _ in p.sizes])} if p.sizes else {})
+
+
+def named_numbers(p: Posterior) -> dict[str, tuple[tuple[str, ...], Any]]:
+    """Variables without a draw axis: name -> (dimensions, values)."""
+    numbers: dict[str, tuple[tuple[str, ...], Any]] = {
+        "cell_params": (("cell",), [cell[2] for cell in p.cells]),
+        "cell_tokens": (("cell",), [cell[3] for cell in p.cells]),
+        "family_prior": (("family", "moment"), list(p.family_prior.values())),
+        "study_prior": (("study_parameter", "moment"), list(p.study_prior.values())),
+    }
+    return numbers | ({"size_params": (("size",), [n for _, n in p.sizes])} if p.sizes else {})
+
+
+def named_draws(p: Posterior) -> dict[str, tuple[tuple[str, ...], Floats]]:
+    """Variables with a draw axis: name -> (dimensions, values)."""
+    draws: dict[str, tuple[tuple[str, ...], Floats]] = {"bend": (("draw",), p.bend)}
+    draws |= {name: (("draw", "group"), values) for name, values in p.group.items()}
+    draws |= {name: (("draw", "group"), values) for name, values in derived(p.group).items()}
+    draws |= {name: (("draw", "study"), values) for name, values in p.study.items()}
+    draws |= {f"cell_{name}": (("draw", "cell"), values) for name, values in p.cell.items()}
+    draws |= {f"size_{name}": (("draw", "size"), values) for name, values in p.size.items()}
+    for kind in SPREADS:
+        spreads = np.column_stack([getattr(p, kind)[family] for family in p.family_prior])
+        draws[kind] = (("draw", "family"), spreads)
+    return draws
+
+
+def _texts(file: Any, name: str, texts: Any, dimensions: tuple[str, ...]) -> None:
+    import h5py
+
+    file.create_variable(name, dimensions, h5py.string_dtype(), data=texts)
+
+
+def rounded(values: Floats) -> NDArray[np.float32]:
+    """Draws to the nearest multiple of a power of two below sd / STEPS_PER_SD, column by column.
+
+    >>> bool(abs(rounded(np.array([0.1, 1.1, 2.1])) - [0.1, 1.1, 2.1]).max() < 0.001)
+    True
+    """
+    spread = np.std(values, axis=0)
+    usable = np.isfinite(spread) & (spread > 0)
+    step = 2.0 ** np.floor(np.log2(np.where(usable, spread, 1.0) / STEPS_PER_SD))
+    return np.where(usable, np.round(values / step) * step, values).astype(np.float32)
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if hasattr(value, "tolist") else str(value)
+
+
+# ------------------------------------------------------------------------------------------------ reading
+
+
+def read_posterior(path: str | Path) -> Posterior:
+    """Read a posterior written by ``write_posterior``.
+
+    Raises:
+        BadInput: the file is missing, is no HDF5 file, is damaged, has another format version, lacks
+            variables, or holds draws that are not finite.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise BadInput(
+            f"{path}: no such file; expected a posterior; fit one with `bayeslaw fit RUNS -o posterior.nc`"
+        )
+    try:
+        contents = _contents(path)
+    except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
+        reason = str(error).strip("'\"").partition("\n")[0]
+        raise BadInput(
+            f"{path}: cannot be read as netCDF4 ({reason}); expected a posterior written by `bayeslaw fit`, "
+            "undamaged; fit it again or copy the file again"
+        ) from None
+    _check_version(contents, path)
+    try:
+        posterior = _assembled(contents)
+    except KeyError as error:
+        raise BadInput(f"{path}: lacks the variable {error.args[0]!r}; {REFIT}") from None
+    except (ValueError, TypeError, IndexError, AttributeError) as error:
+        raise BadInput(f"{path}: variables do not fit together ({error}); {REFIT}") from None
+    check_posterior(posterior, str(path))
+    return posterior
+
+
+def _contents(path: Path) -> Contents:
+    """Every variable as (dimension names, array); texts as str; attributes under ``@name``."""
+    import h5py
+
+    contents: Contents = {}
+    with h5py.File(path, "r") as file:
+        for name, value in file.attrs.items():
+            contents[f"@{name}"] = value
+        for name, item in file.items():
+            text = h5py.check_string_dtype(item.dtype)
+            contents[name] = (item.asstr() if text else item)[()]
+    return contents
+
+
+def _check_version(contents: Contents, path: Path) -> None:
+    if "@format_version" not in contents:
+        raise BadInput(
+            f"{path}: has no format_version; expected a posterior written by `bayeslaw fit`; name such a file"
+        )
+    version = int(np.ravel(contents["@format_version"])[0])
+    if version != FORMAT_VERSION:
+        raise BadInput(
+            f"{path}: format_version = {version}; this bayeslaw reads {FORMAT_VERSION}; "
+            + ("upgrade bayeslaw" if version > FORMAT_VERSION else "fit it again with this version")
+        )
+
+
+def _assembled(c: Contents) -> Posterior:
+    families, parameters = tuple(c["family"]), tuple(c["study_parameter"])
+    cells = zip(c["cell_study"], c["cell_optimizer"], c["cell_params"], c["cell_tokens"], strict=True)
+    sizes = zip(c.get("size_study", ()), c.get("size_params", ()), strict=True)
+    n0, d0 = c["@pivot"]
+    return Posterior(
+        group={name: _floats(c[name]) for name in families},
+        study={name: _floats(c[name]) for name in parameters},
+        bend=_floats(c["bend"]),
+        between_optimizers=dict(zip(families, _floats(c["between_optimizers"]).T, strict=True)),
+        between_studies=dict(zip(families, _floats(c["between_studies"]).T, strict=True)),
+        cell={name: _floats(c[f"cell_{name}"]) for name in CELL_EFFECTS},
+        family_prior=_prior(families, c["family_prior"]),
+        study_prior=_prior(parameters, c["study_prior"]),
+        groups=tuple(zip(c["group_study"], c["group_optimizer"], strict=True)),
+        studies=tuple(c["study"]),
+        optimizers=tuple(c["optimizer"]),
+        cells=tuple((str(s), str(o), float(n), float(d)) for s, o, n, d in cells),
+        pivot=(float(n0), float(d0)),
+        conventions=json.loads(c["conventions"]),
+        provenance=json.loads(c["provenance"]),
+        diagnostics=json.loads(c["diagnostics"]),
+        sizes=tuple((str(s), float(n)) for s, n in sizes),
+        size={name: _floats(c[f"size_{name}"]) for name in SIZE_SHIFTS if f"size_{name}" in c},
+    )
+
+
+def _floats(values: Any) -> Floats:
+    return np.asarray(values, np.float64)
+
+
+def _prior(names: tuple[str, ...], table: Floats) -> dict[str, tuple[float, float]]:
+    return {name: (float(mean), float(sd)) for name, (mean, sd) in zip(names, table, strict=True)}

@@ -1,0 +1,148 @@
+"""Partial pooling: what the fitted groups say about a group that may never have been seen.
+
+The values that a family of parameters takes over (study, optimizer) groups are, in each draw, jointly
+Gaussian: N(mean, sd^2 + between_optimizers^2 [same optimizer] + between_studies^2 [same study] + NUGGET I).
+The population mean and the optimizer and study effects are integrated out, in the fit as here; a group
+never seen is drawn from the conditional distribution given those seen (Rasmussen & Williams 2006,
+equation 2.19). All functions are deterministic in their seed.
+"""
+
+from __future__ import annotations
+
+import zlib
+
+import numpy as np
+
+from bayeslaw.arrays import Floats
+from bayeslaw.posterior.draws import Posterior, derived
+
+NUGGET = 1e-8
+"""Variance of a group about its optimizer's and study's effects (``model.group_covariance``)."""
+
+
+def group_draws(posterior: Posterior, study: str | None, optimizer: str, seed: int = 0) -> dict[str, Floats]:
+    """Every family's value in one group: its own draws where seen, else drawn given the seen groups.
+
+    Args:
+        posterior: the fit.
+        study: the set-up; None, or a name not in the posterior, is a set-up never seen.
+        optimizer: may be one never seen.
+        seed: of the draws of what was not seen; equal for equal groups.
+
+    Returns:
+        family -> shape (draw,); ``gamma`` beside them.
+    """
+    own = posterior.groups.index((study, optimizer)) if is_seen(posterior, study, optimizer) else None
+    rng = keyed_rng(seed, "group", study, optimizer)
+    result = {}
+    for name, values in posterior.group.items():
+        normal = rng.standard_normal(posterior.draws)  # drawn always: no family's numbers hang on another's
+        if own is not None and not np.isnan(values[:, own]).any():
+            result[name] = values[:, own]
+        else:
+            result[name] = _unseen(posterior, name, study, optimizer, normal)
+    return result | derived(result)
+
+
+def is_seen(posterior: Posterior, study: str | None, optimizer: str) -> bool:
+    """Whether the posterior holds runs of this optimizer in this study."""
+    return study is not None and (study, optimizer) in posterior.groups
+
+
+def borrowed(posterior: Posterior, study: str | None, optimizer: str, family: str) -> bool:
+    """Whether a seen group lacks its own values of a family, because its runs never varied it."""
+    if not is_seen(posterior, study, optimizer):
+        return False
+    own = posterior.groups.index((study, optimizer))
+    return bool(np.isnan(posterior.group[family][:, own]).any())
+
+
+def study_draws(posterior: Posterior, study: str | None, seed: int = 0) -> dict[str, Floats]:
+    """Every study parameter: the study's own draws where seen, else draws from the prior.
+
+    Returns:
+        parameter -> shape (draw,).
+    """
+    if study in posterior.studies:
+        column = posterior.studies.index(study)
+        return {name: values[:, column] for name, values in posterior.study.items()}
+    rng = keyed_rng(seed, "study", study)
+    return {
+        name: mean + sd * rng.standard_normal(posterior.draws)
+        for name, (mean, sd) in posterior.study_prior.items()
+    }
+
+
+def population_draws(posterior: Posterior, seed: int = 0) -> dict[str, Floats]:
+    """The mean of each family's population given all its groups; family -> shape (draw,)."""
+    rng = keyed_rng(seed, "population")
+    result = {}
+    for name in posterior.group:
+        mean, sd = posterior.family_prior[name]
+        values, covariance, _ = _seen(posterior, name)
+        cross = np.full_like(values, sd**2)
+        variance = np.full(posterior.draws, sd**2)
+        normal = rng.standard_normal(posterior.draws)
+        result[name] = conditional_draw(values, mean, covariance, cross, variance, normal)
+    return result | derived(result)
+
+
+def conditional_draw(
+    values: Floats, mean: float, covariance: Floats, cross: Floats, variance: Floats, normal: Floats
+) -> Floats:
+    """One value given others jointly Gaussian with it, for many draws at once.
+
+    Args:
+        values: the known ones, shape (draw, k); k may be 0.
+        mean: of every value before conditioning.
+        covariance: of the known ones, shape (draw, k, k).
+        cross: between the wanted value and the known ones, shape (draw, k).
+        variance: of the wanted value before conditioning, shape (draw,).
+        normal: standard normal numbers, shape (draw,).
+
+    Returns:
+        Shape (draw,).
+
+    >>> one, half = np.ones(1), np.full((1, 1), 0.5)  # correlation 1/2, known value 2: mean 1
+    >>> conditional_draw(np.full((1, 1), 2.0), 0.0, np.ones((1, 1, 1)), half, one, 0 * one)
+    array([1.])
+    """
+    weights = np.linalg.solve(covariance, cross[..., None])[..., 0]
+    centre = mean + np.sum(weights * (values - mean), axis=1)
+    remaining = np.maximum(variance - np.sum(weights * cross, axis=1), 0.0)
+    return centre + np.sqrt(remaining) * normal
+
+
+def keyed_rng(seed: int, *keys: object) -> np.random.Generator:
+    """A generator that is the same for the same seed and keys, in any process.
+
+    >>> bool(keyed_rng(0, "a").random() == keyed_rng(0, "a").random() != keyed_rng(0, "b").random())
+    True
+    """
+    return np.random.default_rng([seed, *(zlib.crc32(repr(key).encode()) for key in keys)])
+
+
+def _unseen(posterior: Posterior, name: str, study: str | None, optimizer: str, normal: Floats) -> Floats:
+    mean, sd = posterior.family_prior[name]
+    values, covariance, index = _seen(posterior, name)
+    same_study = np.array([posterior.groups[i][0] == study for i in index], float)
+    same_optimizer = np.array([posterior.groups[i][1] == optimizer for i in index], float)
+    optimizers, studies = posterior.between_optimizers[name], posterior.between_studies[name]
+    cross = sd**2 + np.outer(optimizers**2, same_optimizer) + np.outer(studies**2, same_study)
+    variance = sd**2 + optimizers**2 + studies**2 + NUGGET
+    return conditional_draw(values, mean, covariance, cross, variance, normal)
+
+
+def _seen(posterior: Posterior, name: str) -> tuple[Floats, Floats, list[int]]:
+    """Values of the groups that have the family, (draw, k); their covariance (draw, k, k); which groups."""
+    everything = posterior.group[name]
+    index = [int(i) for i in np.flatnonzero(~np.isnan(everything).any(axis=0))]
+    studies, optimizers = (np.array([posterior.groups[i][k] for i in index]) for k in (0, 1))
+    _, sd = posterior.family_prior[name]
+    covariance = (
+        sd**2
+        + posterior.between_optimizers[name][:, None, None] ** 2 * (optimizers[:, None] == optimizers)
+        + posterior.between_studies[name][:, None, None] ** 2 * (studies[:, None] == studies)
+        + NUGGET * np.eye(len(index))
+    )
+    return everything[:, index], covariance, index

@@ -1,0 +1,1 @@
+"""A policy rehearsed on a finished sweep."""

@@ -1,0 +1,253 @@
+"""Active design replayed on a sweep that is finished: what would a policy have learnt for the same cost?
+
+    sweep --finished_sweep.study_of--> Study --replayed: buy, refit, score--> one row a budget
+                                                                                |
+                                                bayeslaw.rehearsal.many: files, processes, curves
+
+Runs of the pool are hidden until bought; those at the target judge the advice and are never bought. All
+policies share the model, the start, the budgets and the rule that a run is bought only if it fits.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayeslaw.advice.decision import decide
+from bayeslaw.advice.prediction import outcome_of
+from bayeslaw.advice.target_surface import surface_at
+from bayeslaw.evaluation.advisors import PosteriorAdvisor
+from bayeslaw.evaluation.heldout import evaluate
+from bayeslaw.planning.batches import choose
+from bayeslaw.planning.candidates import places
+from bayeslaw.planning.conditioning import Joint, joint_draws
+from bayeslaw.planning.policies import View, expected_regret, policy_named
+from bayeslaw.planning.stopping import seed_noise, stop_rule
+from bayeslaw.posterior.draws import Posterior
+from bayeslaw.posterior.prior import Fit, prior_posterior
+from bayeslaw.rehearsal.task import Study
+from bayeslaw.runs.cells import finished_runs
+from bayeslaw.target import Target
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+WITHOUT_MODEL = ("sobol", "random", "cheapest", "inverse-cost")
+"""Policies that ask no posterior: refitted only where they are scored."""
+
+LEVEL = 0.9
+"""Of the intervals that are scored."""
+
+
+def replayed(
+    study: Study, policy: str, seed: int, fit: Fit, done: Sequence[dict[str, Any]] = ()
+) -> Iterator[dict[str, Any]]:
+    """Buy, refit and score, budget by budget.
+
+    Args:
+        study: what is replayed.
+        policy: a name in ``acquisition.POLICIES``.
+        seed: of the start, of policies that draw, and of the fits.
+        fit: makes a posterior of the runs bought, at least one of them finished.
+        done: rows of an earlier, interrupted replay of this kind, by rising budget: it goes on after them.
+
+    Yields:
+        One JSON-ready row a budget, as ``scored`` returns it, with ``policy``, ``seed``, ``budget``,
+        ``spent`` (in the unit of the cost), ``runs``, ``finished``, ``bought`` (run_ids), ``fits`` and
+        ``seconds``; of policies that ask the model also ``foretold``, the expected regret once these runs
+        would be seen, as the update without a refit had it, and ``next``, the stop rule's verdict on the
+        best batch that the last budget would still pay (``_verdict``; None where it pays for none).
+
+    Raises:
+        BadInput: for an unknown policy.
+    """
+    policy_named(policy)
+    position = {run_id: i for i, run_id in enumerate(study.pool["run_id"])}
+    bought = [position[run_id] for run_id in done[-1]["bought"]] if done else _start(study, seed)
+    posterior: Posterior | None = None
+    for step in range(len(done), len(study.budgets)):
+        began, fits, foretold = time.perf_counter(), 0, None
+        before, budget = study.budgets[step - 1] if step else 0.0, study.budgets[step]
+        rounds = 1 if policy in WITHOUT_MODEL else study.refits
+        for k in range(1, rounds + 1):
+            limit = before + (budget - before) * k / rounds
+            if policy not in WITHOUT_MODEL and posterior is None:
+                posterior, fits = _believed(study, bought, seed, fit), fits + bool(bought)
+            new, joint = _bought(study, policy, bought, limit, posterior, (seed, step, k))
+            if new:
+                bought, posterior = bought + new, None
+                foretold = sum(expected_regret(joint).values()) if joint else None
+        if posterior is None:
+            posterior, fits = _believed(study, bought, seed, fit), fits + bool(bought)
+        rows = study.pool.iloc[bought]
+        yield {
+            "policy": policy,
+            "seed": seed,
+            "budget": budget,
+            "spent": float(study.cost[bought].sum()),
+            "runs": len(bought),
+            "finished": int((rows["status"] == "finished").sum()),
+            **scored(posterior, study, seed),
+            "foretold": foretold,
+            "next": None if policy in WITHOUT_MODEL else _verdict(study, bought, posterior, seed),
+            "fits": fits,
+            "seconds": round(time.perf_counter() - began, 1),
+            "bought": [str(run_id) for run_id in rows["run_id"]],
+        }
+
+
+def scored(posterior: Posterior, study: Study, seed: int = 0) -> dict[str, Any]:
+    """What a posterior is worth at the targets.
+
+    Returns:
+        ``regret`` (mean over the smoothed cells, a fraction of the loss) and ``regret_max``; ``r2``,
+        ``coverage`` and ``crps`` of the losses there; ``width`` of the optimum's interval [nats, upper less
+        lower end, mean over cells, learning rate and batch] and ``optimum_coverage``; ``announced``: the
+        regret that the posterior expects of its own advice, and ``announced_upper``, which it says will
+        not be exceeded with probability ``LEVEL``; ``cells``: the same by cell. None where nothing can be
+        said.
+    """
+    result = evaluate(PosteriorAdvisor(posterior, seed=seed), study.judges, LEVEL)
+    cells = [_cell(posterior, cell, seed) for cell in result["cells"] if cell["scorable"]]
+
+    def mean(name: str) -> float | None:
+        values = [cell[name] for cell in cells if cell[name] is not None]
+        return float(np.mean(values)) if values else None
+
+    runs = result["runs"]
+    return {
+        "regret": mean("regret"),
+        "regret_max": max((cell["regret"] for cell in cells), default=None),
+        "r2": runs["r2"],
+        "coverage": runs["coverage"],
+        "crps": runs["crps"],
+        "width": mean("width"),
+        "optimum_coverage": mean("covered"),
+        "announced": mean("announced"),
+        "announced_upper": mean("announced_upper"),
+        "within": mean("within"),
+        "converged": bool(posterior.diagnostics.get("converged", False)),
+        "cells": cells,
+    }
+
+
+def exact(runs: pd.DataFrame, seed: int) -> Posterior:
+    """The default ``Fit``: NUTS, as ``bayeslaw fit`` runs it."""
+    from bayeslaw.inference.fitting import fit
+
+    return fit(runs, seed=seed)
+
+
+# ---------------------------------------------------------------------------------------------- steps
+
+
+def _believed(study: Study, bought: Sequence[int], seed: int, fit: Fit) -> Posterior:
+    """The posterior of the runs bought; the priors as long as none of them finished."""
+    rows = study.pool.iloc[list(bought)].reset_index(drop=True)
+    if len(finished_runs(rows)):
+        return fit(rows, seed)
+    varied = [_varies(study.pool, name) for name in ("weight_decay", "momentum")]
+    return prior_posterior(varied[0], varied[1], seed=seed)
+
+
+def _varies(pool: pd.DataFrame, name: str) -> bool:
+    """Whether runs of one cell differ in it."""
+    cell = ["study", "optimizer", "params_nonembedding", "tokens"]
+    return name in pool and bool((pool.groupby(cell)[name].nunique() > 1).any())
+
+
+def _start(study: Study, seed: int) -> list[int]:
+    """Runs drawn at random, as many as asked for and as the first budget pays."""
+    chosen: list[int] = []
+    left = study.budgets[0]
+    for i in np.random.default_rng([seed, 4]).permutation(len(study.pool)):
+        if len(chosen) < study.start and study.cost[i] <= left:
+            chosen.append(int(i))
+            left -= float(study.cost[i])
+    return chosen
+
+
+def _bought(
+    study: Study,
+    policy: str,
+    bought: Sequence[int],
+    limit: float,
+    posterior: Posterior | None,
+    key: tuple[int, ...],
+) -> tuple[list[int], Joint | None]:
+    """Positions of the runs bought next, for as long as one fits under the limit, and what the model
+    expects."""
+    waiting, left = _waiting(study, bought, limit)
+    if not len(waiting):
+        return [], None
+    table, cost = study.pool.iloc[waiting].reset_index(drop=True), study.cost[waiting].copy()
+    place, seed = places(table), int(np.random.default_rng(key).integers(2**31))
+    rows: list[int] = []
+    if policy in WITHOUT_MODEL:
+        unasked = cast(Joint, None)  # these policies look at cost, place and seed alone
+        while (affordable := cost <= left).any():
+            view = View(unasked, cost, affordable, place, len(rows), seed)
+            rows.append(int(np.argmax(np.where(affordable, policy_named(policy)(view), -np.inf))))
+            left -= float(cost[rows[-1]])
+            cost[rows[-1]] = math.inf
+        return [int(waiting[row]) for row in rows], None
+    assert posterior is not None
+    joint = joint_draws(posterior, study.targets, table, seed=key[0])
+    while (cost <= left).any():
+        found = choose(joint, cost, place, left, study.batch, policy, seed + len(rows))
+        rows += found.rows
+        left -= float(cost[list(found.rows)].sum())
+        cost[list(found.rows)] = math.inf  # bought once; what is pending is in the joint
+        joint = found.joint
+    return [int(waiting[row]) for row in rows], joint
+
+
+def _waiting(study: Study, bought: Sequence[int], limit: float) -> tuple[NDArray[np.int64], float]:
+    """Positions of the runs not bought that fit under the limit, and what is left of it."""
+    left = limit - float(study.cost[list(bought)].sum())
+    waiting = np.setdiff1d(np.arange(len(study.pool)), np.array(bought, int))
+    return waiting[study.cost[waiting] <= left], left
+
+
+def _verdict(
+    study: Study, bought: Sequence[int], posterior: Posterior, seed: int
+) -> dict[str, bool | float] | None:
+    """``stop``, and what it compares: ``reduction`` of the regret by the best batch, ``cost``, ``noise``."""
+    waiting, left = _waiting(study, bought, study.budgets[-1])
+    if not len(waiting):
+        return None
+    table = study.pool.iloc[waiting].reset_index(drop=True)
+    cost = study.cost[waiting]
+    joint = joint_draws(posterior, study.targets, table, seed=seed)
+    found = choose(joint, cost, places(table), left, study.batch, seed=seed)
+    reduction, spent = float(found.reductions.sum()), float(cost[list(found.rows)].sum())
+    noise = float(np.mean([seed_noise(posterior, target, seed=seed) for target in study.targets]))
+    stop = stop_rule(reduction, spent, noise).stop
+    return {"stop": stop, "reduction": reduction, "cost": spent, "noise": noise}
+
+
+def _cell(posterior: Posterior, cell: dict[str, Any], seed: int) -> dict[str, Any]:
+    """A judged cell beside what the posterior announces for it."""
+    limits, covered = cell["optimum_interval"], cell["optimum_covered"]
+    fixed = None if "batch_tokens" in covered else cell["recommendation"]["batch_tokens"]
+    target = Target(cell["params"], cell["tokens"], cell["optimizer"], cell["study"], fixed)
+    basin = surface_at(posterior, target, seed)
+    regret = outcome_of(basin, decide(basin), seed).regret
+    upper = float(np.quantile(regret, LEVEL))
+    return {
+        "params": cell["params"],
+        "tokens": cell["tokens"],
+        "optimizer": cell["optimizer"],
+        "regret": cell["regret"],
+        "beyond_runs": bool(cell["beyond_runs"]),
+        "width": float(np.mean([math.log(high / low) for low, high in limits.values()])),
+        "covered": float(np.mean(list(covered.values()))),
+        "announced": float(regret.mean()),
+        "announced_upper": upper,
+        "within": float(cell["regret"] <= upper),
+    }

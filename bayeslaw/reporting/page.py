@@ -1,0 +1,118 @@
+"""The report: one HTML file that needs no network: summary, figures, diagnostics and a live calculator."""
+
+from __future__ import annotations
+
+import json
+import math
+from html import escape
+from importlib import resources
+from pathlib import Path
+from string import Template
+from typing import TYPE_CHECKING, Any
+
+from bayeslaw.advice.prediction import example_target, predict
+from bayeslaw.files import write_atomically
+from bayeslaw.posterior.draws import Posterior
+from bayeslaw.reporting import sections as parts
+from bayeslaw.reporting.page_data import page_data
+from bayeslaw.target import Target
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SCRIPTS = ("draws", "surface", "basin", "predict", "words", "chart", "page")
+LEVEL = 0.9
+SHIPPED = "the posterior shipped with bayeslaw"
+
+
+def write_report(
+    posterior: Posterior, path: Path, place: str | None = None, runs: pd.DataFrame | None = None
+) -> dict[str, Any]:
+    """Write the report, whole or not at all.
+
+    Args:
+        posterior: the fit.
+        path: where it goes, .html.
+        place: the posterior's file, as a reader would name it; None for the one shipped.
+        runs: the run table it was fitted to; adds what those runs cannot tell, and figures of them.
+
+    Returns:
+        JSON-ready: ``bytes`` and ``example``, the advice at the example target.
+
+    Raises:
+        BadInput: where the file cannot be written.
+    """
+    example = predict(posterior, example_target(posterior), LEVEL)
+    text = report_html(posterior, example, place, runs)
+    with write_atomically(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return {"bytes": path.stat().st_size, "example": example}
+
+
+def report_html(
+    posterior: Posterior, example: dict[str, Any], place: str | None, runs: pd.DataFrame | None = None
+) -> str:
+    """The page; arguments as of ``write_report``, with the advice at the example target."""
+    from bayeslaw.reporting.figures import figures
+
+    target = Target(**example["inputs"])
+    name = place or SHIPPED
+    return Template(_asset("page.html")).substitute(
+        title=f"bayeslaw report: {escape(Path(name).name)}",
+        meta=escape(_origin(posterior, name)),
+        style=_asset("page.css"),
+        summary=parts.summary(posterior, example),
+        answer=parts.answer(example),
+        figures=figures(posterior, target, runs),
+        exponents=parts.exponents(posterior),
+        diagnostics=parts.diagnostics(posterior, _doubts(runs)),
+        provenance=parts.provenance(posterior, name),
+        data=_json(page_data(posterior) | _controls(posterior, example) | {"place": place}),
+        script="\n".join(_asset(f"{name}.js") for name in SCRIPTS),
+    )
+
+
+def _controls(posterior: Posterior, example: dict[str, Any]) -> dict[str, Any]:
+    """Where the fields start, and the ends of the sliders, in decades."""
+    inputs, batch = example["inputs"], example["recommendation"]["batch_tokens"]
+    n, d = inputs["params_nonembedding"], inputs["tokens"]
+    fitted = [cell[2:] for cell in posterior.cells]
+    ends = {
+        name: [math.floor(math.log10(min(values))), math.ceil(math.log10(max(*values, start))) + 1]
+        for name, values, start in zip(("params", "tokens"), zip(*fitted, strict=True), (n, d), strict=True)
+    }
+    middle = round(math.log10(batch))
+    return {
+        "example": {
+            "params": n,
+            "tokens": d,
+            "batch": batch,
+            "optimizer": inputs["optimizer"],
+            "study": inputs["study"],
+            "level": example["level"],
+        },
+        "sliders": ends | {"batch": [middle - 3, middle + 3]},
+    }
+
+
+def _doubts(runs: pd.DataFrame | None) -> list[str]:
+    if runs is None:
+        return []
+    from bayeslaw.diagnosis.identifiability import fit_doubts
+
+    return fit_doubts(runs)
+
+
+def _origin(posterior: Posterior, place: str) -> str:
+    origin = posterior.provenance
+    told = [f"fitted {str(origin['created'])[:10]}"] if "created" in origin else []
+    return ", ".join([place, *told])
+
+
+def _asset(name: str) -> str:
+    return (resources.files("bayeslaw") / "assets" / "report" / name).read_text(encoding="utf-8")
+
+
+def _json(data: dict[str, Any]) -> str:
+    """For a script element: nothing in it may look like a tag."""
+    return json.dumps(data, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")

@@ -1,0 +1,143 @@
+"""What the report's page computes with: a posterior's draws, packed for the browser.
+
+The page does what ``bayeslaw.advice.prediction`` does (``assets/report/*.js``, function by function).
+Nothing random in it depends on N, D or the batch, so every random number is drawn here: the parameters of
+each group, seen or not, the normal numbers behind the shifts of a cell never fitted, and the noise of the
+run.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from bayeslaw.advice import decision, prediction, target_surface
+from bayeslaw.advice.target_surface import EXTRAS, fresh_normals
+from bayeslaw.arrays import Floats
+from bayeslaw.law import surface
+from bayeslaw.posterior import pooling
+from bayeslaw.posterior.draws import Posterior
+from bayeslaw.target import Target
+
+STEPS_PER_SD = 8192
+"""Draws are packed to this fraction of their standard deviation: an order finer than three digits need."""
+
+FINER_STEPS = {"lambda": 2**20, "mu": 2**20}
+"""Weight decay is exp(.) less a floor: near 0 its digits hang on later ones of the logarithm."""
+
+CONSTANTS = {
+    name: getattr(module, name)
+    for module, names in (
+        (
+            surface,
+            ("RIDGE_WIDTH", "TWIST_MAX", "DECAY_FLOOR", "DECAY_RANGE", "MOMENTUM_GAP_RANGE", "EDGE"),
+        ),
+        (target_surface, ("MAX_EXCESS", "NOTHING", "SAME_SIZE")),
+        (decision, ("TOLERANCE",)),
+        (prediction, ("FAR", "RISKY")),
+    )
+    for name in names
+}
+
+Block = dict[str, Any]
+
+
+def page_data(posterior: Posterior, seed: int = 0) -> dict[str, Any]:
+    """Everything that a prediction needs, JSON-ready, for each study or none and each optimizer or a new one.
+
+    Args:
+        posterior: the fit.
+        seed: as in ``bayeslaw.advice.prediction.predict``.
+
+    Returns:
+        ``constants``, ``pivot``, ``draws``, ``doubts`` (of the fit), ``cells`` (optimizer, N, D), ``common``
+        (the bend, and the numbers of cells and sizes never fitted), ``studies`` and, in each,
+        ``groups``. Draws are ``packed``.
+    """
+    cells, sizes = (fresh_normals(posterior, kind, seed) for kind in ("cell", "size"))
+    common = {"bend": posterior.bend} | {f"cell_{k}": v for k, v in cells.items()}
+    return {
+        "constants": CONSTANTS,
+        "pivot": list(posterior.pivot),
+        "draws": posterior.draws,
+        "unseen": unseen_optimizer(posterior),
+        "doubts": prediction.about_fit(posterior),
+        "cells": [list(cell[1:]) for cell in posterior.cells],
+        "common": packed(common | {f"size_{k}": v for k, v in sizes.items()}),
+        "studies": [_study(posterior, study, seed) for study in (*posterior.studies, None)],
+    }
+
+
+def unseen_optimizer(posterior: Posterior) -> str:
+    """A name that stands for an optimizer the posterior does not know."""
+    names = ("other", *(f"other-{i}" for i in range(len(posterior.optimizers))))
+    return next(name for name in names if name not in posterior.optimizers)
+
+
+def _study(posterior: Posterior, study: str | None, seed: int) -> dict[str, Any]:
+    parameters = pooling.study_draws(posterior, study, seed)
+    noise = prediction.standard_noise(parameters, (posterior.draws,), prediction.run_rng(seed))
+    optimizers = (*posterior.optimizers, unseen_optimizer(posterior))
+    return {
+        "name": study,
+        "parameters": packed(parameters | {"noise": noise}),
+        "sizes": [
+            {"n": n, "shifts": packed({name: values[:, i] for name, values in posterior.size.items()})}
+            for i, (name, n) in enumerate(posterior.sizes)
+            if name == study and posterior.size
+        ],
+        "groups": [_group(posterior, study, optimizer, seed) for optimizer in optimizers],
+    }
+
+
+def _group(posterior: Posterior, study: str | None, optimizer: str, seed: int) -> dict[str, Any]:
+    draws = pooling.group_draws(posterior, study, optimizer, seed)
+    target = Target(*posterior.pivot, optimizer, study)
+    extras = [name for name, (curvature, _) in EXTRAS.items() if curvature in draws]
+    return {
+        "optimizer": optimizer,
+        "parameters": packed({name: draws[name] for name in posterior.group}),
+        "cells": [
+            {"n": n, "d": d, "shifts": packed({name: v[:, i] for name, v in posterior.cell.items()})}
+            for i, (*group, n, d) in enumerate(posterior.cells)
+            if group == [study, optimizer]
+        ],
+        "doubts": prediction.about_group(posterior, target),
+        "doubts_of_extras": prediction.about_extras(posterior, target, extras),
+    }
+
+
+def packed(values: Mapping[str, Floats]) -> Block:
+    """Draws as text: whole steps above each row's smallest, bytes of one weight together, gzip, base64.
+
+    Args:
+        values: name -> (draw,), all of one length.
+
+    Returns:
+        ``names``, ``lowest`` and ``step`` of each row, and ``gzip``, the steps. ``unpacked`` inverts it, as
+        does ``draws.js``.
+    """
+    rows = np.array(list(values.values()))
+    lowest, spread = rows.min(axis=1), rows.std(axis=1)
+    finest = np.array([FINER_STEPS.get(name, STEPS_PER_SD) for name in values])
+    step = 2.0 ** np.floor(np.log2(np.where(spread > 0, spread, 1.0) / finest))
+    steps = np.round((rows - lowest[:, None]) / step[:, None]).astype("<u4")
+    planes = steps.view(np.uint8).reshape(-1, 4).T.tobytes()
+    text = base64.b64encode(gzip.compress(planes, 9, mtime=0)).decode()
+    return {"names": list(values), "lowest": lowest.tolist(), "step": step.tolist(), "gzip": text}
+
+
+def unpacked(block: Block) -> dict[str, Floats]:
+    """The draws of ``packed``: name -> (draw,).
+
+    >>> unpacked(packed({"bend": np.array([0.5, -0.25])}))
+    {'bend': array([ 0.5 , -0.25])}
+    """
+    planes = np.frombuffer(gzip.decompress(base64.b64decode(block["gzip"])), np.uint8).reshape(4, -1)
+    steps = np.ascontiguousarray(planes.T).view("<u4").reshape(len(block["names"]), -1)
+    rows = np.array(block["lowest"])[:, None] + np.array(block["step"])[:, None] * steps
+    return dict(zip(block["names"], rows, strict=True))

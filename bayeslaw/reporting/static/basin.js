@@ -1,0 +1,240 @@
+/* bayeslaw/advice/target_surface.py with alone=True: the loss around one target's optimum, and the decision. Names as there.
+   A function that is (draw, setting) there takes one setting here and returns one number a draw. */
+
+const EXTRAS = {
+  weight_decay: { curvature: "decay_curvature", optimum: surface.log_decay_optimum },
+  momentum: { curvature: "momentum_curvature", optimum: surface.log_momentum_gap },
+};
+
+const at = {
+  basin_at(group, target) {
+    const [n, d] = at.coordinates(target);
+    const effects = at.cell_effects(group, target);
+    const by_draw = (value) => over_draws(group.p, value);
+    return {
+      target,
+      n,
+      d,
+      p: group.p,
+      log_lr: by_draw((p, i) => surface.log_lr_optimum(p, n, d) + effects.lr[i]),
+      log_batch: by_draw((p, i) => surface.log_batch_optimum(p, n, d) + effects.batch[i]),
+      log_loss: by_draw((p, i) => surface.log_level(p, n, d) + effects.level[i]),
+      fading: by_draw((p) => surface.fading(p, n, d)),
+      knee: by_draw((p) => Math.exp(p.knee)),
+      batches: new Map(),
+      extras: Object.keys(EXTRAS).filter((name) => EXTRAS[name].curvature in group.p[0]),
+    };
+  },
+
+  coordinates(target) {
+    const [n0, d0] = PAGE.pivot;
+    return [Math.log(target.params_nonembedding / n0), Math.log(target.tokens / d0)];
+  },
+
+  cell_effects(group, target) {
+    const seen = at.fitted_cell(group, target);
+    if (seen) return seen.shifts;
+    const size = at.size_effects(group, target);
+    const [, d] = at.coordinates(target);
+    const drawn = (name, i) => Math.exp(group.p[i][`log_tau_${name}`]) * group.normals[`cell_${name}`][i];
+    const by_draw = (value) => over_draws(group.p, (_, i) => value(i));
+    return {
+      level: by_draw((i) => drawn("level", i) + size.level[i] + size.slope[i] * d),
+      lr: by_draw((i) => drawn("lr", i) + size.lr[i]),
+      batch: by_draw((i) => drawn("batch", i) + size.batch[i]),
+    };
+  },
+
+  size_effects(group, target) {
+    const seen = group.sizes.find((size) => at.same(size.n, target.params_nonembedding));
+    if (seen) return seen.shifts;
+    const drawn = (name) =>
+      over_draws(
+        group.p,
+        (p, i) => Math.exp(p[`log_tau_size_${name}`]) * group.normals[`size_${name}`][i],
+      );
+    return { level: drawn("level"), slope: drawn("slope"), lr: drawn("lr"), batch: drawn("batch") };
+  },
+
+  fitted_cell(group, target) {
+    return group.cells.find(
+      (cell) => at.same(cell.n, target.params_nonembedding) && at.same(cell.d, target.tokens),
+    );
+  },
+
+  same(a, b) {
+    return Math.abs(Math.log(a / b)) < SAME_SIZE;
+  },
+
+  log_lr_at_batch(basin, log_batch) {
+    return basin.log_lr.map(
+      (log_lr, i) =>
+        log_lr + surface.ridge(log_batch - basin.log_batch[i], basin.p[i].rho, basin.p[i].rho_high),
+    );
+  },
+
+  lr_batch_excess(basin, log_lr, log_batch, beyond_batch = false) {
+    const { best, curvature, excess } = at.at_batch(basin, log_batch);
+    return over_draws(basin.p, (_, i) => {
+      const own = surface.lr_excess(log_lr - best[i], curvature[i], basin.knee[i]);
+      return Math.min(basin.fading[i] * (beyond_batch ? own : own + excess[i]), MAX_EXCESS);
+    });
+  },
+
+  /* What a batch decides whatever the learning rate, worked out once. */
+  at_batch(basin, log_batch) {
+    if (!basin.batches.has(log_batch)) {
+      const v = basin.log_batch.map((best) => log_batch - best);
+      basin.batches.set(log_batch, {
+        best: at.log_lr_at_batch(basin, log_batch),
+        curvature: v.map((each, i) => surface.lr_curvature(basin.p[i], each)),
+        excess: v.map((each, i) => surface.batch_excess(basin.p[i], each)),
+      });
+    }
+    return basin.batches.get(log_batch);
+  },
+
+  chance_diverged(basin, log_lr, log_batch) {
+    return at.log_lr_at_batch(basin, log_batch).map((best, i) => {
+      const p = basin.p[i];
+      const beyond = (log_lr - best - p.cliff) / Math.exp(p.log_cliff_width);
+      return 1 / (1 + Math.exp(-Math.min(Math.max(beyond, -50), 50)));
+    });
+  },
+
+  extra_excess(basin, name, coordinate) {
+    const { curvature, optimum } = EXTRAS[name];
+    return over_draws(basin.p, (p, i) => {
+      const excess = surface.side_excess(coordinate - optimum(p, basin.n), p[curvature]);
+      return Math.min(basin.fading[i] * excess, MAX_EXCESS);
+    });
+  },
+
+  to_coordinate(name, value) {
+    return name === "weight_decay" ? Math.log(value + DECAY_FLOOR) : Math.log1p(-value);
+  },
+
+  from_coordinate(name, coordinate) {
+    const inner = Math.exp(coordinate);
+    const value = name === "weight_decay" ? inner - DECAY_FLOOR : 1 - inner;
+    return value < NOTHING ? 0 : value;
+  },
+
+  optimum_draws(basin) {
+    const { batch_tokens: fixed, tokens } = basin.target;
+    const rate = fixed === null ? basin.log_lr : at.log_lr_at_batch(basin, Math.log(fixed));
+    const best = {
+      learning_rate: rate.map(Math.exp),
+      batch_tokens: basin.log_batch.map((log_batch) => Math.exp(Math.min(log_batch, Math.log(tokens)))),
+    };
+    for (const name of basin.extras) {
+      best[name] = at.extra_optimum(basin, name).map((each) => at.from_coordinate(name, each));
+    }
+    return best;
+  },
+
+  extra_optimum(basin, name) {
+    return over_draws(basin.p, (p) => EXTRAS[name].optimum(p, basin.n));
+  },
+
+  decide(basin) {
+    const extras = basin.extras.map((name) => [name, at.decide_extra(basin, name)]);
+    return { ...at.decide_rate_and_batch(basin), ...Object.fromEntries(extras) };
+  },
+
+  decide_extra(basin, name) {
+    const optimum = at.extra_optimum(basin, name);
+    const [lowest, highest] = name === "weight_decay" ? [Math.log(DECAY_FLOOR), Infinity] : [-Infinity, 0];
+    const [best] = at.minimise(
+      ([coordinate]) => mean(at.extra_excess(basin, name, coordinate)),
+      [median(optimum)],
+      [at.half_width(optimum)],
+      [lowest],
+      [highest],
+    );
+    return at.from_coordinate(name, best);
+  },
+
+  decide_rate_and_batch(basin) {
+    const { batch_tokens: fixed, tokens } = basin.target;
+    if (fixed !== null) {
+      const rates = at.log_lr_at_batch(basin, Math.log(fixed));
+      const [best] = at.minimise(
+        ([log_lr]) => mean(at.lr_batch_excess(basin, log_lr, Math.log(fixed))),
+        [median(rates)],
+        [at.half_width(rates)],
+      );
+      return { learning_rate: Math.exp(best), batch_tokens: fixed };
+    }
+    const limit = Math.log(tokens);
+    const best = at.minimise(
+      ([log_lr, log_batch]) => mean(at.lr_batch_excess(basin, log_lr, log_batch)),
+      [median(basin.log_lr), median(basin.log_batch)],
+      [at.half_width(basin.log_lr), at.half_width(basin.log_batch)],
+      [-Infinity, -Infinity],
+      [Infinity, limit],
+    );
+    const batch = best[1] >= limit ? tokens : Math.exp(best[1]);
+    return { learning_rate: Math.exp(best[0]), batch_tokens: batch };
+  },
+
+  half_width(draws) {
+    const [low, high] = quantiles(draws, [0.1, 0.9]);
+    return Math.max(0.5 * (high - low), 0.05);
+  },
+
+  minimise(objective, start, width, lowest = [-Infinity], highest = [Infinity]) {
+    const clipped = (point) => point.map((x, k) => Math.min(Math.max(x, lowest[k]), highest[k]));
+    const length = (step) => step.reduce((sum, x) => sum + Math.abs(x), 0);
+    const steps = at.product([-1, -0.5, 0, 0.5, 1], start.length);
+    steps.sort((a, b) => length(a) - length(b)); // stable: the centre first, it wins ties
+    let point = clipped(start);
+    for (let round = 0; round < 200; round++) {
+      const candidates = steps.map((step) => clipped(point.map((x, k) => x + step[k] * width[k])));
+      const chosen = argmin(candidates.map(objective));
+      point = candidates[chosen];
+      width = width.map((w, k) => (Math.abs(steps[chosen][k]) === 1 ? w : 0.5 * w));
+      if (Math.max(...width) < TOLERANCE) break;
+    }
+    return point;
+  },
+
+  product(values, repeat) {
+    if (repeat === 0) return [[]];
+    return values.flatMap((value) => at.product(values, repeat - 1).map((rest) => [value, ...rest]));
+  },
+};
+
+/* -------------------------------------------------------------------------------- what NumPy has */
+
+/* One number a draw; several times as fast as Float64Array.from. */
+function over_draws(p, value) {
+  const result = new Float64Array(p.length);
+  for (let i = 0; i < p.length; i++) result[i] = value(p[i], i);
+  return result;
+}
+
+function mean(values) {
+  let sum = 0;
+  for (const value of values) sum += value;
+  return sum / values.length;
+}
+
+/* Linear interpolation between order statistics, as numpy.quantile. */
+function quantiles(values, levels) {
+  const sorted = Float64Array.from(values).sort();
+  return levels.map((level) => {
+    const place = level * (sorted.length - 1);
+    const below = Math.min(Math.floor(place), Math.max(sorted.length - 2, 0));
+    const above = Math.min(below + 1, sorted.length - 1);
+    return sorted[below] + (sorted[above] - sorted[below]) * (place - below);
+  });
+}
+
+function median(values) {
+  return quantiles(values, [0.5])[0];
+}
+
+function argmin(values) {
+  return values.reduce((best, value, i) => (value < values[best] ? i : best), 0);
+}

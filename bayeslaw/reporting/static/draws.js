@@ -1,0 +1,59 @@
+/* Draws out of the page (bayeslaw/reporting/draws.py packs them), one object of parameters a draw. */
+
+const PAGE = JSON.parse(document.getElementById("data").textContent);
+const { RIDGE_WIDTH, TWIST_MAX, DECAY_FLOOR, DECAY_RANGE, MOMENTUM_GAP_RANGE, EDGE } = PAGE.constants;
+const { MAX_EXCESS, NOTHING, SAME_SIZE, TOLERANCE, FAR, RISKY } = PAGE.constants;
+
+/* name -> Float64Array, one number a draw. */
+async function unpacked(block) {
+  const bytes = Uint8Array.from(atob(block.gzip), (letter) => letter.charCodeAt(0));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  const planes = new Uint8Array(await new Response(stream).arrayBuffer());
+  const count = planes.length / 4;
+  const byte = (plane, i) => planes[plane * count + i] * 256 ** plane;
+  const steps = (i) => byte(0, i) + byte(1, i) + byte(2, i) + byte(3, i);
+  const row_of = (row) =>
+    Float64Array.from(
+      { length: PAGE.draws },
+      (_, i) => block.lowest[row] + block.step[row] * steps(row * PAGE.draws + i),
+    );
+  return Object.fromEntries(block.names.map((name, row) => [name, row_of(row)]));
+}
+
+const groups = new Map();
+
+/* What a prediction needs of one study (null: none named) and optimizer; unpacked once. */
+function group_of(study, optimizer) {
+  const key = JSON.stringify([study, optimizer]);
+  if (!groups.has(key)) groups.set(key, loaded(study, optimizer));
+  return groups.get(key);
+}
+
+async function loaded(study, optimizer) {
+  const of_study = PAGE.studies.find((each) => each.name === study);
+  const packed = of_study.groups.find((each) => each.optimizer === optimizer);
+  const [common, parameters, families] = await Promise.all(
+    [PAGE.common, of_study.parameters, packed.parameters].map(unpacked),
+  );
+  const with_shifts = async (each) => ({ ...each, shifts: await unpacked(each.shifts) });
+  return {
+    study,
+    optimizer,
+    p: one_object_a_draw({ ...families, ...parameters, ...common }),
+    normals: common,
+    noise: parameters.noise,
+    cells: await Promise.all(packed.cells.map(with_shifts)),
+    sizes: await Promise.all(of_study.sizes.map(with_shifts)),
+    doubts: [...PAGE.doubts, ...packed.doubts],
+    doubts_of_extras: packed.doubts_of_extras,
+  };
+}
+
+function one_object_a_draw(columns) {
+  const names = Object.keys(columns);
+  return Array.from({ length: PAGE.draws }, (_, i) => {
+    const p = Object.fromEntries(names.map((name) => [name, columns[name][i]]));
+    p.gamma = p.gamma_path - p.delta;
+    return p;
+  });
+}

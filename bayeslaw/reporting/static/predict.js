@@ -1,0 +1,112 @@
+/* bayeslaw/advice/prediction.py: recommendation, intervals, price, doubts. Names and keys as there. */
+
+/* The object that `bayeslaw predict --json` prints, without the posterior's provenance. */
+function predict(group, target, level) {
+  const basin = at.basin_at(group, target);
+  const settings = at.decide(basin);
+  const outcome = outcome_of(group, basin, settings);
+  const optima = Object.entries(at.optimum_draws(basin));
+  const beyond = extrapolation(target);
+  return {
+    inputs: target,
+    recommendation: settings,
+    optimum: Object.fromEntries(optima.map(([name, draws]) => [name, interval(draws, level)])),
+    loss_nats_per_token: interval(outcome.loss, level),
+    regret: { expected: mean(outcome.regret), upper: quantiles(outcome.regret, [level])[0] },
+    extrapolation: beyond,
+    level,
+    warnings: warnings(group, basin, settings, outcome, beyond, level),
+  };
+}
+
+function outcome_of(group, basin, settings) {
+  const fixed = basin.target.batch_tokens !== null;
+  const rate = Math.log(settings.learning_rate);
+  const batch = Math.log(settings.batch_tokens);
+  const whole = at.lr_batch_excess(basin, rate, batch);
+  const own = fixed ? at.lr_batch_excess(basin, rate, batch, true) : whole;
+  const terms = basin.extras.map((name) =>
+    at.extra_excess(basin, name, at.to_coordinate(name, settings[name])),
+  );
+  const others = whole.map((_, i) => terms.reduce((sum, term) => sum + term[i], 0));
+  const noise = (i, excess) => surface.noise_scale(basin.p[i], excess) * group.noise[i];
+  return {
+    regret: own.map((excess, i) => Math.expm1(excess + others[i])),
+    batch_cost: whole.map((excess, i) => Math.expm1(Math.max(excess - own[i], 0))),
+    loss: whole.map((excess, i) =>
+      Math.exp(basin.log_loss[i] + excess + others[i] + noise(i, excess + others[i])),
+    ),
+    diverges: at.chance_diverged(basin, rate, batch),
+  };
+}
+
+function extrapolation(target) {
+  const own = PAGE.cells.filter(([optimizer]) => optimizer === target.optimizer);
+  const cells = own.length ? own : PAGE.cells;
+  return {
+    params_decades: decades_outside(target.params_nonembedding, cells.map((cell) => cell[1])),
+    tokens_decades: decades_outside(target.tokens, cells.map((cell) => cell[2])),
+  };
+}
+
+function decades_outside(value, fitted) {
+  const largest = fitted.reduce((a, b) => Math.max(a, b));
+  const smallest = fitted.reduce((a, b) => Math.min(a, b));
+  return Math.max(0, Math.log10(value / largest), Math.log10(smallest / value));
+}
+
+/* Excess loss of each learning rate at a batch, over the best one there: (rate, quantile), a fraction. */
+function loss_curve(basin, batch, learning_rates, levels) {
+  return learning_rates.map((rate) => {
+    const excess = at.lr_batch_excess(basin, Math.log(rate), Math.log(batch), true);
+    return quantiles(excess, levels).map(Math.expm1);
+  });
+}
+
+function interval(draws, level) {
+  const [lower, middle, upper] = quantiles(draws, [(1 - level) / 2, 0.5, (1 + level) / 2]);
+  return { median: middle, lower, upper };
+}
+
+/* Whether every number of an answer is finite, and the learning rate above 0. */
+function usable(result) {
+  const parts = [result.recommendation, result.loss_nats_per_token, result.regret, result.extrapolation];
+  const numbers = [...parts, ...Object.values(result.optimum)].flatMap(Object.values);
+  return numbers.every(Number.isFinite) && result.recommendation.learning_rate > 0;
+}
+
+function warnings(group, basin, settings, outcome, beyond, level) {
+  const said = [...group.doubts];
+  for (const [letter, name] of [["N", "params_decades"], ["D", "tokens_decades"]]) {
+    if (beyond[name] > FAR) {
+      said.push(
+        `${letter} lies ${beyond[name].toFixed(1)} decades outside the fitted runs: far to extrapolate`,
+      );
+    }
+  }
+  said.push(...about_batch(basin, settings, outcome, level));
+  const chance = mean(outcome.diverges);
+  if (chance > RISKY) {
+    said.push(
+      `the recommended learning rate diverges with probability ${(100 * chance).toFixed(0)}%: ` +
+        "have a restart at half of it ready",
+    );
+  }
+  return [...said, ...group.doubts_of_extras];
+}
+
+function about_batch(basin, settings, outcome, level) {
+  const { batch_tokens: fixed, tokens } = basin.target;
+  if (fixed === null) {
+    if (settings.batch_tokens < tokens) return [];
+    return [`the best batch exceeds the ${general(tokens, 3)} tokens of the run: cut to a single step`];
+  }
+  const best = interval(basin.log_batch.map(Math.exp), level);
+  if (best.lower <= fixed && fixed <= best.upper) return [];
+  const times = Math.max(fixed / best.median, best.median / fixed);
+  const side = fixed > best.median ? "above" : "below";
+  return [
+    `the fixed batch is ${times.toFixed(1)} times ${side} the best one (${general(best.median, 2)} tokens), ` +
+      `which costs about ${general(100 * mean(outcome.batch_cost), 2)}% of the loss`,
+  ];
+}

@@ -1,0 +1,1 @@
+"""A valid table of runs, from any file."""

@@ -1,0 +1,131 @@
+"""Which column of a foreign table means what: synonyms, and names too ambiguous to guess."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+from bayeslaw.errors import BadInput
+from bayeslaw.runs.schema import COLUMNS
+
+SYNONYMS: dict[str, str] = {
+    "run_id": "id run run_name name exp_name experiment",
+    "study": "sweep_name project",
+    "optimizer": "optim opt optimizer_name optimizer_type",
+    "params_nonembedding": "n_nonembedding n_params_nonembedding params_non_embedding non_embedding_params "
+    "non_embedding_param_size non_embedding_parameters num_nonembedding_params n_params_nonembed",
+    "params_total": "total_params n_params_total num_params_total total_parameters",
+    "params_embedding": "embedding_params n_params_embedding n_params_embed",
+    "width": "d_model hidden_size hidden_dim n_embd",
+    "depth": "n_layer n_layers num_layers num_hidden_layers",
+    "heads": "n_head n_heads num_heads num_attention_heads",
+    "tokens": "d n_tokens num_tokens total_tokens train_tokens data_size tokens_seen training_tokens",
+    "tokens_per_param": "tpp d_n tokens_per_parameter token_param_ratio",
+    "steps": "n_steps num_steps max_steps train_steps total_steps iterations iters max_iters num_train_steps",
+    "batch_tokens": "batch_size_tokens batch_size_in_tokens tokens_per_batch tokens_per_step "
+    "global_batch_tokens total_batch_size_tokens",
+    "batch_sequences": "batch_size_sequences sequences_per_batch batch_size_in_sequences",
+    "sequence_length": "seq_len seqlen seq_length context_length max_seq_len n_ctx max_sequence_length",
+    "learning_rate": "lr peak_lr max_lr peak_learning_rate max_learning_rate",
+    "schedule": "lr_schedule lr_scheduler scheduler lr_scheduler_type",
+    "warmup_steps": "warmup_iters num_warmup_steps",
+    "final_lr_ratio": "min_lr_ratio lr_min_ratio",
+    "final_learning_rate": "min_lr final_lr min_learning_rate",
+    "beta1": "beta_1 adam_beta1 b1",
+    "beta2": "beta_2 adam_beta2 b2",
+    "betas": "adam_betas",
+    "weight_decay": "wd",
+    "epsilon": "eps adam_eps adam_epsilon",
+    "grad_clip": "max_grad_norm grad_clip_norm clip_grad gradient_clip gradient_clip_val",
+    "seed": "random_seed",
+    "loss": "final_loss val_loss eval_loss valid_loss validation_loss train_loss lm_loss smooth_loss "
+    "loss_nats_per_token final_val_loss",
+    "loss_bits": "bits_per_token",
+    "perplexity": "ppl val_ppl",
+    "status": "state",
+    "flops": "total_flops",
+    "wall_seconds": "runtime duration_seconds runtime_seconds",
+    "commit": "git_commit",
+    "created": "created_at",
+}
+"""Other names of each role, normalised as `_plain` does."""
+
+ROLES = tuple(dict.fromkeys([*SYNONYMS, *(column.name for column in COLUMNS)]))
+RANKED = ("run_id",)  # several names may occur together; the first synonym wins
+AMBIGUOUS = {
+    "batch_tokens": "bs b bsz batch batch_size global_batch_size train_batch_size",
+    "params_nonembedding": "n params n_params num_params parameters num_parameters model_size param_count",
+}
+
+
+def resolve_roles(names: Iterable[str], mapping: Mapping[str, str], source: str) -> dict[str, str]:
+    """Find the column of each role.
+
+    A mapped column wins, then the role's own name, then a synonym (`lr`, `seq_len`, `val/loss`).
+
+    Args:
+        names: columns of the foreign table.
+        mapping: role to column, as the user gave it.
+        source: the file, for messages.
+
+    Returns:
+        Role to column, for the roles that were found.
+
+    Raises:
+        BadInput: for an unknown role or column, or where two columns could be one role.
+
+    >>> resolve_roles(["lr", "val/loss", "D"], {}, "sweep.csv")
+    {'tokens': 'D', 'learning_rate': 'lr', 'loss': 'val/loss'}
+    """
+    names = list(names)
+    _check_mapping(names, mapping, source)
+    free = [name for name in names if name not in mapping.values()]
+    roles = dict(mapping)
+    for role in ROLES:
+        found = [] if role in roles else _candidates(role, free)
+        if len(found) > 1:
+            choices = " or ".join(f"--map {role}={name}" for name in found)
+            raise BadInput(f"{source}: {role} could be {' or '.join(found)}; expected one; add {choices}")
+        if found:
+            roles[role] = found[0]
+    return roles
+
+
+def ambiguous(role: str, names: Iterable[str]) -> str | None:
+    """A column that is probably meant, but whose unit nobody said: a batch size, a parameter count."""
+    wanted = set(AMBIGUOUS.get(role, "").split())
+    return next((name for name in names if {_plain(name), _last(name)} & wanted), None)
+
+
+def _check_mapping(names: list[str], mapping: Mapping[str, str], source: str) -> None:
+    for role, name in mapping.items():
+        if role not in ROLES:
+            raise BadInput(f"{source}: --map {role}={name}: unknown role; expected one of {', '.join(ROLES)}")
+        if name not in names:
+            raise BadInput(
+                f"{source}: --map {role}={name}: no such column; found {', '.join(map(str, names[:60]))}"
+            )
+
+
+def _candidates(role: str, names: list[str]) -> list[str]:
+    """Columns that could be the role: by its own name, else by a synonym of the whole or of the last part."""
+    synonyms = [role, *SYNONYMS.get(role, "").split()]
+    for part in (_plain, _last):
+        own = [name for name in names if part(name) == role]
+        if own:
+            return own
+        found = [name for synonym in synonyms for name in names if part(name) == synonym]
+        if found:
+            return found[:1] if role in RANKED else found
+    return []
+
+
+def _plain(name: str) -> str:
+    """Lower case, words joined by underscores, without the prefixes of an export."""
+    name = re.sub(r"^(config|summary|summary_metrics)[./]", "", str(name).strip().lower())
+    return re.sub(r"[^a-z0-9]+", "_", name).strip("_")
+
+
+def _last(name: str) -> str:
+    """The part after the last dot or slash: ``optim.lr`` is ``lr``."""
+    return _plain(re.split(r"[./]", str(name))[-1])

@@ -1,0 +1,209 @@
+"""Known layouts of published sweeps. Each function states the conventions it fixes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+
+from bayeslaw.errors import BadInput
+from bayeslaw.runs.io import narrow
+
+Adapter = Callable[[pd.DataFrame, str | None], tuple[pd.DataFrame, list[str]]]
+
+STEP_LAW_SEQUENCE = 2048
+MARIN_SEQUENCE = 4096
+MARIN_SIZES = {  # size: (non-embedding N, width); 32 layers, feed-forward 4 x width, gated
+    "130m": (134_217_728, 512),
+    "300m": (301_989_888, 768),
+    "520m": (536_870_912, 1024),
+}
+MARIN_DIVERGED_LOSS = 5.0
+NEEDED = {
+    "steplaw": ("lr", "bs", "D", "N", "smooth loss", "h", "numl", "numh"),
+    "scalebench": ("lr", "bsz", "data_size", "non_embedding_param_size", "lm_loss"),
+    "marin": (
+        *("optimizer", "size", "chinchilla", "learning_rate", "train_batch_size", "warmup", "beta1"),
+        *("extra", "loss", "run_name"),
+    ),
+}
+
+
+def steplaw(raw: pd.DataFrame, study: str | None = None) -> tuple[pd.DataFrame, list[str]]:
+    """Step Law's own table (arXiv 2503.04715): lr, bs in sequences of 2,048, D, N, ``smooth loss``.
+
+    N counts no embeddings; the loss is the smoothed training loss; see `_step_law` for the rest.
+    """
+    _need(raw, "steplaw")
+    table = _step_law(raw["N"], raw["D"], raw["bs"], raw["lr"], raw["smooth loss"], study or "steplaw")
+    shape = {"width": raw["h"], "depth": raw["numl"], "heads": raw["numh"]}
+    optional = {"ffnh": "extra_ffn_width", "loss": "loss_unsmoothed"}
+    kept = {new: raw[old] for old, new in optional.items() if old in raw}
+    return table.assign(**shape, **kept), [STEP_LAW_NOTE]
+
+
+def scalebench(raw: pd.DataFrame, study: str | None = None) -> tuple[pd.DataFrame, list[str]]:
+    """ScaleBench's ``lr & bsz`` table (arXiv 2604.22753): the same study as `steplaw`, more cells.
+
+    The run ids are made as `steplaw` makes them, so reading both tables keeps each run once.
+    """
+    _need(raw, "scalebench")
+    params, tokens = raw["non_embedding_param_size"], raw["data_size"]
+    table = _step_law(params, tokens, raw["bsz"], raw["lr"], raw["lm_loss"], study or "steplaw")
+    return table, [STEP_LAW_NOTE]
+
+
+STEP_LAW_NOTE = (
+    "Step Law conventions: N without embeddings, batch in sequences of 2,048 tokens, AdamW (0.9, 0.95), "
+    "weight decay 0.1, cosine to a fixed 1e-5 after 2,000 steps; loss is the smoothed training loss"
+)
+
+
+def _step_law(
+    params: pd.Series, tokens: pd.Series, sequences: pd.Series, lr: pd.Series, loss: pd.Series, study: str
+) -> pd.DataFrame:
+    """The conventions of the Step Law study, and run ids made of the configuration."""
+    batch = sequences * STEP_LAW_SEQUENCE
+    ids = [
+        f"{study}-N{n:.0f}-D{d:.0f}-B{b:.0f}-lr{eta:.6g}" for n, d, b, eta in zip(params, tokens, batch, lr)
+    ]
+    return pd.DataFrame(
+        {
+            "run_id": ids,
+            "study": study,
+            "optimizer": "adamw",
+            "params_nonembedding": params,
+            "parametrization": "standard",
+            "tokens": tokens,
+            "batch_tokens": batch,
+            "sequence_length": STEP_LAW_SEQUENCE,
+            "learning_rate": lr,
+            "schedule": "cosine",
+            "warmup_tokens": 2000 * batch,
+            "final_lr_ratio": 1e-5 / lr,
+            "momentum": 0.9,
+            "beta2": 0.95,
+            "weight_decay": 0.1,
+            "loss": loss,
+            "loss_kind": "train_smoothed",
+            "status": np.where(loss.isna(), "crashed", "finished"),
+        }
+    )
+
+
+def marin(raw: pd.DataFrame, study: str | None = None) -> tuple[pd.DataFrame, list[str]]:
+    """Marin's optimizer sweep (arXiv 2509.02046): nine optimizers, one hyperparameter varied at a time.
+
+    Tokens are 20 N chinchilla; batches count sequences of 4,096; warm-up is in steps. Muon's momentum is
+    its own, and its beta1 and beta2 belong to the AdamW part (``extra_adam_beta1``, ``beta2``).
+    """
+    _need(raw, "marin")
+    unknown = sorted(set(raw["size"]) - set(MARIN_SIZES))
+    if unknown:
+        raise BadInput(
+            f"marin: size = {unknown[0]}; expected one of {', '.join(MARIN_SIZES)}; drop those rows"
+        )
+    study = study or "marin"
+    raw, notes = _marin_once(raw)
+    extra = _marin_extra(raw["extra"])
+    params = raw["size"].map({size: n for size, (n, _) in MARIN_SIZES.items()})
+    batch = raw["train_batch_size"] * MARIN_SEQUENCE
+    known = {
+        "run_id": _marin_ids(raw, study),
+        "study": study,
+        "optimizer": raw["optimizer"],
+        "params_nonembedding": params,
+        "width": raw["size"].map({size: width for size, (_, width) in MARIN_SIZES.items()}),
+        "depth": 32,
+        "parametrization": "standard",
+        "tokens": 20.0 * params * raw["chinchilla"],
+        "batch_tokens": batch,
+        "sequence_length": MARIN_SEQUENCE,
+        "learning_rate": raw["learning_rate"],
+        "schedule": _taken(extra, "lr_schedule").fillna("cosine"),
+        "warmup_tokens": raw["warmup"] * batch,
+        "momentum": _floats(_taken(extra, "momentum")).fillna(raw["beta1"]),
+        "epsilon": _floats(_taken(extra, "epsilon")),
+        "loss": raw["loss"],
+        "loss_kind": "val_final",
+        "status": _marin_status(raw["loss"]),
+        "extra_adam_beta1": raw["beta1"].where(_taken(extra, "momentum").notna()),
+    }
+    names = {"beta2": "beta2", "weight_decay": "weight_decay", "min_lr_ratio": "final_lr_ratio"}
+    names |= {"max_grad_norm": "grad_clip", "is_baseline": "is_baseline"}
+    plain = {new: raw[old] for old, new in names.items() if old in raw}
+    others = extra.drop(columns=["lr_schedule", "momentum", "epsilon"], errors="ignore").add_prefix("extra_")
+    return pd.DataFrame({**known, **plain}).join(others), [*notes, MARIN_NOTE]
+
+
+MARIN_NOTE = (
+    "Marin conventions: N without embeddings, batch in sequences of 4,096 tokens, tokens = 20 N chinchilla; "
+    "loss is the C4-en evaluation, not the training mix; schedule cosine unless stated (Muon: linear)"
+)
+
+
+def _marin_once(raw: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """One row a run_name, the baseline's where there is one; rows without a name are all kept."""
+    order = raw.get("is_baseline", pd.Series(0, index=raw.index)).rank(method="first", ascending=False)
+    repeated = raw["run_name"].notna() & raw.loc[order.sort_values().index, "run_name"].duplicated()
+    unnamed = raw["run_name"].isna().sum()
+    notes = []
+    if repeated.any():
+        notes.append(f"dropped rows that repeat a run_name under another epsilon: {repeated.sum()}")
+    if unnamed:
+        notes.append(f"rows without a run_name, given ids made of their configuration: {unnamed}")
+    return raw[~repeated].reset_index(drop=True), notes
+
+
+def _marin_ids(raw: pd.DataFrame, study: str) -> pd.Series:
+    configuration = raw.drop(columns=["loss", "run_name", "is_baseline"], errors="ignore").astype(str)
+    hashes = pd.util.hash_pandas_object(configuration, index=False)
+    made = [
+        f"{study}-{optimizer}-{size}-{chinchilla}x-{value % 16**8:08x}"
+        for optimizer, size, chinchilla, value in zip(
+            raw["optimizer"], raw["size"], raw["chinchilla"], hashes
+        )
+    ]
+    return raw["run_name"].astype("object").fillna(pd.Series(made, index=raw.index))
+
+
+def _marin_status(loss: pd.Series) -> np.ndarray:
+    """A loss of nan means none was recorded; above 5 the run diverged or nearly."""
+    return np.where(loss.isna(), "crashed", np.where(loss > MARIN_DIVERGED_LOSS, "diverged", "finished"))
+
+
+def _marin_extra(texts: pd.Series) -> pd.DataFrame:
+    """Columns of the ``key=value;key=value`` field; values become numbers where all of a column are."""
+    pairs = [
+        dict(pair.partition("=")[::2] for pair in text.split(";")) if isinstance(text, str) else {}
+        for text in texts
+    ]
+    return narrow(pd.DataFrame(pairs, index=texts.index))
+
+
+def _taken(table: pd.DataFrame, name: str) -> pd.Series:
+    return table[name] if name in table else pd.Series(None, index=table.index, dtype="object")
+
+
+def _floats(values: pd.Series) -> pd.Series:
+    """Float64, without the last digits that decimal powers lose (9.999999999999999e-26 is 1e-25)."""
+    return pd.to_numeric(values).astype("float64").map(lambda value: float(f"{value:.10g}"))
+
+
+def fitting(raw: pd.DataFrame) -> list[str]:
+    """Adapters whose columns are all in the table."""
+    return [adapter for adapter, names in NEEDED.items() if set(names) <= set(raw.columns)]
+
+
+def _need(raw: pd.DataFrame, adapter: str) -> None:
+    missing = [name for name in NEEDED[adapter] if name not in raw]
+    if missing:
+        found = ", ".join(map(str, raw.columns[:40]))
+        raise BadInput(
+            f"adapter {adapter}: no column {', '.join(missing)}; found {found}; "
+            "leave --adapter out and name columns with --map"
+        )
+
+
+ADAPTERS: dict[str, Adapter] = {"steplaw": steplaw, "scalebench": scalebench, "marin": marin}

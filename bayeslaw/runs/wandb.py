@@ -1,0 +1,92 @@
+"""Weights & Biases exports as flat tables: the runs page's CSV, or JSON with config and summary."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bayeslaw.errors import BadInput
+from bayeslaw.runs.io import narrow
+
+WANDB_COLUMNS = {"ID": "run_id", "State": "state", "Runtime": "wall_seconds", "Created": "created"}
+
+
+def read_wandb(path: Path) -> pd.DataFrame:
+    """A W&B export as a flat table: the runs page's CSV, or JSON (lines) with config and summary.
+
+    Configuration keys are flattened to ``config.a.b`` and metrics to ``summary.x``; ID, State, Runtime
+    become run_id, state, wall_seconds. A metric recorded as NaN stays the text NaN: it is not missing.
+
+    Raises:
+        BadInput: for a missing, damaged or foreign file.
+    """
+    if not path.is_file():
+        raise BadInput(f"{path}: does not exist; expected a W&B export (.csv, .json, .jsonl); check the path")
+    if path.suffix.lower() == ".csv":
+        return narrow(_wandb_csv(path))
+    if path.suffix.lower() in (".json", ".jsonl"):
+        return narrow(pd.DataFrame([_wandb_run(record) for record in _wandb_records(path)]))
+    raise BadInput(f"{path}: unknown suffix {path.suffix!r}; expected .csv, .json or .jsonl; export it again")
+
+
+def _wandb_csv(path: Path) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(path, dtype="str", keep_default_na=False, na_values=[""])
+    except (ValueError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path}: not a readable CSV ({error}); export it again") from None
+    return table.rename(columns=WANDB_COLUMNS)
+
+
+def _wandb_records(path: Path) -> list[dict[str, Any]]:
+    """The runs of a JSON array, or of JSON lines; NaN and Infinity are kept as text."""
+    text = path.read_text(encoding="utf-8")
+    try:
+        if path.suffix.lower() == ".json":
+            data = json.loads(text, parse_constant=str)
+            records = data.get("runs", [data]) if isinstance(data, dict) else data
+        else:
+            records = [json.loads(line, parse_constant=str) for line in text.splitlines() if line.strip()]
+    except json.JSONDecodeError as error:
+        raise BadInput(f"{path}: not JSON ({error}); expected W&B runs; was the file cut short?") from None
+    if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
+        raise BadInput(
+            f"{path}: expected a list of runs, each an object with config and summary; export it again"
+        )
+    return records
+
+
+def _wandb_run(record: dict[str, Any]) -> dict[str, Any]:
+    """One run, flat; config and summary may be objects or JSON text, values may be wrapped."""
+    summary = _object(record.get("summary", record.get("summary_metrics", record.get("summaryMetrics"))))
+    flat = {
+        "run_id": record.get("id", record.get("name")),
+        "name": record.get("display_name", record.get("name")),
+        "state": record.get("state"),
+        "created": record.get("created_at", record.get("createdAt")),
+        "wall_seconds": record.get("runtime", summary.get("_runtime")),
+        **_flat("config", _object(record.get("config"))),
+        **_flat("summary", summary),
+    }
+    return {key: value for key, value in flat.items() if value is not None}
+
+
+def _object(value: Any) -> dict[str, Any]:
+    if isinstance(value, str):
+        try:
+            value = json.loads(value, parse_constant=str)
+        except json.JSONDecodeError:
+            return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _flat(prefix: str, value: Any) -> dict[str, Any]:
+    """Nested objects as dotted keys; ``{"value": 3}``, as W&B wraps configuration, is 3."""
+    if isinstance(value, dict) and set(value) <= {"value", "desc"} and "value" in value:
+        return _flat(prefix, value["value"])
+    if isinstance(value, dict):
+        nested = [_flat(f"{prefix}.{key}", item) for key, item in value.items() if not key.startswith("_")]
+        return {key: item for part in nested for key, item in part.items()}
+    return {prefix: str(value) if isinstance(value, list) else value}

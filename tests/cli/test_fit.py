@@ -1,0 +1,133 @@
+"""`bayeslaw fit`: what it prints, writes and refuses; one small fit in one cell, shared."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bayeslaw.cli import app, tables
+from bayeslaw.law.simulation import example_design, simulate_runs
+from bayeslaw.posterior.netcdf import read_posterior
+from bayeslaw.runs.io import write_runs
+from tests.test_cli_predict import run
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def one_cell():
+    """Twelve runs of one (N, D); two of them diverged."""
+    design = example_design(12, params=(1e8,), tokens_per_param=(20.0,), seed=1)
+    return simulate_runs(design, seed=1)
+
+
+@pytest.fixture(scope="module")
+def fitted(one_cell, tmp_path_factory):
+    """Folder, stdout and stderr of one fit."""
+    folder = tmp_path_factory.mktemp("fit")
+    write_runs(one_cell, folder / "runs.csv")
+    asked = [
+        str(folder / "runs.csv"),
+        "-o",
+        str(folder / "p.nc"),
+        "--chains",
+        "2",
+        "--draws",
+        "100",
+        "--json",
+    ]
+    command = [sys.executable, "-m", "tests.support.quick_cli", "fit", *asked]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return folder, result.stdout, result.stderr
+
+
+def test_json_says_what_was_fitted(fitted, one_cell):
+    folder, out, _ = fitted
+    assert out.count("\n") == 1
+    result = json.loads(out)
+    assert list(result) == ["output", "groups", "convergence", "level", "warnings"]
+    assert result["output"] == str(folder / "p.nc")
+    (group,) = result["groups"]
+    assert (group["study"], group["optimizer"], group["runs"], group["cells"]) == ("example", "adamw", 12, 1)
+    assert group["status"] == one_cell["status"].value_counts().to_dict()
+    assert group["params_nonembedding"] == [1e8, 1e8]
+    assert list(group["exponents"]) == ["gamma", "delta", "epsilon"]
+    assert all(x["lower"] < x["median"] < x["upper"] for x in group["exponents"].values())
+    assert result["convergence"]["chains"] == 2
+
+
+def test_one_cell_leaves_the_exponents_to_the_prior_and_says_so(fitted):
+    result = json.loads(fitted[1])
+    assert any(text.startswith("example, adamw: one cell (N, D) only:") for text in result["warnings"])
+    gamma = result["groups"][0]["exponents"]["gamma"]
+    assert gamma["upper"] - gamma["lower"] > 0.4
+
+
+def test_progress_goes_to_stderr(fitted):
+    assert "12 runs, 1 cells" in fitted[2]
+    assert "done in" in fitted[2]
+
+
+def test_the_posterior_reads_back_and_names_its_sources(fitted):
+    folder, _, _ = fitted
+    posterior = read_posterior(folder / "p.nc")
+    assert posterior.provenance["sources"] == [str(folder / "runs.csv")]
+    assert posterior.provenance["rows"] == 12
+    assert [path.name for path in sorted(folder.iterdir())] == ["p.nc", "runs.csv"]
+
+
+def test_it_advises(fitted, monkeypatch, capsys):
+    asked = ["predict", "--params", "1e8", "--tokens", "2e9", "--study", "example", "--json"]
+    code, out, _ = run(monkeypatch, capsys, *asked, "--posterior", str(fitted[0] / "p.nc"))
+    assert code == 0
+    best = json.loads(out)["optimum"]["learning_rate"]
+    assert best["lower"] < best["median"] < best["upper"] < 1
+
+
+def test_people_read_a_table(fitted, capsys):
+    tables.print_fit(json.loads(fitted[1]))
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines() if line.strip()]
+    assert lines[0] == f"posterior written to {fitted[0] / 'p.nc'}; exponents: 90% intervals"
+    assert lines[1].split() == "study optimizer runs cells N tokens gamma delta epsilon".split()
+    assert lines[3].split()[:2] == ["example", "adamw"]
+    assert "converged: R-hat" in lines[4]
+    assert all(line.startswith("warning: ") for line in lines[5:])
+
+
+def test_defaults_are_those_of_the_fit():
+    from bayeslaw.inference.fitting import fit
+
+    here, there = (inspect.signature(function).parameters for function in (app.fit_, fit))
+    assert {k: here[k].default for k in ("seed", "chains", "draws")} == {
+        k: there[k].default for k in ("seed", "chains", "draws")
+    }
+
+
+def test_bad_input_is_refused_in_one_message(one_cell, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(monkeypatch, capsys, "fit", "none.csv", "-o", "p.nc")
+    assert (code, out) == (2, "")
+    assert err.startswith("error: none.csv: does not exist; expected a run table")
+    write_runs(one_cell, "runs.csv")
+    code, _, err = run(monkeypatch, capsys, "fit", "runs.csv", "-o", "nowhere/p.nc")
+    assert code == 2
+    assert err == "error: nowhere/p.nc: cannot be written, nowhere is no folder; create it first\n"
+    Path("empty.csv").write_text(Path("runs.csv").read_text().splitlines()[0] + "\n")
+    code, _, err = run(monkeypatch, capsys, "fit", "empty.csv", "-o", "p.nc")
+    assert code == 2
+    assert err.startswith("error: empty.csv: no rows; expected one row a run")
+
+
+def test_runs_that_all_diverged_are_refused(one_cell, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_runs(one_cell.assign(status="diverged", loss=float("nan")), "runs.csv")
+    code, out, err = run(monkeypatch, capsys, "fit", "runs.csv", "-o", "p.nc")
+    assert (code, out) == (2, "")
+    assert err.startswith("error: run table: 12 runs, 0 with status = finished; expected at least one")
+    assert not Path("p.nc").exists()

@@ -1,0 +1,81 @@
+"""The likelihood (JAX) and the prediction (NumPy) are two readers of one surface: they must agree."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpyro
+import pandas as pd
+import pytest
+
+from bayeslaw.evaluation import advisors as advisor_module
+from bayeslaw.evaluation.advisors import PosteriorAdvisor
+from bayeslaw.inference import fitting, model
+from bayeslaw.law import surface
+from bayeslaw.law.observations import prepare
+from bayeslaw.posterior import pooling
+
+
+@pytest.fixture(scope="module")
+def runs():
+    """Nine cells of three groups; weight decay varied with AdamW alone, momentum everywhere."""
+    rng = np.random.default_rng(0)
+    cells = [
+        (study, optimizer, n, d)
+        for study, optimizer in (("a", "adamw"), ("a", "muon"), ("b", "adamw"))
+        for n, d in ((1e8, 2e9), (3e8, 1e10), (3e8, 3e10))
+    ]
+    table = pd.DataFrame(cells * 6, columns=["study", "optimizer", "params_nonembedding", "tokens"])
+    turn = np.repeat(np.arange(6), len(cells))
+    return table.assign(
+        learning_rate=2e-3 * np.exp(rng.standard_normal(len(table))),
+        batch_tokens=3e5 * np.exp(rng.standard_normal(len(table))),
+        weight_decay=np.where(table["optimizer"] == "adamw", 0.1 + 0.1 * (turn % 3), 0.1),
+        momentum=0.9 + 0.03 * (turn % 3),
+        grad_clip=np.where(turn == 0, 0.5, 1.0),
+        loss=2.5,
+        status="finished",
+        run_id=[str(i) for i in range(len(table))],
+    )
+
+
+def test_predicted_runs_are_those_of_the_likelihood(runs, monkeypatch):
+    """One draw from the prior: mean and scale of every run, through the model and through the advisor."""
+    sweep = prepare(runs)
+    trace = numpyro.handlers.trace(numpyro.handlers.seed(model.surface_model, 3)).get_trace(sweep)
+    sites = {
+        name: np.asarray(site["value"])[None, None]
+        for name, site in trace.items()
+        if site["type"] == "sample" and not site["is_observed"]
+    }
+    posterior = fitting._posterior(runs, sweep, sites, {}, 0, ())
+    mean, log_scale, _ = np.asarray(trace["moments"]["value"])
+    monkeypatch.setattr(
+        advisor_module,
+        "run_noise",
+        lambda p, excess, rng, off: surface.off_shift(p, off + 0.0 * excess),
+    )
+    quiet = np.log(PosteriorAdvisor(posterior).loss_draws(runs))[0]
+    assert quiet == pytest.approx(mean, abs=1e-6)
+    monkeypatch.setattr(
+        advisor_module,
+        "run_noise",
+        lambda p, excess, rng, off: (
+            surface.off_shift(p, off + 0.0 * excess) + np.log(surface.noise_scale(p, excess, off))
+        ),
+    )
+    scaled = np.log(PosteriorAdvisor(posterior).loss_draws(runs))[0]
+    assert scaled - mean == pytest.approx(log_scale, abs=1e-5)
+
+
+def test_both_use_the_same_nugget():
+    assert pooling.NUGGET == model.SPREAD_JITTER
+
+
+def test_runs_far_from_the_best_hardly_centre_a_cells_level(runs):
+    """They scatter too much to fix it; how centred its optimum is drawn counts all of them."""
+    near = model.centring(prepare(runs))
+    spread = np.where(runs["run_id"].astype(int) < 9, 2.5, 3.5)  # one run of each cell is the best, by 40%
+    far = model.centring(prepare(runs.assign(loss=spread)))
+    assert near["level"] == pytest.approx(6 / 8)
+    assert far["level"] == pytest.approx(1 / 3, abs=0.01)
+    assert far["lr"] == pytest.approx(near["lr"])

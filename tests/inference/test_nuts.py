@@ -1,0 +1,165 @@
+"""NUTS chains with a common warm-up: known densities, restarts in smaller steps, and when it stops."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bayeslaw.inference import nuts as module
+from bayeslaw.inference.laplace import Whitening
+from bayeslaw.inference.nuts import draw, pooled_covariance
+
+jax.config.update("jax_enable_x64", True)
+
+MEAN = np.array([1.0, -2.0, 0.5])
+ROOT = np.array([[1.0, 0.0, 0.0], [0.8, 0.6, 0.0], [-3.0, 2.0, 4.0]])
+PRECISION = np.linalg.inv(ROOT @ ROOT.T)
+STANDARD = Whitening(np.zeros(3), np.eye(3))
+
+
+def gaussian(x):
+    """Energy of a correlated Gaussian of mean MEAN and covariance ROOT ROOT'."""
+    return 0.5 * (x - MEAN) @ PRECISION @ (x - MEAN)
+
+
+def funnel(x):
+    """Energy of a mild funnel: the other coordinates have the scale exp(x0 / 2)."""
+    return 0.5 * (x[0] / 1.5) ** 2 + 0.5 * jnp.sum(x[1:] ** 2) * jnp.exp(-x[0]) + x[0]
+
+
+def walled(x):
+    """Energy of a Gaussian with a wall, which a path that hits it diverges at in steps of any length."""
+    return 0.5 * x @ x + jnp.where(x[0] > 1.5, 1e4, 0.0)
+
+
+def sampled(energy, w, draws, seed=1, chains=4, enough=lambda drawn: True):
+    """What was drawn, and what was said."""
+    said: list[str] = []
+    return draw(energy, w, chains, draws, seed, enough, said.append), said
+
+
+def told(said):
+    """The divergences that each message names."""
+    assert all("draws anew, in smaller steps from now on" in message for message in said)
+    return [int(message.split()[0]) for message in said]
+
+
+@pytest.fixture
+def blocks(monkeypatch):
+    """Grows by (step sizes of the chains, block) with every block that is run."""
+    noted, run = [], module._run
+
+    def noting(*args):
+        states, block = run(*args)
+        noted.append(([float(state.adapt_state.step_size) for state in states], block))
+        return states, block
+
+    monkeypatch.setattr(module, "_run", noting)
+    return noted
+
+
+@pytest.fixture(scope="module")
+def known():
+    """1,000 draws of each of four chains from the Gaussian, in coordinates that whiten it exactly."""
+    return sampled(gaussian, Whitening(MEAN, ROOT), 1000)
+
+
+def assert_gaussian(drawn):
+    """Mean and covariance are right to 0.1 sd and 15%: about five Monte Carlo errors of 4,000 draws."""
+    z = np.linalg.solve(ROOT, (drawn.x - MEAN).reshape(-1, 3).T)
+    assert np.abs(z.mean(axis=1)).max() < 0.1
+    assert np.abs(np.cov(z) - np.eye(3)).max() < 0.15
+
+
+def test_a_correlated_gaussian_comes_back(known):
+    drawn, said = known
+    assert drawn.x.shape == (4, 1000, 3)
+    assert (drawn.divergences, said) == (0, [])
+    assert 1 < drawn.leapfrog_steps < 10
+    assert_gaussian(drawn)
+
+
+def test_each_chain_goes_its_own_way(known):
+    first = known[0].x[:, 0]
+    assert len(np.unique(first, axis=0)) == 4
+    spread = known[0].x.mean(axis=1).std(axis=0) / np.sqrt(np.diag(ROOT @ ROOT.T))
+    assert spread.max() < 0.2
+
+
+def test_the_warm_up_makes_good_a_badly_scaled_whitening(blocks):
+    """Unlearnt, widths a tenth to ten times the true ones would take over a hundred steps a draw."""
+    drawn, _ = sampled(gaussian, Whitening(MEAN + 1.0, np.diag([0.1, 10.0, 0.3])), 1000)
+    assert_gaussian(drawn)
+    assert drawn.leapfrog_steps < 15
+    kept = [block.accepted for _, block in blocks[module.WARM_BLOCKS :]]
+    assert 0.85 < np.mean(kept) < 0.99
+
+
+def test_it_stops_when_enough_and_a_seed_fixes_the_draws(known):
+    """Asked for in blocks of 50, the draws are the first of those asked for at once."""
+    asked = []
+
+    def enough(drawn):
+        asked.append(drawn.x.shape)
+        return drawn.x.shape[1] >= 100
+
+    drawn, _ = sampled(gaussian, Whitening(MEAN, ROOT), 50, enough=enough)
+    assert asked == [(4, 50, 3), (4, 100, 3)]
+    assert (drawn.x == known[0].x[:, :100]).all()
+
+
+def test_divergences_are_drawn_anew_in_smaller_steps(blocks, monkeypatch):
+    """Long steps diverge in the funnel's neck; what is returned are the blocks without divergence."""
+    monkeypatch.setattr(module, "ACCEPT", 0.5)
+    monkeypatch.setattr(module, "SMALLER", 0.4)
+    drawn, said = sampled(funnel, STANDARD, 100)
+    after = blocks[module.WARM_BLOCKS :]
+    kept = [block for _, block in after if not block.divergences]
+    assert told(said) == [block.divergences for _, block in after if block.divergences] != []
+    assert drawn.divergences == 0
+    assert (drawn.x == np.concatenate([block.x for block in kept], axis=1)).all()
+    steps = np.array([steps for steps, _ in after])
+    shorter = [0.4 if block.divergences else 1.0 for _, block in after[:-1]]
+    assert steps[1:] == pytest.approx(steps[:-1] * np.array(shorter)[:, None])
+    assert (steps == steps[:, :1]).all()
+
+
+def test_draws_that_go_on_diverging_end_at_the_bounds(blocks, monkeypatch):
+    """After REDRAWN blocks the divergences stay and are counted; MAX_DRAWS ends what is never enough."""
+    for name, value in {"WARM_BLOCKS": 2, "BLOCK": 20, "REDRAWN": 2, "MAX_DRAWS": 50}.items():
+        monkeypatch.setattr(module, name, value)
+    drawn, said = sampled(walled, STANDARD, 30, seed=2, chains=3, enough=lambda drawn: False)
+    assert drawn.x.shape == (3, 80, 3)  # 30 are two blocks of 20, and 40 are less than MAX_DRAWS
+    counts = [block.divergences for _, block in blocks[2:]]
+    assert told(said) == counts[:2]
+    assert drawn.divergences == sum(counts[2:]) > 5  # of 240 draws, about a fifth hit the wall
+    assert (drawn.x[:, :, 0] <= 1.5).all()
+
+
+def test_the_covariance_of_many_draws_is_their_own():
+    """Chains that disagree widen it: the mean is that of all of them."""
+    z = np.random.default_rng(0).standard_normal((4, 5000, 3)) + np.arange(4)[:, None, None]
+    pooled = pooled_covariance(Whitening(MEAN, np.diag([0.5, 2.0, 5.0])), z @ ROOT.T)
+    assert pooled == pytest.approx(np.cov((z @ ROOT.T).reshape(-1, 3).T), rel=0.01, abs=0.01)
+
+
+def test_the_covariance_of_few_draws_is_near_the_whitenings():
+    """Of one draw nothing is known but the ten added; five in ten dimensions stay within a factor of two."""
+    rng = np.random.default_rng(1)
+    w = Whitening(np.zeros(10), rng.standard_normal((10, 10)))
+    assert pooled_covariance(w, np.ones((1, 1, 10))) == pytest.approx(w.scale @ w.scale.T * 10 / 11)
+    few = pooled_covariance(w, rng.standard_normal((1, 5, 10)) @ w.scale.T)
+    ratios = np.linalg.eigvals(np.linalg.solve(w.scale @ w.scale.T, few)).real
+    assert 0.5 < ratios.min() < ratios.max() < 2.0
+
+
+def test_the_covariance_is_shrunk_in_whitened_coordinates():
+    """Sixteen draws at z = (2, 2) or (-2, -2): variance 4 and correlation 1, shrunk by hand."""
+    z = np.repeat([[2.0, 2.0], [-2.0, -2.0]], 8, axis=0).reshape(2, 8, 2)
+    variance = (16 * 4 + 10) / (16 + 10)
+    covariance = 4 * 16 / (16 + 4) * 16 / (16 + 10)
+    w = Whitening(np.zeros(2), np.array([[1.0, 0.5], [0.2, 3.0]]))
+    expected = w.scale @ np.array([[variance, covariance], [covariance, variance]]) @ w.scale.T
+    assert pooled_covariance(w, z @ w.scale.T) == pytest.approx(expected)

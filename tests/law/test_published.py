@@ -1,0 +1,95 @@
+"""The published laws give the numbers their papers report."""
+
+import math
+import subprocess
+import sys
+
+import pytest
+
+from bayeslaw.errors import BadInput
+from bayeslaw.law.published import LAWS
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "tokens", "learning_rate", "batch_tokens"),
+    [
+        ("deepseek", 7e9, 2e12, 4.2e-4, 9.44e6),  # the paper's own 7B settings
+        ("deepseek", 6.7e10, 2e12, 3.2e-4, 18.87e6),  # the paper's own 67B settings
+        ("porian", 1.08e8, 2.16e9, 4.7e-3, 164 * 2048),
+        ("bjorck", 7e9, 1e12, 1.05e-4, None),
+        ("step", 1e9, 1e11, 1.64e-3, 1.11e6),
+        ("constant", 1e8, 1e9, 2e-3, 5e5),
+    ],
+)
+def test_a_law_gives_the_numbers_reported_for_it(name, params, tokens, learning_rate, batch_tokens):
+    advice = LAWS[name].recommend(params, tokens)
+    assert advice["learning_rate"] == pytest.approx(learning_rate, rel=0.03)
+    if batch_tokens is None:
+        assert "batch_tokens" not in advice
+    else:
+        assert advice["batch_tokens"] == pytest.approx(batch_tokens, rel=0.03)
+
+
+def test_bjorck_finds_llama_1_about_two_and_a_half_times_too_high():
+    ratio = 3e-4 / LAWS["bjorck"].recommend(6.7e9, 1e12)["learning_rate"]
+    assert 2.3 < ratio < 3.0
+
+
+@pytest.mark.parametrize(
+    ("name", "by_params", "by_tokens"),
+    [
+        ("step", -0.713, 0.307),
+        ("deepseek", -0.125, -0.125),
+        ("bjorck", -0.23, -0.32),
+        ("porian", -0.36, 0.0),
+        ("constant", 0.0, 0.0),
+    ],
+)
+def test_the_exponents_of_the_learning_rate(name, by_params, by_tokens):
+    base = math.log(LAWS[name].recommend(3e8, 6e9)["learning_rate"])
+    assert math.log(LAWS[name].recommend(3e8 * math.e, 6e9)["learning_rate"]) - base == pytest.approx(
+        by_params
+    )
+    assert math.log(LAWS[name].recommend(3e8, 6e9 * math.e)["learning_rate"]) - base == pytest.approx(
+        by_tokens
+    )
+
+
+def test_kaplan_is_refused_where_its_learning_rate_turns_negative():
+    assert LAWS["kaplan"].recommend(1.15e10, 1e12)["learning_rate"] > 0
+    with pytest.raises(BadInput, match=r"law kaplan: learning rate -.* choose another law"):
+        LAWS["kaplan"].recommend(1.3e10, 1e12)
+
+
+@pytest.mark.parametrize("law", LAWS.values(), ids=lambda law: law.name)
+def test_every_law_keeps_the_contract(law):
+    advice = law.recommend(1e8, 2e9)
+    assert set(advice) - {"batch_tokens"} == {"learning_rate"}
+    assert 1e-5 < advice["learning_rate"] < 0.1
+    assert law.recommend(1e8, 2e9, batch_tokens=12345.0)["batch_tokens"] == 12345.0
+    assert min(map(len, (law.source, law.units, law.formula, law.optimizer))) > 3
+    with pytest.raises(BadInput, match="params_nonembedding = -1"):
+        law.recommend(-1, 2e9)
+    with pytest.raises(BadInput, match="tokens = nan"):
+        law.recommend(1e8, float("nan"))
+
+
+def test_a_law_warns_outside_what_it_was_fitted_on_and_not_inside():
+    assert LAWS["step"].warnings(3e8, 2e10) == []
+    assert LAWS["deepseek"].warnings(1e8, 1e9) == []
+    (text,) = LAWS["deepseek"].warnings(1e9, 1e11)
+    assert "C = 6e+20 is 1.48 decades above" in text
+    (text,) = LAWS["porian"].warnings(1e7, 1e9)
+    assert "below" in text
+
+
+def test_a_law_warns_about_a_batch_that_is_not_its_own():
+    (text,) = LAWS["bjorck"].warnings(1e9, 1e11, batch_tokens=4e6)
+    assert "5e+05 tokens, not 4e+06" in text
+    assert LAWS["bjorck"].warnings(1e9, 1e11, batch_tokens=5e5) == []
+
+
+def test_the_laws_import_quickly():
+    code = "import sys, bayeslaw.law.published; print([m for m in ('scipy', 'pandas', 'jax') if m in
+    sys.modules])" out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
+    check=True).stdout assert out.strip() == "[]"

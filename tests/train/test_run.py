@@ -1,0 +1,264 @@
+"""One run: exact resume, divergence, what it records."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from bayeslaw.errors import BadInput
+from bayeslaw.runs.schema import validate
+from train import record, run
+from train.optimizers import OPTIMIZERS
+from train.spec import RunSpec, digest
+
+ROOT = Path(__file__).resolve().parents[2]
+WORDS = "the of and to in that is was he for it with as his on be at by had not are but from or have an they"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """300 documents of random words, and a cache for their tokens."""
+    folder = tmp_path_factory.mktemp("corpus")
+    rng = np.random.default_rng(0)
+    lines = [json.dumps({"text": " ".join(rng.choice(WORDS.split(), 400))}) for _ in range(300)]
+    (folder / "train.jsonl").write_text("\n".join(lines[:280]) + "\n")
+    (folder / "validation.jsonl").write_text("\n".join(lines[280:]) + "\n")
+    return folder
+
+
+@pytest.fixture
+def cache(tmp_path_factory, monkeypatch):
+    place = tmp_path_factory.getbasetemp() / "cache"
+    monkeypatch.setenv("BAYESLAW_CACHE", str(place))
+    return place
+
+
+@pytest.fixture
+def spec(corpus, cache):
+    return RunSpec(
+        "r", "test", str(corpus), "adamw", 16, 1, 1, 6_400, 512, 1e-2, vocabulary=300, sequence_length=32
+    )
+
+
+def test_the_record_is_a_row_of_the_run_table(spec, tmp_path):
+    found = run.execute(spec, tmp_path)
+    assert found == record.read(tmp_path)
+    table = validate(pd.DataFrame([found]), "record")
+    assert table["status"][0] == "finished"
+    assert table["loss_kind"][0] == "val_final"
+    assert 1 < table["loss"][0] < np.log(300)
+    assert found["loss_train_smoothed"] == pytest.approx(found["loss"], abs=0.5)
+    assert found["tokens_seen"] == 6_400
+    assert found["flops"] > 6_400 * 6 * found["params_nonembedding"]
+    assert found["cpu_seconds"] > 0
+    assert found["energy_joules"] > 0
+    assert found["energy_kind"].startswith("estimated")
+    assert json.loads(found["versions"])["torch"] == torch.__version__
+    curve = pd.read_csv(tmp_path / record.CURVE)
+    assert curve["tokens"].iloc[-1] == 6_400
+    assert curve["step"].iloc[-1] == 13
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["curve.csv", "record.json"]
+
+
+def test_the_same_spec_gives_the_same_loss_and_a_finished_run_is_not_trained_again(spec, tmp_path):
+    first, second = run.execute(spec, tmp_path / "a"), run.execute(spec, tmp_path / "b")
+    assert first["loss"] == second["loss"]
+    assert run.execute(spec, tmp_path / "a") == first
+    assert run.execute(replace(spec, seed=1), tmp_path / "c")["loss"] != first["loss"]
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_run_cut_short_goes_on_exactly(optimizer, spec, tmp_path, monkeypatch):
+    spec = replace(spec, optimizer=optimizer, tokens=12_800)  # 25 steps, looked at after 10 and 20
+    whole = run.execute(spec, tmp_path / "whole")
+    monkeypatch.setattr(run, "CHECKPOINT_SECONDS", 0.0)
+    save = run._save
+
+    def save_then_die(*arguments):
+        save(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "_save", save_then_die)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            run.execute(spec, tmp_path / "cut")
+    assert record.read(tmp_path / "cut") is None
+    resumed = run.execute(spec, tmp_path / "cut")
+    assert resumed["loss"] == whole["loss"]
+    columns = ["step", "loss"]
+    curves = [pd.read_csv(tmp_path / name / record.CURVE)[columns] for name in ("whole", "cut")]
+    pd.testing.assert_frame_equal(*curves)
+    assert not (tmp_path / "cut" / run.CHECKPOINT).exists()
+
+
+def test_a_run_under_way_says_how_far_it_is(spec, tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "CHECKPOINT_SECONDS", 0.0)
+    said, shares = [], []
+
+    def say(text):
+        said.append(text)
+        shares.append(record.share(tmp_path))
+
+    run.execute(replace(spec, tokens=12_800), tmp_path, say=say)
+    assert [text.partition(", loss ")[0] for text in said] == [f"{spec.run_id}: 40%", f"{spec.run_id}: 80%"]
+    assert shares == [0.4, 0.8]
+    assert record.share(tmp_path) == 0
+    assert not (tmp_path / record.SHARE).exists()
+
+
+def test_a_killed_process_resumes_exactly(spec, tmp_path, cache):
+    spec = replace(spec, run_id="cut", tokens=128_000)
+    whole = run.execute(spec, tmp_path / "whole")
+    (tmp_path / "spec.json").write_text(json.dumps(vars(spec)))
+    code = (
+        f"import sys, train.run as r; r.CHECKPOINT_SECONDS = 0.05; sys.exit(r.main({arguments(tmp_path)!r}))"
+    )
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, cwd=ROOT, env=environment)
+    while not (tmp_path / "cut" / run.CHECKPOINT).exists():
+        assert process.poll() is None, "it ended before it could be killed"
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert record.read(tmp_path / "cut") is None
+    assert subprocess.run(command, cwd=ROOT, env=environment, check=True).returncode == 0
+    assert record.read(tmp_path / "cut")["loss"] == whole["loss"]
+
+
+def arguments(folder):
+    return ["--spec", str(folder / "spec.json"), "--folder", str(folder / "cut")]
+
+
+def test_batches_are_the_same_in_pieces(spec, tmp_path):
+    whole = run.execute(spec, tmp_path / "whole")
+    pieces = run.execute(replace(spec, micro_batch_tokens=96), tmp_path / "pieces")
+    assert pieces["loss"] == pytest.approx(whole["loss"], abs=1e-4)
+
+
+def test_divergence_ends_the_run_and_is_recorded(spec, tmp_path):
+    found = run.execute(replace(spec, optimizer="sgd", learning_rate=1e4, grad_clip=0.0), tmp_path)
+    assert found["status"] == "diverged"
+    assert found["loss"] is None
+    assert found["tokens_seen"] < found["tokens"] == 6_400
+    validate(pd.DataFrame([found]), "record")
+
+
+@pytest.mark.parametrize("precision", ["bf16", "no"])
+def test_precision_changes_between_runs_of_one_process(precision, spec, tmp_path):
+    found = run.execute(replace(spec, precision=precision), tmp_path)
+    assert found["status"] == "finished"
+    assert found["loss"] < np.log(300)
+
+
+def test_curvature_joins_on_request(spec, tmp_path):
+    found = run.execute(replace(spec, curvature_sequences=8), tmp_path)
+    assert found["lambda_max"] > 0
+    assert np.isfinite(found["hessian_trace"])
+
+
+def test_more_tokens_than_the_corpus_has(spec, tmp_path):
+    with pytest.raises(BadInput, match="tokens"):
+        run.execute(replace(spec, tokens=10**9), tmp_path)
+    assert record.read(tmp_path) is None
+
+
+def test_a_folder_of_another_run_is_left_alone(spec, tmp_path):
+    found = run.execute(spec, tmp_path)
+    with pytest.raises(BadInput) as caught:
+        run.execute(replace(spec, seed=9), tmp_path)
+    other = digest(run.checked(replace(spec, seed=9)))
+    assert str(caught.value) == (
+        f"{tmp_path}/record.json: belongs to another run (spec {found['spec_digest']}, this is {other}); "
+        "expected the same choices; take another folder or run_id"
+    )
+    assert record.read(tmp_path) == found
+
+
+def test_a_truncated_checkpoint_is_named_and_kept(spec, tmp_path):
+    broken = tmp_path / run.CHECKPOINT
+    broken.write_bytes(b"PK\x03\x04 cut off")
+    with pytest.raises(BadInput) as caught:
+        run.execute(spec, tmp_path)
+    assert str(caught.value).startswith(f"{broken}: not a readable checkpoint (")
+    assert str(caught.value).endswith("delete it to train this run anew")
+    assert broken.exists()
+
+
+def test_a_full_disk_is_one_error_and_the_last_checkpoint_stays(spec, tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "CHECKPOINT_SECONDS", 0.0)
+    saves = iter([torch.save, None])
+
+    def full_at_the_second(state, file):
+        if save := next(saves):
+            return save(state, file)
+        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 114560 vs 114452")
+
+    monkeypatch.setattr(torch, "save", full_at_the_second)
+    with pytest.raises(BadInput, match=r"cannot be written .*; expected room on the disk"):
+        run.execute(replace(spec, tokens=12_800), tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {run.CHECKPOINT, record.SHARE}
+    assert record.share(tmp_path) == 0.4
+    assert torch.load(tmp_path / run.CHECKPOINT)["progress"]["step"] == 10
+
+
+def test_a_checkpoint_of_other_choices_is_named(spec, tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(record, "write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        run.execute(spec, tmp_path)
+    with pytest.raises(BadInput, match=r"checkpoint\.pt: belongs to another run"):
+        run.execute(replace(spec, learning_rate=2e-2), tmp_path)
+
+
+@pytest.mark.parametrize("given", [["--optimizer", "adam"], ["--spec", "/no/such.json"], []])
+def test_the_command_line_refuses_with_one_line(given, tmp_path, capsys):
+    command = ["--folder", str(tmp_path / "x"), *given]
+    if "--optimizer" in given:
+        command += "--params-nonembedding 25e3 --tokens 1e5 --batch-tokens 4096 --learning-rate 1e-3".split()
+    assert run.main(command) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("Error: ")
+    assert error.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one(spec, tmp_path):
+    """`accelerate launch` on two CPU processes: the same batches, hence nearly the same loss."""
+    alone = run.execute(spec, tmp_path / "alone")
+    (tmp_path / "spec.json").write_text(json.dumps(vars(spec)))
+    launch = [sys.executable, "-W", "ignore", "-m", "accelerate.commands.launch", "--cpu"]
+    launch += [
+        "--num_processes",
+        "2",
+        "--num_machines",
+        "1",
+        "--mixed_precision",
+        "no",
+        "--dynamo_backend",
+        "no",
+    ]
+    launch += ["--main_process_port", "0", "-m", "train.run", *arguments(tmp_path)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(launch, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert record.read(tmp_path / "cut")["loss"] == pytest.approx(alone["loss"], abs=2e-3)
