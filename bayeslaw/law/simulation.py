@@ -1,7 +1,6 @@
 """Simulated sweeps: run tables drawn from the loss surface with known truth.
 
-    python -m bayeslaw.law.simulation -o sweep.csv        # the sweep shipped as
-    bayeslaw/assets/example_sweep.csv
+    python -m bayeslaw.law.simulation -o sweep.csv        # as bayeslaw/assets/example_sweep.csv
 
 The truth is the surface of ``bayeslaw.law.surface`` about ``PIVOT``, with shifts of cells and sizes,
 Student-t noise and a cliff as in ``bayeslaw.inference.model``: the fitted model is true here, which it is
