@@ -3,12 +3,38 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from bayeslaw.errors import BadInput
 
 NEVER_SEEN = "a set-up never seen"
 """What a study of None is called, for people and among draws that are fixed."""
+
+
+class Cell(NamedTuple):
+    """What the runs of one cell share; N and D are counts.
+
+    Attributes:
+        others: (name, value) of each further covariate (its natural value) and factor (its column's value).
+    """
+
+    study: str
+    optimizer: str
+    params_nonembedding: float
+    tokens: float
+    others: tuple[tuple[str, float | str], ...] = ()
+
+    @property
+    def group(self) -> tuple[str, str]:
+        """Study and optimizer."""
+        return self.study, self.optimizer
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """Its covariates and factors by column, as ``law.terms.coordinates`` takes them."""
+        return {"params_nonembedding": self.params_nonembedding, "tokens": self.tokens, **dict(self.others)}
 
 
 @dataclass(frozen=True)
@@ -21,6 +47,8 @@ class Target:
         optimizer: lower-case name, such as ``adamw`` or ``muon``.
         study: whose set-up; None means a set-up never seen.
         batch_tokens: the batch [tokens] where it is fixed, else None.
+        covariates: natural values of further covariates of the law, and columns of its factors, by name;
+            the reference or usual value holds for those that are missing.
     """
 
     params_nonembedding: float
@@ -28,6 +56,7 @@ class Target:
     optimizer: str = "adamw"
     study: str | None = None
     batch_tokens: float | None = None
+    covariates: Mapping[str, float | str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         for name in ("params_nonembedding", "tokens", "batch_tokens"):
@@ -43,3 +72,57 @@ class Target:
                 f"target: batch_tokens = {self.batch_tokens:g} exceeds tokens = {self.tokens:g}; "
                 "expected a batch in tokens (not sequences) of at most D; lower the batch"
             )
+        for name, value in self.covariates.items():
+            if not isinstance(value, str) and not (math.isfinite(value) and value > 0):
+                raise BadInput(f"target: {name} = {value!r}; expected a finite number above 0 or a word")
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """Its covariates and factors by column, as ``law.terms.coordinates`` takes them."""
+        return {"params_nonembedding": self.params_nonembedding, "tokens": self.tokens, **self.covariates}
+
+    @classmethod
+    def of_cell(cls, cell: Cell, batch_tokens: float | None = None) -> Target:
+        """A run in a cell."""
+        n, d = cell.params_nonembedding, cell.tokens
+        return cls(n, d, cell.optimizer, cell.study, batch_tokens, dict(cell.others))
+
+
+def parse_target(text: str, study: str | None = None) -> Target:
+    """A target from ``N,D,OPTIMIZER[,NAME=VALUE]``.
+
+    >>> parse_target("7e9, 1.4e11, AdamW").optimizer, parse_target("7e9,1.4e11,adamw,shape=64").covariates
+    ('adamw', {'shape': 64.0})
+
+    Raises:
+        BadInput: for anything else.
+    """
+    first, *others = (part.strip() for part in text.split(","))
+    try:
+        n, d, optimizer = float(first), float(others[0]), others[1]
+    except (ValueError, IndexError):
+        optimizer = ""
+    if not optimizer or "=" in optimizer:
+        raise BadInput(f"--target {text}: expected N,D,OPTIMIZER; give it as 7e9,1.4e11,adamw")
+    return Target(n, d, optimizer.lower(), study, covariates=parse_covariates(f"--target {text}", others[2:]))
+
+
+def parse_covariates(place: str, texts: Iterable[str]) -> dict[str, float | str]:
+    """Covariates from ``NAME=VALUE``; a value that is no number is a word.
+
+    >>> parse_covariates("--covariate", ["shape=64", "schedule=wsd"])
+    {'shape': 64.0, 'schedule': 'wsd'}
+
+    Raises:
+        BadInput: for a text of another form.
+    """
+    found: dict[str, float | str] = {}
+    for text in texts:
+        name, _, value = (part.strip() for part in text.partition("="))
+        if not (name and value):
+            raise BadInput(f"{place}: {text!r}; expected NAME=VALUE; give it as shape=64")
+        try:
+            found[name] = float(value)
+        except ValueError:
+            found[name] = value
+    return found

@@ -2,13 +2,6 @@
 
 from __future__ import annotations
 
-NAMES = {
-    "learning_rate": "learning rate, peak",
-    "batch_tokens": "batch, tokens",
-    "weight_decay": "weight decay",
-    "momentum": "momentum",
-}
-
 
 def setting(name: str, value: float) -> str:
     """A hyperparameter's value for a person: batches as counts, the rest to three digits."""

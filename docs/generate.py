@@ -16,17 +16,15 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from bayeslaw.cli.app import app
 from bayeslaw.files import write_atomically
-from bayeslaw.law import parameters, published
+from bayeslaw.law import published
+from bayeslaw.law.parameters import Parameter, of_level
+from bayeslaw.law.terms import OPTIMA, formula
 from bayeslaw.planning.policies import POLICIES
 from bayeslaw.runs import column_names, importing, schema
 
 FOLDER = Path(__file__).parent
 MARKED = re.compile(r"(?<=<!-- generated: )([\w-]+)( -->\n).*?(?=<!-- end -->)", re.S)
 WORDS = {Path: "PATH", str: "TEXT", float: "NUMBER", int: "COUNT"}
-
-LOGARITHMS = {"alpha", "beta", "lr_curvature", "batch_curvature", "level"}
-LOGARITHMS |= {"lambda", "decay_curvature", "zeta", "momentum_curvature"}
-"""Parameters that are natural logarithms, besides those whose names say so."""
 
 
 def filled(page: str) -> str:
@@ -46,25 +44,34 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 def families() -> str:
     """Priors of the partially pooled parameters."""
     rows = [
-        (f"`{name}`", mean(name, f.mean), f.sd, f.between_optimizers, f.between_studies, f.why)
-        for block in (parameters.LR_BATCH, parameters.DECAY, parameters.MOMENTUM)
-        for name, f in block.items()
+        (f"`{name}`", mean(f), f.sd, f.between_optimizers, f.between_studies, f.why)
+        for name, f in of_level("group").items()
     ]
     return table(["parameter", "mean", "sd", "between optimizers", "between studies", "reason"], rows)
 
 
 def study_parameters() -> str:
     """Priors of each study's own parameters, and of the bend, which all share."""
-    known = parameters.STUDY | {"bend": parameters.BEND}
-    rows = [(f"`{name}`", mean(name, centre), sd, why) for name, (centre, sd, why) in known.items()]
+    known = of_level("study") | of_level("common")
+    rows = [(f"`{name}`", mean(row), row.sd, row.why) for name, row in known.items()]
     return table(["parameter", "mean", "sd", "reason"], rows)
 
 
-def mean(name: str, value: float) -> str:
+def mean(row: Parameter) -> str:
     """A prior mean, as ``ln x`` where the parameter is a logarithm."""
-    if name in LOGARITHMS or name.startswith("log_"):
-        return "ln " + f"{exp(value):.3g}".replace("e+0", "e")
-    return f"{value:.3g}"
+    if row.logarithm:
+        return "ln " + f"{exp(row.mean):.3g}".replace("e+0", "e")
+    return f"{row.mean:.3g}"
+
+
+def optima() -> str:
+    """What the optimum of each hyperparameter is made of."""
+    rows = []
+    for name, row in OPTIMA.items():
+        offset = f"{row.transform.offset:g} + " if row.transform.sign > 0 and row.transform.offset else ""
+        text = f"ln({offset}{name})" if row.transform.sign > 0 else f"ln({row.transform.offset:g} - {name})"
+        rows.append((f"`{name}`", text, f"`{formula(row.terms)}`"))
+    return table(["hyperparameter", "coordinate", "best value"], rows)
 
 
 # ------------------------------------------------------------------------------------------ files

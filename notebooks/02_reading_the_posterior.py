@@ -110,7 +110,7 @@ names = ("alpha", "gamma_path", "delta", "beta", "epsilon", "rho")
 measured = {}
 for name in names:
     spreads = posterior.between_optimizers[name] ** 2 + posterior.between_studies[name] ** 2
-    before = posterior.family_prior[name][1] ** 2 + spreads.mean()
+    before = posterior.group_prior[name][1] ** 2 + spreads.mean()
     measured[name] = 1 - posterior.group[name].var(axis=0) / before
 pd.DataFrame(measured, index=[f"{study} / {optimizer}" for study, optimizer in posterior.groups]).round(2)
 

@@ -12,62 +12,66 @@ from collections.abc import Callable
 import numpy as np
 
 from bayeslaw.advice.target_surface import (
-    EXTRAS,
     Settings,
     TargetSurface,
     extra_excess,
-    from_coordinate,
     log_lr_at_batch,
     lr_batch_excess,
 )
 from bayeslaw.arrays import Floats
-from bayeslaw.law import surface
+from bayeslaw.law.terms import OPTIMA, from_coordinate
+
+MAX_EXCESS = 1.5
+"""Cap of one draw's excess ln loss: 2.6 nats become 11.6, the loss of a network that has learnt nothing."""
 
 TOLERANCE = 3e-4
 """Of the settings that are decided on [nats]: 0.03%."""
 
 
-def decide(basin: TargetSurface) -> Settings:
+def decide(at: TargetSurface) -> Settings:
     """The settings that minimise the posterior mean of the excess ln loss.
 
     Returns:
-        ``learning_rate``, ``batch_tokens`` (the target's where it is fixed; at most D), and ``weight_decay``
-        and ``momentum`` where the posterior knows of them.
+        ``learning_rate``, ``batch_tokens`` (the target's where it is fixed; at most D), and the other
+        hyperparameters that the posterior knows of.
     """
-    return _decide_rate_and_batch(basin) | {name: _decide_extra(basin, name) for name in basin.extras}
+    return _decide_rate_and_batch(at) | {name: _decide_extra(at, name) for name in at.extras}
 
 
-def _decide_extra(basin: TargetSurface, name: str) -> float:
-    optimum = EXTRAS[name][1](basin.p, np.float64(basin.n))
-    lowest, highest = (np.log(surface.DECAY_FLOOR), np.inf) if name == "weight_decay" else (-np.inf, 0.0)
+def capped(excess: Floats) -> Floats:
+    """Excess ln loss of each draw, at most ``MAX_EXCESS``."""
+    return np.minimum(excess, MAX_EXCESS)
+
+
+def _decide_extra(at: TargetSurface, name: str) -> float:
+    optimum = at.optima[name]
     best = minimise(
-        lambda points: extra_excess(basin, name, points[:, 0]).mean(axis=0),
+        lambda points: capped(extra_excess(at, name, points[:, 0])).mean(axis=0),
         np.array([np.median(optimum)]),
         np.array([_half_width(optimum)]),
-        lowest,
-        highest,
+        *OPTIMA[name].transform.at_zero,
     )
     return float(from_coordinate(name, best[0]))
 
 
-def _decide_rate_and_batch(basin: TargetSurface) -> Settings:
-    fixed = basin.target.batch_tokens
+def _decide_rate_and_batch(at: TargetSurface) -> Settings:
+    fixed = at.target.batch_tokens
     if fixed is not None:
-        rates = log_lr_at_batch(basin, np.log(fixed))
+        rates = log_lr_at_batch(at, np.log(fixed))
         best = minimise(
-            lambda points: lr_batch_excess(basin, points[:, 0], np.log(fixed)).mean(axis=0),
+            lambda points: capped(lr_batch_excess(at, points[:, 0], np.log(fixed))).mean(axis=0),
             np.array([np.median(rates)]),
             np.array([_half_width(rates)]),
         )
         return {"learning_rate": float(np.exp(best[0])), "batch_tokens": float(fixed)}
-    limit = np.log(basin.target.tokens)
+    limit = np.log(at.target.tokens)
     best = minimise(
-        lambda points: lr_batch_excess(basin, points[:, 0], points[:, 1]).mean(axis=0),
-        np.array([np.median(basin.log_lr), np.median(basin.log_batch)]),
-        np.array([_half_width(basin.log_lr), _half_width(basin.log_batch)]),
+        lambda points: capped(lr_batch_excess(at, points[:, 0], points[:, 1])).mean(axis=0),
+        np.array([np.median(at.log_lr), np.median(at.log_batch)]),
+        np.array([_half_width(at.log_lr), _half_width(at.log_batch)]),
         highest=np.array([np.inf, limit]),
     )
-    batch = basin.target.tokens if best[1] >= limit else float(np.exp(best[1]))
+    batch = at.target.tokens if best[1] >= limit else float(np.exp(best[1]))
     return {"learning_rate": float(np.exp(best[0])), "batch_tokens": batch}
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from bayeslaw.advice.decision import decide
+from bayeslaw.advice.decision import capped, decide
 from bayeslaw.advice.target_surface import (
     Settings,
     TargetSurface,
@@ -20,14 +20,16 @@ from bayeslaw.advice.target_surface import (
     lr_batch_excess,
     optimum_draws,
     surface_at,
-    to_coordinate,
 )
 from bayeslaw.arrays import Floats
 from bayeslaw.errors import BadInput
 from bayeslaw.law import surface
+from bayeslaw.law.terms import COVARIATES, FACTORS, check_covariates, coordinates, to_coordinate
 from bayeslaw.posterior import pooling
 from bayeslaw.posterior.draws import Posterior
 from bayeslaw.target import Target
+
+DECADE = math.log(10.0)
 
 FAR = 1.0
 """Decades beyond the fitted cells above which the extrapolation is warned of."""
@@ -78,8 +80,9 @@ def predict(posterior: Posterior, target: Target, level: float = 0.9, seed: int 
         BadInput: for a level outside (0, 1), or a target so far out that a number is no longer finite.
     """
     check_level(level)
+    check_covariates(target.covariates)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        basin = surface_at(posterior, target, seed, alone=True)
+        basin = surface_at(posterior, target, seed, independent=True)
         settings = decide(basin)
         outcome = outcome_of(basin, settings, seed)
         optima = optimum_draws(basin)
@@ -92,6 +95,7 @@ def predict(posterior: Posterior, target: Target, level: float = 0.9, seed: int 
             "optimizer": target.optimizer,
             "study": target.study,
             "batch_tokens": None if target.batch_tokens is None else float(target.batch_tokens),
+            **({"covariates": dict(target.covariates)} if target.covariates else {}),
         },
         "recommendation": settings,
         "optimum": optimum,
@@ -129,11 +133,11 @@ def outcome_of(basin: TargetSurface, settings: Settings, seed: int = 0) -> Outco
     """
     fixed = basin.target.batch_tokens is not None
     rate, batch = (np.log([settings[name]]) for name in ("learning_rate", "batch_tokens"))
-    whole = lr_batch_excess(basin, rate, batch)[:, 0]
-    own = lr_batch_excess(basin, rate, batch, beyond_batch=True)[:, 0] if fixed else whole
+    whole = capped(lr_batch_excess(basin, rate, batch))[:, 0]
+    own = capped(lr_batch_excess(basin, rate, batch, beyond_batch=True))[:, 0] if fixed else whole
     others = np.zeros_like(whole)
     for name in basin.extras:
-        others += extra_excess(basin, name, to_coordinate(name, np.array([settings[name]])))[:, 0]
+        others += capped(extra_excess(basin, name, to_coordinate(name, np.array([settings[name]]))))[:, 0]
     log_loss = basin.log_loss + whole + others + run_noise(basin.p, whole + others, run_rng(seed))
     return Outcome(
         regret=np.expm1(own + others),
@@ -173,18 +177,37 @@ def run_rng(seed: int = 0) -> np.random.Generator:
 
 
 def extrapolation(posterior: Posterior, target: Target) -> dict[str, float]:
-    """Decades by which a target lies outside the fitted cells' range of N and of D; 0 inside.
+    """How far a target lies outside the fitted cells' range of each covariate; 0 inside.
 
-    The cells are those of the target's optimizer, or all where it was never seen; 0 where there are none.
+    Keys are ``params_decades``, ``tokens_decades`` and the like, in decades of covariates that are
+    logarithms. The cells are those of the target's optimizer, or all where it was never seen; 0 where there
+    are none.
     """
-    cells = [c for c in posterior.cells if c[1] == target.optimizer] or list(posterior.cells)
-    if not cells:
-        return {"params_decades": 0.0, "tokens_decades": 0.0}
-    sizes = {
-        "params_decades": (target.params_nonembedding, [c[2] for c in cells]),
-        "tokens_decades": (target.tokens, [c[3] for c in cells]),
+    cells = [c for c in posterior.cells if c.optimizer == target.optimizer] or list(posterior.cells)
+    here = coordinates(target.columns, posterior.pivot)
+    fitted = [coordinates(cell.columns, posterior.pivot) for cell in cells]
+    return {
+        distance_key(name): _outside(float(value), [float(x[name]) for x in fitted]) / DECADE
+        for name, value in here.items()
     }
-    return {name: _decades_outside(value, fitted) for name, (value, fitted) in sizes.items()}
+
+
+def covariate_words(name: str) -> str:
+    """A covariate for people: N, D, or its label."""
+    return {"n": "N", "d": "D"}.get(name, COVARIATES[name].label)
+
+
+def distance_key(name: str) -> str:
+    """Key of how far a target lies outside in a covariate.
+
+    >>> distance_key("n")
+    'params_decades'
+    """
+    return f"{COVARIATES[name].label}_decades"
+
+
+def _outside(value: float, fitted: Sequence[float]) -> float:
+    return max(0.0, value - max(fitted), min(fitted) - value) if fitted else 0.0
 
 
 def example_target(posterior: Posterior, study: str | None = None) -> Target:
@@ -197,14 +220,14 @@ def example_target(posterior: Posterior, study: str | None = None) -> Target:
     Raises:
         BadInput: no cell was fitted, or none of that study.
     """
-    cells = [cell for cell in posterior.cells if study in (None, cell[0])]
+    cells = [cell for cell in posterior.cells if study in (None, cell.study)]
     if not cells:
         raise BadInput(
             f"posterior: holds no cells{f' of {study}' if study else ''}; expected one to take a target "
             "from; name the target"
         )
-    (group, _) = Counter(cell[:2] for cell in cells).most_common(1)[0]
-    n = _two_digits_below(BEYOND * max(cell[2] for cell in cells if cell[:2] == group))
+    (group, _) = Counter(cell.group for cell in cells).most_common(1)[0]
+    n = _two_digits_below(BEYOND * max(cell.params_nonembedding for cell in cells if cell.group == group))
     return Target(n, TOKENS_PER_PARAM * n, group[1], group[0])
 
 
@@ -239,21 +262,17 @@ def loss_curve(
     Returns:
         Excess loss as a fraction (0.01 is 1%), shape (quantile, rate).
     """
-    basin = surface_at(posterior, target, seed, alone=True)
+    basin = surface_at(posterior, target, seed, independent=True)
     batch = target.batch_tokens or decide(basin)["batch_tokens"]
     excess = lr_batch_excess(
         basin, np.log(np.asarray(learning_rates, float)), np.log(batch), beyond_batch=True
     )
-    return np.quantile(np.expm1(excess), quantiles, axis=0)
+    return np.quantile(np.expm1(capped(excess)), quantiles, axis=0)
 
 
 def _interval(draws: Floats, level: float) -> dict[str, float]:
     lower, median, upper = np.quantile(draws, [(1 - level) / 2, 0.5, (1 + level) / 2])
     return {"median": float(median), "lower": float(lower), "upper": float(upper)}
-
-
-def _decades_outside(value: float, fitted: Sequence[float]) -> float:
-    return max(0.0, float(np.log10(value / max(fitted))), float(np.log10(min(fitted) / value)))
 
 
 def _refuse_unusable(result: Mapping[str, Any], target: Target) -> None:
@@ -285,10 +304,12 @@ def _warnings(
 ) -> list[str]:
     """Why this advice should be doubted, one sentence each."""
     said = [*about_fit(posterior), *about_group(posterior, basin.target)]
-    for letter, name in (("N", "params_decades"), ("D", "tokens_decades")):
-        if beyond[name] > FAR:
+    for name in posterior.pivot:
+        decades = beyond[distance_key(name)]
+        if decades > FAR:
             said.append(
-                f"{letter} lies {beyond[name]:.1f} decades outside the fitted runs: far to extrapolate"
+                f"{covariate_words(name)} lies {decades:.1f} decades outside the fitted runs: "
+                "far to extrapolate"
             )
     said += _about_batch(basin, settings, outcome, level)
     chance = float(outcome.diverges.mean())
@@ -297,6 +318,7 @@ def _warnings(
             f"the recommended learning rate diverges with probability {chance:.0%}: "
             "have a restart at half of it ready"
         )
+    said += about_covariates(posterior, basin.target)
     return said + about_extras(posterior, basin.target, basin.extras)
 
 
@@ -335,6 +357,33 @@ def about_group(posterior: Posterior, target: Target) -> list[str]:
             f"{target.optimizer} was never seen in study {target.study}: pooled from its runs elsewhere"
         )
     return said
+
+
+def about_covariates(posterior: Posterior, target: Target) -> list[str]:
+    """Which covariates the target leaves at their defaults, and which the posterior cannot use."""
+    optional = [name for name in posterior.pivot if COVARIATES[name].optional]
+    said = [
+        f"{COVARIATES[name].label} is not given: {COVARIATES[name].reference:.3g} is assumed; "
+        f"give it with --covariate {name}=VALUE"
+        for name in optional
+        if name not in target.covariates
+    ]
+    columns = {FACTORS[name].column: values for name, values in posterior.factor_values.items()}
+    said += [
+        f"{column} is not given: {values[0]} is assumed; give it with --covariate {column}=VALUE"
+        for column, values in columns.items()
+        if column not in target.covariates
+    ]
+    said += [
+        f"{column} {target.covariates[column]} was never seen: drawn from the population of {len(values)}"
+        for column, values in columns.items()
+        if column in target.covariates and str(target.covariates[column]) not in values
+    ]
+    return said + [
+        f"{name} is unknown to this posterior: it has no influence on the answer"
+        for name in target.covariates
+        if name not in optional and name not in columns
+    ]
 
 
 def about_extras(posterior: Posterior, target: Target, extras: Iterable[str]) -> list[str]:

@@ -370,8 +370,8 @@ def diagnose_(
     Checks convergence, how well each cell is fitted, what the advice hangs on, and how much of it is the
     prior's. Doubt is no error: the exit code is 0 whatever the verdict.
     """
-    from bayeslaw.planning.batches import parse_target
     from bayeslaw.posterior.netcdf import read_posterior
+    from bayeslaw.target import parse_target
 
     fit = read_posterior(posterior)
     _refuse_unknown(study, fit.studies, posterior)
@@ -436,8 +436,9 @@ def design_(
     """
     from bayeslaw.assets import POSTERIOR
     from bayeslaw.files import write_atomically
-    from bayeslaw.planning.batches import design, parse_target, plan_table
+    from bayeslaw.planning.batches import design, plan_table
     from bayeslaw.posterior.netcdf import read_posterior
+    from bayeslaw.target import parse_target
 
     if output.suffix != ".csv":
         raise BadInput(f"{output}: unknown suffix {output.suffix!r}; expected a plan in .csv; rename it")
@@ -526,10 +527,10 @@ def replay_(
     Starts from nothing, buys runs that it had not seen, refits, and scores at each budget. Stop it any
     time, and run it again to go on.
     """
-    from bayeslaw.planning.batches import parse_target
     from bayeslaw.rehearsal import many, one
     from bayeslaw.rehearsal.task import study_of
     from bayeslaw.runs.io import read_runs
+    from bayeslaw.target import parse_target
 
     policies = list(dict.fromkeys(policy or ["regret", "random"]))
     place = " and ".join(str(path) for path in pool)
@@ -591,8 +592,8 @@ def loop_(
     """
     from bayeslaw.loop.rounds import run
     from bayeslaw.loop.task import STUDY, TABLE, Task
-    from bayeslaw.planning.batches import parse_target
     from bayeslaw.rehearsal import one
+    from bayeslaw.target import parse_target
 
     if collect is not None and table is not None:
         raise BadInput("loop: --collect and --table are both given; expected one of them; drop the other")

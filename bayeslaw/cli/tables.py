@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from bayeslaw.law.terms import own_bowls, words_of
 from bayeslaw.target import NEVER_SEEN
-from bayeslaw.text import NAMES, percent, setting, short, three_digits
+from bayeslaw.text import percent, setting, short, three_digits
 
 
 def say(message: str) -> None:
@@ -112,7 +113,7 @@ def print_prediction(result: Mapping[str, Any]) -> None:
         best = result["optimum"][name]
         span = f"{setting(name, best['lower'])} to {setting(name, best['upper'])}"
         fixed = name == "batch_tokens" and inputs["batch_tokens"] is not None
-        rows.append([NAMES[name], setting(name, value) + (" (fixed)" if fixed else ""), span])
+        rows.append([words_of(name), setting(name, value) + (" (fixed)" if fixed else ""), span])
     study = inputs["study"] or NEVER_SEEN
     n, d = short(inputs["params_nonembedding"]), short(inputs["tokens"])
     title = f"{inputs['optimizer']}, N = {n}, D = {d} tokens, {study}"
@@ -140,7 +141,7 @@ def _expectations(result: Mapping[str, Any], level: str) -> list[str]:
 def print_law(answer: Mapping[str, Any], target: Any) -> None:
     """A published law's answer, with its formula, units and fitted range."""
     law = answer["law"]
-    rows = [[NAMES[name], setting(name, value)] for name, value in answer["recommendation"].items()]
+    rows = [[words_of(name), setting(name, value)] for name, value in answer["recommendation"].items()]
     title = f"{law['name']} law, N = {short(target.params_nonembedding)}, D = {short(target.tokens)} tokens"
     print_table(["", "use"], rows, title=title)
     for name in ("formula", "units", "source", "note"):
@@ -158,7 +159,7 @@ def print_comparison(result: Mapping[str, Any], answers: Sequence[Mapping[str, A
         use = answer["recommendation"]
         cells = [setting(name, use[name]) if name in use else "-" for name in wanted]
         rows.append([answer["law"]["name"], *cells, _fitted_range(answer["law"]) or "not stated"])
-    print_table(["law", *(NAMES[name] for name in wanted), "fitted range"], rows, title="")
+    print_table(["law", *(words_of(name) for name in wanted), "fitted range"], rows, title="")
     for text in (text for answer in answers for text in answer["warnings"]):
         print(f"warning: {text}")
 
@@ -185,7 +186,7 @@ def print_evaluation(result: Mapping[str, Any]) -> None:
         print(f"regret    {percent(summary['regret_mean'])} mean, {middle} median, {most} at most")
     for name, share in (summary["optimum_coverage"] or {}).items():
         width = summary["optimum_interval_factor"][name]
-        print(f"optimum   {share:.0%} of {NAMES[name]} inside the interval, upper/lower {width:.3g}")
+        print(f"optimum   {share:.0%} of {words_of(name)} inside the interval, upper/lower {width:.3g}")
     if "r2" in runs:
         fit = "-" if runs["r2"] is None else f"{runs['r2']:.3f}"
         print(f"loss      R2 {fit}, CRPS {runs['crps']:.4f}, MAE {runs['mae']:.4f} nats/token")
@@ -195,7 +196,7 @@ def print_evaluation(result: Mapping[str, Any]) -> None:
 def print_design(result: Mapping[str, Any]) -> None:
     """One row a run, then what the batch costs and buys, and whether to stop."""
     unit, regret = result["inputs"]["cost_unit"], result["regret"]
-    extras = [name for name in ("weight_decay", "momentum") if any(name in run for run in result["runs"])]
+    extras = [name for name in own_bowls() if any(name in run for run in result["runs"])]
     rows = []
     for number, run in enumerate(result["runs"], start=1):
         sizes = [short(run[name]) for name in ("params_nonembedding", "tokens", "batch_tokens")]
@@ -204,7 +205,7 @@ def print_design(result: Mapping[str, Any]) -> None:
         rows.append(
             [number, run["optimizer"], *sizes, *tuned, cost, chance, percent(run["regret_reduction"])]
         )
-    told = [NAMES[name] for name in ("batch_tokens", "learning_rate", *extras)]
+    told = [words_of(name) for name in ("batch_tokens", "learning_rate", *extras)]
     header = ["", "optimizer", "N", "tokens", *told, f"cost, {unit}", "diverges", "lowers regret by"]
     shown = ", ".join(
         f"{t['optimizer']} N = {short(t['params_nonembedding'])} D = {short(t['tokens'])}"
@@ -237,7 +238,7 @@ def print_loop(result: Mapping[str, Any]) -> None:
             for best in [each["optimum"][name]]
         ]
         rows.append([each["optimizer"], *sizes, *values, percent(each["regret"]["expected"])])
-    told = [NAMES[name] for name in (result["targets"] or [{"recommendation": {}}])[0]["recommendation"]]
+    told = [words_of(name) for name in (result["targets"] or [{"recommendation": {}}])[0]["recommendation"]]
     header = ["optimizer", "N", "tokens", *told, "regret expected"]
     made = f"{result['runs']} runs, {result['finished']} finished"
     if rows:
@@ -254,7 +255,7 @@ def print_loop(result: Mapping[str, Any]) -> None:
 def print_report(result: Mapping[str, Any]) -> None:
     """Where the report is, and what it advises at its example target."""
     asked, use = result["example"]["inputs"], result["example"]["recommendation"]
-    told = ", ".join(f"{NAMES[name]} {setting(name, value)}" for name, value in use.items())
+    told = ", ".join(f"{words_of(name)} {setting(name, value)}" for name, value in use.items())
     print(f"report written to {result['output']} ({result['bytes'] / 1e6:.1f} MB); open it in any browser")
     print(
         f"example  {asked['optimizer']}, N = {short(asked['params_nonembedding'])}, "

@@ -21,11 +21,12 @@ from bayeslaw.cli.tables import print_fit, print_table, say
 from bayeslaw.diagnosis.summary import fit_summary
 from bayeslaw.errors import BadInput
 from bayeslaw.evaluation.baselines import fit_argmin
+from bayeslaw.law.terms import words_of
 from bayeslaw.posterior.draws import Posterior
 from bayeslaw.posterior.netcdf import read_posterior, write_posterior
 from bayeslaw.runs.io import read_runs
 from bayeslaw.target import Target
-from bayeslaw.text import NAMES, setting
+from bayeslaw.text import setting
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -89,7 +90,7 @@ def print_advice(posterior: Posterior, runs: pd.DataFrame, target: Target) -> No
         best = result["optimum"][name]
         span = f"{setting(name, best['lower'])} to {setting(name, best['upper'])}"
         rows.append(
-            [NAMES[name], setting(name, value), span, setting(name, usual[name]) if name in usual else "-"]
+            [words_of(name), setting(name, value), span, setting(name, usual[name]) if name in usual else "-"]
         )
     loss = result["loss_nats_per_token"]
     rows.append(

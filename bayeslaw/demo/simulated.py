@@ -19,11 +19,12 @@ from bayeslaw.demo.books import run_in_folder
 from bayeslaw.diagnosis.summary import fit_summary
 from bayeslaw.law.published import LAWS
 from bayeslaw.law.simulation import true_optimum, true_regret
+from bayeslaw.law.terms import words_of
 from bayeslaw.posterior.draws import Posterior
 from bayeslaw.posterior.netcdf import read_posterior, write_posterior
 from bayeslaw.runs.io import read_runs
 from bayeslaw.target import Target
-from bayeslaw.text import NAMES, setting
+from bayeslaw.text import setting
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -74,7 +75,7 @@ def print_comparison(result: dict[str, Any]) -> None:
         best = result["optimum"][name]
         span = f"{setting(name, best['lower'])} to {setting(name, best['upper'])}"
         shown = [setting(name, values[name]) for values in (advice, truth, law)]
-        rows.append([NAMES[name], shown[0], span, *shown[1:]])
+        rows.append([words_of(name), shown[0], span, *shown[1:]])
     loss = result["loss_nats_per_token"]
     span = f"{loss['lower']:.3f} to {loss['upper']:.3f}"
     rows.append(["loss, nats/token", f"{loss['median']:.3f}", span, f"{truth['loss']:.3f}", "-"])
@@ -83,9 +84,7 @@ def print_comparison(result: dict[str, Any]) -> None:
     rows.append(["loss given away, in truth", costs[0], expected, "0%", costs[1]])
     header = ["", "use", "90% interval", "simulated truth", "Step Law"]
     print_table(header, rows, title="Advice for N = 1B, D = 20B tokens, from runs of at most 300M parameters")
-    print(
-        "Truth: simulated (bayeslaw.law.simulation). Step Law (arXiv 2503.04715) was fitted to other runs, real ones:"
-    )
+    print("The truth is simulated. Step Law (arXiv 2503.04715) was fitted to other, real runs:")
     print("it shows what a law from elsewhere would say here, and is no contest.")
     for text in result["warnings"]:
         print(f"warning: {text}")
@@ -115,7 +114,14 @@ def _optimum_against_size(posterior: Posterior, ax: Axes) -> None:
     targets = [replace(TARGET, params_nonembedding=n, tokens=n * TOKENS_PER_PARAM) for n in sizes]
     found = [predict(posterior, target)["optimum"]["learning_rate"] for target in targets]
     low, middle, high = ([each[key] for each in found] for key in ("lower", "median", "upper"))
-    ax.axvspan(sizes[0], max(n for _, _, n, _ in posterior.cells), color=GREY, alpha=0.15, lw=0, label="runs")
+    ax.axvspan(
+        sizes[0],
+        max(cell.params_nonembedding for cell in posterior.cells),
+        color=GREY,
+        alpha=0.15,
+        lw=0,
+        label="runs",
+    )
     ax.fill_between(sizes, low, high, color=BLUE, alpha=0.2, lw=0, label="90% interval")
     ax.plot(sizes, middle, color=BLUE, lw=1.5, label="median")
     ax.plot(

@@ -1,22 +1,17 @@
-"""The fitted runs in posterior draws: mean, scatter and likelihood of each, as the fit had them.
-
-``reweight.log_likelihood`` is for runs never fitted. Here the shifts of cells are the fitted ones, runs off
-their cell's usual settings scatter by themselves, and outcomes count where the study reports divergences, as
-in ``model.surface_model``.
-"""
+"""The fitted runs in posterior draws: mean, scatter and likelihood, with the fitted shifts of cells."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bayeslaw.advice.target_surface import TargetSurface, absorbed_by, fitted_cell, run_draws, surface_at
 from bayeslaw.arrays import Floats
 from bayeslaw.errors import BadInput
-from bayeslaw.law.parameters import CRASH_IS_MACHINE, MIXED_STATUS
+from bayeslaw.law.likelihood import Moments, Outcomes
+from bayeslaw.law.likelihood import log_density as run_log_density
 from bayeslaw.posterior.draws import Posterior
 from bayeslaw.target import Target
 
@@ -34,7 +29,7 @@ class CellRuns:
         basin: its surface, the cell's shifts included.
         absorbed: hyperparameters whose effect its group has in its level.
         off: 1 where a hyperparameter outside the model departs from the cell's usual value, (run,).
-        outcomes: whether its study reports diverged runs, so that outcomes count.
+        outcomes: what the runs did.
     """
 
     index: int
@@ -42,16 +37,7 @@ class CellRuns:
     basin: TargetSurface
     absorbed: list[str]
     off: Floats
-    outcomes: bool
-
-
-class Moments(NamedTuple):
-    """Mean, scale and degrees of freedom of ln loss, and the chance to diverge; (draw, run) each."""
-
-    mean: Floats
-    scale: Floats
-    dof: Floats
-    fall: Floats
+    outcomes: Outcomes
 
 
 def fitted_runs(posterior: Posterior, runs: pd.DataFrame) -> tuple[list[CellRuns], int]:
@@ -65,22 +51,22 @@ def fitted_runs(posterior: Posterior, runs: pd.DataFrame) -> tuple[list[CellRuns
         BadInput: none of the cells was fitted.
     """
     from bayeslaw.law.observations import prepare
-    from bayeslaw.runs.schema import CELL
 
     used = runs[runs["status"] != "stopped"].reset_index(drop=True)
-    sweep = prepare(used, posterior.pivot)
+    observed = prepare(used, posterior.pivot, list(posterior.factor_values))
     known: list[CellRuns] = []
-    for (study, optimizer, n, d), rows in used.groupby(list(CELL), sort=True):
-        target = Target(float(n), float(d), str(optimizer), str(study))
+    for number, cell in enumerate(observed.cells):
+        target = Target.of_cell(cell)
         index = fitted_cell(posterior, target)
         if index is not None:
+            where = np.flatnonzero(observed.cell == number)
             basin = surface_at(posterior, target)
             absorbed = absorbed_by(posterior, target, basin.extras)
-            outcomes = bool(sweep.cliff_studies[sweep.studies.index(target.study)])
-            known.append(CellRuns(index, rows, basin, absorbed, sweep.off[rows.index], outcomes))
+            outcomes = observed.outcomes.at(where)
+            known.append(CellRuns(index, used.iloc[where], basin, absorbed, observed.off[where], outcomes))
     if not known:
         raise BadInput(
-            f"runs: none of their {used.groupby(list(CELL)).ngroups} cells is in the posterior; expected the "
+            f"runs: none of their {len(observed.cells)} cells is in the posterior; expected the "
             "runs that it was fitted to; name their table (`bayeslaw evaluate` is for others)"
         )
     return known, len(used) - sum(len(cell.rows) for cell in known)
@@ -93,41 +79,21 @@ def moments(cell: CellRuns, basin: TargetSurface) -> Moments:
         cell: the runs.
         basin: their surface: ``cell.basin``, or the same moved.
     """
-    run = run_draws(basin, cell.rows, cell.absorbed, cell.off)
-    fall = MIXED_STATUS + (1.0 - 2.0 * MIXED_STATUS) * run.diverges
-    return Moments(run.log_loss, run.scale, run.dof, fall)
+    return run_draws(basin, cell.rows, cell.absorbed, cell.off).moments
 
 
 def log_density(cell: CellRuns, told: Moments) -> Floats:
-    """ln likelihood of each run in each draw, (draw, run): Student-t of ln loss, and the outcome."""
-    from scipy.stats import t
-
-    finished = has_status(cell, "finished")
-    total = np.zeros(told.mean.shape)
-    total[:, finished] = t.logpdf(
-        log_loss(cell)[finished], told.dof[:, finished], told.mean[:, finished], told.scale[:, finished]
-    )
-    if cell.outcomes:
-        total += np.where(finished, np.log1p(-told.fall), 0.0)
-        total += np.where(has_status(cell, "diverged"), np.log(told.fall), 0.0)
-        total += np.where(
-            has_status(cell, "crashed"), np.log(CRASH_IS_MACHINE + (1.0 - CRASH_IS_MACHINE) * told.fall), 0.0
-        )
-    return total
+    """ln likelihood of each run in each draw, (draw, run), as in the fit."""
+    return np.asarray(run_log_density(told, cell.outcomes))
 
 
 def log_loss(cell: CellRuns) -> Floats:
     """ln loss [nats/token] of the runs, NaN where they did not finish; (run,)."""
-    return np.log(np.where(has_status(cell, "finished"), cell.rows["loss"].to_numpy(float), np.nan))
-
-
-def has_status(cell: CellRuns, status: str) -> NDArray[np.bool_]:
-    """Which of the runs ended so, (run,)."""
-    return (cell.rows["status"] == status).to_numpy(bool)
+    return np.where(cell.outcomes.finished, cell.outcomes.log_loss, np.nan)
 
 
 def labels(cell: CellRuns) -> dict[str, Any]:
     """Study, optimizer, N and D of the cell, for a table or JSON."""
     target = cell.basin.target
     names = ("study", "optimizer", "params_nonembedding", "tokens")
-    return {name: getattr(target, name) for name in names}
+    return {name: getattr(target, name) for name in names} | dict(target.covariates)

@@ -15,18 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from bayeslaw.advice.target_surface import TargetSurface, moved, surface_at
+from bayeslaw.advice.target_surface import TargetSurface, shift, surface_at
 from bayeslaw.arrays import Floats
-from bayeslaw.diagnosis.fitted_runs import (
-    CellRuns,
-    Moments,
-    has_status,
-    labels,
-    log_density,
-    log_loss,
-    moments,
-)
-from bayeslaw.posterior.draws import CELL_EFFECTS, Posterior
+from bayeslaw.diagnosis.fitted_runs import CellRuns, labels, log_density, log_loss, moments
+from bayeslaw.law.likelihood import Moments
+from bayeslaw.law.parameters import CELL_SHIFTS
+from bayeslaw.posterior.draws import Posterior
 from bayeslaw.posterior.importance import RELIABLE, smoothed
 from bayeslaw.target import Target
 
@@ -63,7 +57,7 @@ def left_out(posterior: Posterior, cells: Sequence[CellRuns], target: Target) ->
         sizes=(),
         size={name: values[:, :0] for name, values in posterior.size.items()},
     )
-    basin = surface_at(unseen, target, alone=True)
+    basin = surface_at(unseen, target, independent=True)
     optima = {"learning_rate": basin.log_lr, "batch_tokens": basin.log_batch}
     return [_without(cell, *own_shifts(posterior, cell), optima) for cell in cells]
 
@@ -85,12 +79,12 @@ def own_shifts(posterior: Posterior, cell: CellRuns) -> tuple[Floats, Floats]:
     Returns:
         Two arrays of shape (draw, 3). The level counts from the fitted one.
     """
-    study, _, n, _ = posterior.cells[cell.index]
-    p = cell.basin.p
-    alone = sum((other[0], other[2]) == (study, n) for other in posterior.cells) == 1
+    own = posterior.cells[cell.index]
+    study, n, p = own.study, own.params_nonembedding, cell.basin.p
+    alone = sum((c.study, c.params_nonembedding) == (study, n) for c in posterior.cells) == 1
     sized = (study, n) in posterior.sizes
     shifts, variance = np.zeros((posterior.draws, 3)), np.full((posterior.draws, 3), FREE**2)
-    for k, name in enumerate(CELL_EFFECTS[1:], start=1):
+    for k, name in enumerate(CELL_SHIFTS[1:], start=1):
         shifts[:, k] = posterior.cell[name][:, cell.index]
         variance[:, k] = np.exp(2.0 * p[f"log_tau_{name}"])
         if sized and alone:
@@ -118,8 +112,8 @@ def log_marginal(cell: CellRuns, shifts: Floats, variance: Floats) -> Floats:
         step = np.linalg.solve(precision, (score - shifts / variance)[:, :, None])[:, :, 0]
         if turn < STEPS - 1:
             shifts = shifts + step
-            for k, name in enumerate(CELL_EFFECTS):
-                basin = moved(basin, name, np.asarray(step[:, k], np.float64))
+            for k, name in enumerate(CELL_SHIFTS):
+                basin = shift(basin, name, np.asarray(step[:, k], np.float64))
     prior = -0.5 * np.sum(shifts**2 / variance + np.log(variance), axis=1)
     ahead = 0.5 * np.einsum("sk,skl,sl->s", step, precision, step)
     total: Floats = log_density(cell, told).sum(axis=1) + prior + ahead
@@ -130,8 +124,8 @@ def _slopes(cell: CellRuns, basin: TargetSurface, here: Moments) -> list[Moments
     """Derivatives of the moments ``here`` by each shift; that of the level moves the mean alone."""
     none = np.zeros_like(here.mean)
     slopes = [Moments(none + 1.0, none, none, none)]
-    for name in CELL_EFFECTS[1:]:
-        there = moments(cell, moved(basin, name, NUDGE))
+    for name in CELL_SHIFTS[1:]:
+        there = moments(cell, shift(basin, name, NUDGE))
         slopes.append(Moments(*((to - of) / NUDGE for of, to in zip(here, there, strict=True))))
     return slopes
 
@@ -141,7 +135,7 @@ def _score(cell: CellRuns, told: Moments, slopes: Sequence[Moments]) -> tuple[Fl
 
     Of a Student-t's location and scale: Lange, Little & Taylor (1989), JASA 84, section 3.
     """
-    finished, diverged = has_status(cell, "finished"), has_status(cell, "diverged")
+    finished, diverged = cell.outcomes.finished, cell.outcomes.diverged
     dof, scale, fall = told.dof, told.scale, told.fall
     x = np.where(finished, (log_loss(cell) - told.mean) / scale, 0.0)
     pull = (dof + 1.0) * x / (dof + x * x)
@@ -150,7 +144,7 @@ def _score(cell: CellRuns, told: Moments, slopes: Sequence[Moments]) -> tuple[Fl
     for name, gradient, weight in (
         ("mean", pull / scale, finished * (dof + 1.0) / ((dof + 3.0) * scale**2)),
         ("scale", finished * (pull * x - 1.0) / scale, finished * 2.0 * dof / ((dof + 3.0) * scale**2)),
-        ("fall", cell.outcomes * by_fall, cell.outcomes / (fall * (1.0 - fall))),
+        ("fall", cell.outcomes.count * by_fall, cell.outcomes.count / (fall * (1.0 - fall))),
     ):
         slope = np.stack([getattr(each, name) for each in slopes], axis=2)
         score += np.einsum("sr,srk->sk", gradient, slope)

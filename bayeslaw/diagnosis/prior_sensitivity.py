@@ -11,10 +11,10 @@ from scipy.stats import norm
 
 from bayeslaw.advice.target_surface import surface_at, surface_draws
 from bayeslaw.arrays import Floats
-from bayeslaw.law import parameters
+from bayeslaw.law.parameters import PARAMETERS, SPREAD_LOG_SD, SPREADS
 from bayeslaw.posterior.convergence import arviz_module
-from bayeslaw.posterior.draws import SPREADS, Posterior
-from bayeslaw.posterior.prior import prior_posterior
+from bayeslaw.posterior.draws import Posterior
+from bayeslaw.posterior.prior import known_bowls, prior_posterior
 from bayeslaw.target import Target
 
 MEASURED = 0.5
@@ -42,8 +42,8 @@ def prior_part(posterior: Posterior, target: Target) -> list[dict[str, Any]]:
         ``prior_pulls`` (sensitivity above ``SENSITIVE``).
     """
     before = replace(
-        prior_posterior("lambda" in posterior.group, "zeta" in posterior.group, PRIOR_DRAWS),
-        family_prior=posterior.family_prior,
+        prior_posterior(known_bowls(posterior), PRIOR_DRAWS),
+        group_prior=posterior.group_prior,
         study_prior=posterior.study_prior,
         pivot=posterior.pivot,
     )
@@ -69,7 +69,7 @@ def _part(name: str, after: Floats, before: Floats, pulls: Mapping[str, float]) 
 
 def quantities(posterior: Posterior, target: Target) -> dict[str, Floats]:
     """ln eta* and ln B* at a target, and ``EXPONENTS`` of its group; (draw,) each."""
-    basin = surface_at(posterior, target, alone=True)
+    basin = surface_at(posterior, target, independent=True)
     return {"learning_rate": basin.log_lr, "batch_tokens": basin.log_batch} | {
         name: basin.p[name] for name in EXPONENTS
     }
@@ -79,19 +79,18 @@ def log_priors(posterior: Posterior, target: Target) -> dict[str, Floats]:
     """ln prior density of each parameter of the target's group and study in each draw, (draw,) each.
 
     That of a family's value is N(mean, sd^2 + between_optimizers^2 + between_studies^2), its spreads
-    lognormal (``priors.Family``). The values of other groups are left out: in a joint density of many groups
-    chance correlations drown what is asked.
+    lognormal (``parameters.Parameter``). The values of other groups are left out: in a joint density of
+    many groups chance correlations drown what is asked.
     """
     p = surface_draws(posterior, target.study, target.optimizer)
-    families = parameters.LR_BATCH | parameters.DECAY | parameters.MOMENTUM
-    found = {"bend": norm.logpdf(p["bend"], *parameters.BEND[:2])}
-    found |= {name: norm.logpdf(p[name], *prior) for name, prior in posterior.study_prior.items()}
-    for name, (mean, sd) in posterior.family_prior.items():
+    own = posterior.common_prior | posterior.study_prior
+    found = {name: norm.logpdf(p[name], *prior) for name, prior in own.items()}
+    for name, (mean, sd) in posterior.group_prior.items():
         spreads = [getattr(posterior, kind)[name] for kind in SPREADS]
         found[name] = norm.logpdf(p[name], mean, np.sqrt(sd**2 + sum(s**2 for s in spreads)))
         for kind, spread in zip(SPREADS, spreads, strict=True):
-            median = np.log(getattr(families[name], kind))
-            found[name] = found[name] + norm.logpdf(np.log(spread), median, parameters.SPREAD_LOG_SD)
+            median = np.log(getattr(PARAMETERS[name], kind))
+            found[name] = found[name] + norm.logpdf(np.log(spread), median, SPREAD_LOG_SD)
     return found
 
 

@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bayeslaw.advice.target_surface import EXTRAS, optimum_draws, surface_at
+from bayeslaw.advice.target_surface import optimum_draws, surface_at
 from bayeslaw.diagnosis.identifiability import MIN_TRIED, fit_doubts
-from bayeslaw.posterior.draws import Posterior, derived
+from bayeslaw.law.parameters import derived
+from bayeslaw.law.terms import own_bowls
+from bayeslaw.posterior.draws import Posterior
 from bayeslaw.target import Target
 
 EXPONENTS = ("gamma", "delta", "epsilon")
@@ -55,7 +57,7 @@ def _beyond_the_scan(posterior: Posterior, runs: pd.DataFrame) -> list[str]:
     used = runs[runs["status"] != "stopped"]
     found = []
     for (study, optimizer), group in used.groupby(["study", "optimizer"]):
-        for name in [name for name in EXTRAS if name in used]:
+        for name in [name for name in own_bowls() if name in used]:
             sides = [
                 _side_of_the_scan(posterior, Target(float(n), float(d), optimizer, study), cell[name])
                 for (n, d), cell in group.groupby(["params_nonembedding", "tokens"])

@@ -42,29 +42,25 @@ class PosteriorAdvisor:
 
     def recommend(self, target: Target) -> dict[str, float]:
         """The settings of least expected loss: learning rate, batch, and the others it knows of."""
-        return decide(surface_at(self.posterior, target, self.seed, alone=True))
+        return decide(surface_at(self.posterior, target, self.seed, independent=True))
 
     def optimum_draws(self, target: Target) -> dict[str, Floats]:
         """Draws of the best settings under the same keys, shape (draw,) each."""
-        return optimum_draws(surface_at(self.posterior, target, self.seed, alone=True))
+        return optimum_draws(surface_at(self.posterior, target, self.seed, independent=True))
 
     def loss_draws(self, runs: pd.DataFrame) -> Floats:
         """Predictive draws of the runs' loss [nats/token], run noise included, shape (draw, run).
 
         Runs of one cell share its shift: the fitted one, or a fresh one where the cell was not fitted.
         """
-        from bayeslaw.law.observations import off_usual
-        from bayeslaw.runs.schema import CELL
+        from bayeslaw.advice.cells import cells_of, off_settings
 
         rows = runs.reset_index(drop=True)
-        cell = rows.groupby(list(CELL), sort=True).ngroup().to_numpy(np.int64)
-        off = off_usual(rows, cell, (rows["status"] == "finished").to_numpy())
+        off = off_settings(rows, self.posterior)
         result = np.empty((self.posterior.draws, len(rows)))
-        for key, members in rows.groupby(list(CELL), sort=True):
-            study, optimizer, n, d = key
-            basin = surface_at(self.posterior, Target(float(n), float(d), optimizer, study), self.seed)
-            where = members.index.to_numpy()
-            result[:, where] = self._cell_draws(basin, members, off[where])
+        for where, cell in cells_of(rows, self.posterior):
+            basin = surface_at(self.posterior, Target.of_cell(cell), self.seed)
+            result[:, where] = self._cell_draws(basin, rows.iloc[where], off[where])
         return result
 
     def _cell_draws(self, basin: TargetSurface, runs: pd.DataFrame, off: Floats) -> Floats:
@@ -78,8 +74,8 @@ class PosteriorAdvisor:
 
 def fitted_cells(posterior: Posterior, runs: pd.DataFrame) -> int:
     """How many cells of a run table the posterior was fitted to."""
-    from bayeslaw.runs.schema import CELL
+    from bayeslaw.advice.cells import cells_of
 
-    cells = runs[list(CELL)].drop_duplicates().itertuples(index=False)
-    targets = (Target(float(n), float(d), str(o), str(s)) for s, o, n, d in cells)
-    return sum(fitted_cell(posterior, target) is not None for target in targets)
+    return sum(
+        fitted_cell(posterior, Target.of_cell(cell)) is not None for _, cell in cells_of(runs, posterior)
+    )

@@ -40,7 +40,8 @@ from numpy.typing import ArrayLike, NDArray
 from bayeslaw.arrays import Floats
 from bayeslaw.errors import BadInput
 from bayeslaw.evaluation.hull import average_repeats, in_hull, interpolate, nearest_in_hull
-from bayeslaw.runs.cells import CellKey, comparable_runs, finished_runs, group_cells
+from bayeslaw.runs.cells import comparable_runs, finished_runs, group_cells
+from bayeslaw.target import Cell
 
 WINDOW = 0.10  # ln loss above the cell's lowest: the rows the surface is fitted to
 CORE = 0.03  # ln loss: inside the hull of these rows the surface speaks, outside it the rows themselves
@@ -70,7 +71,7 @@ class SmoothedCell:
             NaN with fewer than three rows to spare.
     """
 
-    key: CellKey
+    key: Cell
     n: int
     scorable: bool
     note: str
@@ -111,7 +112,7 @@ class SmoothedCell:
         return np.log(points)
 
 
-def smooth_cell(key: CellKey, rows: pd.DataFrame) -> SmoothedCell:
+def smooth_cell(key: Cell, rows: pd.DataFrame) -> SmoothedCell:
     """Fit the surface to one cell's runs; says so in the result where the runs do not allow it.
 
     Args:
@@ -211,7 +212,7 @@ def _robust_fit(points: Floats, ln_loss: Floats, degree: int) -> tuple[_Poly, fl
 
 
 def _smooth_plane(
-    key: CellKey, points: Floats, ln_loss: Floats, near: NDArray[np.bool_], degree: int
+    key: Cell, points: Floats, ln_loss: Floats, near: NDArray[np.bool_], degree: int
 ) -> SmoothedCell:
     poly, noise = _robust_fit(points[near], ln_loss[near], degree)
     core = points[ln_loss - ln_loss.min() < CORE]
@@ -258,7 +259,7 @@ def _surrounded(points: Floats, optimum: Floats, margin: float = 0.03) -> bool:
 # ------------------------------------------------------------------------------- learning rate only
 
 
-def _smooth_line(key: CellKey, points: Floats, ln_loss: Floats) -> SmoothedCell:
+def _smooth_line(key: Cell, points: Floats, ln_loss: Floats) -> SmoothedCell:
     """The curve along the learning rate at the batch with most learning rates near the best loss."""
     batches = np.round(points[:, 1], 3)
     near_all = ln_loss - ln_loss.min() < WINDOW

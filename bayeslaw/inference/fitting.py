@@ -23,13 +23,14 @@ import pandas as pd  # noqa: E402
 
 from bayeslaw.errors import BadInput  # noqa: E402
 from bayeslaw.inference.laplace import Density, density, whitening  # noqa: E402
-from bayeslaw.inference.model import CELL_TAUS, SIZE_TAUS, SPREADS, blocks, cells, families, study_priors  # noqa: E402
+from bayeslaw.inference.model import block_site, cells, factor_site, spread_site  # noqa: E402
 from bayeslaw.inference.nuts import Drawn, draw  # noqa: E402
-from bayeslaw.law.observations import Sweep, prepare  # noqa: E402
+from bayeslaw.law.observations import Observations, prepare  # noqa: E402
+from bayeslaw.law.parameters import CELL_SHIFTS, SIZE_SHIFTS, SPREADS  # noqa: E402
+from bayeslaw.law.structure import Structure, structure_of  # noqa: E402
 from bayeslaw.posterior.convergence import diagnose  # noqa: E402
 from bayeslaw.posterior.draws import Posterior  # noqa: E402
 from bayeslaw.runs.io import table_sha256  # noqa: E402
-from bayeslaw.runs.schema import CELL  # noqa: E402
 
 jax.config.update("jax_enable_x64", True)
 
@@ -69,25 +70,25 @@ def fit(
         if count < 1:
             raise BadInput(f"fit: {name} = {count}; expected at least 1; leave it out for the default")
     began = time.perf_counter()
-    sweep = prepare(runs)
+    observed = prepare(runs)
     say(
-        f"{len(sweep.cell)} runs, {len(sweep.cell_group)} cells, {len(sweep.group_study)} groups of one "
+        f"{len(observed.cell)} runs, {len(observed.cells)} cells, {len(observed.groups)} groups of one "
         "study and optimizer; finding the mode"
     )
-    target = density(sweep)
-    named, diagnostics = _draw(sweep, target, seed, chains, draws, say)
+    target = density(observed)
+    named, diagnostics = _draw(observed, target, seed, chains, draws, say)
     say(f"done in {time.perf_counter() - began:.0f} s")
     for message in diagnostics["messages"]:
         say(f"warning: {message}")
     diagnostics["seconds"] = round(time.perf_counter() - began, 1)
-    return _posterior(runs, sweep, named, diagnostics, seed, sources)
+    return _posterior(runs, observed, named, diagnostics, seed, sources)
 
 
 def _draw(
-    sweep: Sweep, target: Density, seed: int, chains: int, draws: int, say: Callable[[str], None]
+    observed: Observations, target: Density, seed: int, chains: int, draws: int, say: Callable[[str], None]
 ) -> tuple[Draws, dict[str, Any]]:
     """Draws until converged, by the names of their sites, and their diagnostics."""
-    w = whitening(sweep, target, seed)
+    w = whitening(observed, target, seed)
     say(f"{len(target.start)} parameters, mode found: warming up {chains} chains")
     named: Draws = {}
     diagnostics: dict[str, Any] = {}
@@ -95,7 +96,7 @@ def _draw(
     def enough(drawn: Drawn) -> bool:
         nonlocal named, diagnostics
         named = _named(target, drawn.x)
-        diagnostics = diagnose(_by_parameter(sweep, named), drawn.divergences)
+        diagnostics = diagnose(_by_parameter(structure_of(observed), named), drawn.divergences)
         say(
             f"{drawn.x.shape[1]} draws a chain: R-hat {diagnostics['rhat_max']:.3f}, ESS bulk "
             f"{diagnostics['ess_bulk_min']:.0f}, tail {diagnostics['ess_tail_min']:.0f}, "
@@ -117,82 +118,85 @@ def _named(target: Density, flat: np.ndarray) -> Draws:
     }
 
 
-def _by_parameter(sweep: Sweep, named: Draws) -> Draws:
+def _by_parameter(known: Structure, named: Draws) -> Draws:
     """Sites that hold many parameters, split by the parameters' names; (chain, draw, ...)."""
-    split = {site: list(members) for site, (members, _) in blocks(sweep).items()}
-    split |= {"study_values": list(study_priors(sweep)), **{site: list(families(sweep)) for site in SPREADS}}
+    split = {block_site(block): list(names) for block, names in known.blocks.items()}
+    split |= {"study_values": list(known.study), **{f"log_{kind}": list(known.group) for kind in SPREADS}}
     parameters = {site: values for site, values in named.items() if site not in split}
     for site, names in split.items():
-        prefix = f"{site} " if site in SPREADS else ""
+        prefix = f"{site} " if site.removeprefix("log_") in SPREADS else ""
         parameters |= {f"{prefix}{name}": named[site][:, :, row] for row, name in enumerate(names)}
     return parameters
 
 
 def _posterior(
     runs: pd.DataFrame,
-    sweep: Sweep,
+    observed: Observations,
     named: Draws,
     diagnostics: dict[str, Any],
     seed: int,
     sources: tuple[str, ...],
 ) -> Posterior:
+    known = structure_of(observed)
     flat = {k: v.reshape(-1, *v.shape[2:]) for k, v in named.items()}
-    total = len(flat["bend"])
+    total = len(flat["study_values"])
     kept = np.linspace(0, total - 1, min(KEEP, total)).round().astype(int)
     flat = {k: v[kept] for k, v in flat.items()}
-    study = {name: flat["study_values"][:, row] for row, name in enumerate(study_priors(sweep))}
-    effects = _effects(sweep, flat)
-    chosen = families(sweep)
-    spread = {kind: {f: np.exp(flat[kind][:, i]) for i, f in enumerate(chosen)} for kind in SPREADS}
+    shifts = _shifts(observed, flat)
+    spread = {
+        kind: {name: np.exp(flat[f"log_{kind}"][:, i]) for i, name in enumerate(known.group)}
+        for kind in SPREADS
+    }
     used = runs[runs["status"] != "stopped"]
-    table = used.drop_duplicates(list(CELL)).sort_values(list(CELL))
-    groups = tuple(
-        (sweep.studies[s], sweep.optimizers[o])
-        for s, o in zip(sweep.group_study, sweep.group_optimizer, strict=True)
-    )
-    sizes = table.drop_duplicates(["study", "params_nonembedding"])
+    reported = dict(zip(observed.studies, observed.cliff_studies.tolist(), strict=True))
     return Posterior(
-        group=_by_group(sweep, flat),
-        study=study,
-        bend=flat["bend"],
-        between_optimizers=spread[SPREADS[0]],
-        between_studies=spread[SPREADS[1]],
-        cell={name: effects[name] for name in CELL_TAUS},
-        family_prior={name: (f.mean, f.sd) for name, f in chosen.items()},
-        study_prior=study_priors(sweep),
-        groups=groups,
-        studies=sweep.studies,
-        optimizers=sweep.optimizers,
-        cells=tuple(
-            (r.study, r.optimizer, float(r.params_nonembedding), float(r.tokens)) for r in table.itertuples()
-        ),
-        pivot=sweep.pivot,
-        conventions={s: _conventions(used[used["study"] == s]) for s in sweep.studies},
+        group=_by_group(known, observed, flat),
+        study={name: flat["study_values"][:, row] for row, name in enumerate(known.study)},
+        common={name: flat[name] for name in known.common},
+        between_optimizers=spread["between_optimizers"],
+        between_studies=spread["between_studies"],
+        cell={name: shifts[name] for name in CELL_SHIFTS},
+        group_prior={name: (row.mean, row.sd) for name, row in known.group.items()},
+        study_prior=known.study,
+        common_prior=known.common,
+        groups=observed.groups,
+        studies=observed.studies,
+        optimizers=observed.optimizers,
+        cells=observed.cells,
+        pivot=observed.pivot,
+        conventions={
+            s: _conventions(used[used["study"] == s]) | {"reports_divergences": reported[s]}
+            for s in observed.studies
+        },
         provenance=_provenance(runs, seed, sources),
         diagnostics=diagnostics,
-        sizes=tuple((r.study, float(r.params_nonembedding)) for r in sizes.itertuples()),
-        size={name: effects[f"size_{name}"] for name in SIZE_TAUS},
+        sizes=observed.sizes,
+        size={name: shifts[f"size_{name}"] for name in SIZE_SHIFTS},
+        factor={name: flat[factor_site(name)] for name in observed.factor_values},
+        factor_spread={name: np.exp(flat[spread_site(name)]) for name in observed.factor_values},
+        factor_values=observed.factor_values,
     )
 
 
-def _effects(sweep: Sweep, flat: Draws) -> Draws:
-    """Cell and size effects of each draw, by running the model's own code on the draws."""
+def _shifts(observed: Observations, flat: Draws) -> Draws:
+    """Shifts of cells and sizes in each draw, by running the model's own code on the draws."""
 
     def one(sites: dict[str, jax.Array]) -> dict[str, jax.Array]:
-        return numpyro.handlers.substitute(lambda: cells(sweep)[1], sites)()
+        return numpyro.handlers.substitute(lambda: cells(observed)[1], sites)()
 
     sites = {name: jnp.asarray(draws) for name, draws in flat.items()}
-    effects = jax.jit(lambda draws: jax.lax.map(one, draws))(sites)
-    return {name: np.asarray(effect) for name, effect in effects.items()}
+    shifts = jax.jit(lambda draws: jax.lax.map(one, draws))(sites)
+    return {name: np.asarray(values) for name, values in shifts.items()}
 
 
-def _by_group(sweep: Sweep, flat: Draws) -> Draws:
+def _by_group(known: Structure, observed: Observations, flat: Draws) -> Draws:
     values = {}
-    for block, (members, index) in blocks(sweep).items():
-        for row, name in enumerate(members):
-            values[name] = np.full((len(flat["bend"]), len(sweep.group_study)), np.nan)
-            values[name][:, index] = flat[block][:, row]
-    return values
+    for block, names in known.blocks.items():
+        drawn = flat[block_site(block)]
+        for row, name in enumerate(names):
+            values[name] = np.full((len(drawn), len(observed.group_study)), np.nan)
+            values[name][:, known.members[block]] = drawn[:, row]
+    return {name: values[name] for name in known.group}
 
 
 def _conventions(runs: pd.DataFrame) -> dict[str, Any]:

@@ -14,8 +14,10 @@ from numpyro.infer.util import log_density
 from scipy.optimize import minimize
 
 from bayeslaw.arrays import Floats
-from bayeslaw.inference.model import SPREADS, study_priors, surface_model
-from bayeslaw.law.observations import Sweep
+from bayeslaw.inference.model import surface_model
+from bayeslaw.law.observations import Observations
+from bayeslaw.law.parameters import SPREADS
+from bayeslaw.law.structure import Structure, structure_of
 
 HELD = ("log_tau", "log_noise", "log_dof", "log_off")
 """Beginnings of the names of a study's scales."""
@@ -38,7 +40,7 @@ Sloped = Callable[[Any, float, float], tuple[tuple[jax.Array, jax.Array], jax.Ar
 
 
 class Density(NamedTuple):
-    """The posterior of one sweep over a flat vector of ``dim`` coordinates.
+    """The posterior of one observed over a flat vector of ``dim`` coordinates.
 
     ``energy`` is minus the log density. ``sloped`` takes a vector and the two numbers that
     ``model.surface_model`` takes to ((energy, moments of the losses), gradient); it is compiled once, which
@@ -62,18 +64,19 @@ class Whitening(NamedTuple):
     scale: Floats
 
 
-def density(sweep: Sweep) -> Density:
-    """The flat log density of a sweep and its prior's centre."""
-    mean, variance = _prior_moments(sweep)
+def density(observed: Observations) -> Density:
+    """The flat log density of a observed and its prior's centre."""
+    mean, variance = _prior_moments(observed)
     start, unravel = ravel_pytree(mean)
     sd, _ = ravel_pytree({name: jnp.sqrt(value) for name, value in variance.items()})
-    scales, _ = ravel_pytree({name: _is_scale(sweep, name, value) for name, value in mean.items()})
+    known = structure_of(observed)
+    scales, _ = ravel_pytree({name: _is_scale(known, name, value) for name, value in mean.items()})
     none = jax.tree.map(jnp.zeros_like, mean)
-    row = list(study_priors(sweep)).index("log_noise")
+    row = list(known.study).index("log_noise")
     noise, _ = ravel_pytree(none | {"study_values": none["study_values"].at[row].set(1.0)})
 
     def energy(x: jax.Array, losses: float, fitted: float) -> tuple[jax.Array, jax.Array]:
-        log_joint, trace = log_density(surface_model, (sweep, losses, fitted), {}, unravel(x))
+        log_joint, trace = log_density(surface_model, (observed, losses, fitted), {}, unravel(x))
         return -log_joint, trace["moments"]["value"]
 
     sloped = jax.jit(jax.value_and_grad(energy, has_aux=True))
@@ -93,7 +96,7 @@ def _posterior_of(sloped: Sloped) -> Callable[[jax.Array], jax.Array]:
     return energy
 
 
-def whitening(sweep: Sweep, target: Density, seed: int = 0) -> Whitening:
+def whitening(observed: Observations, target: Density, seed: int = 0) -> Whitening:
     """Mode of the posterior given its scales, the scales by EM, and the information there.
 
     All of it as if the scatter grew with the observed excess, not with the fitted one: else there are modes
@@ -105,7 +108,7 @@ def whitening(sweep: Sweep, target: Density, seed: int = 0) -> Whitening:
     unlike the observed Hessian of a Student-t likelihood it is positive, so it whitens even where the mode is
     flat.
     """
-    information = _information(sweep, target)
+    information = _information(observed, target)
     improve = _scales_step(target, np.random.default_rng(seed))
     x, scale = target.start + NOISE_FIRST * target.noise, np.diag(np.where(target.scales, 0.0, target.sd))
     x, scale, _ = _mode(target, information, x, scale)
@@ -174,9 +177,9 @@ def _inverse_root(information: Floats, free: np.ndarray) -> Floats:
     return root
 
 
-def _information(sweep: Sweep, target: Density) -> Callable[[Floats], Floats]:
+def _information(observed: Observations, target: Density) -> Callable[[Floats], Floats]:
     """Point -> information there, (dim, dim); derivatives by central differences of ``target.sloped``."""
-    finished = sweep.finished.astype(float)
+    finished = observed.finished.astype(float)
 
     def at(x: Floats) -> tuple[Floats, Floats]:
         """Gradient of the energy of prior and outcomes, (dim,), and the moments of the losses, (3, run)."""
@@ -201,14 +204,14 @@ def _information(sweep: Sweep, target: Density) -> Callable[[Floats], Floats]:
     return information
 
 
-def _prior_moments(sweep: Sweep) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+def _prior_moments(observed: Observations) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
     """Mean and variance of every latent site given that the sites before it are at their means."""
 
     def moments() -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
         centred = numpyro.handlers.substitute(
             numpyro.handlers.seed(surface_model, 0), substitute_fn=_prior_mean
         )
-        trace = numpyro.handlers.trace(centred).get_trace(sweep)
+        trace = numpyro.handlers.trace(centred).get_trace(observed)
         latent = {name: site["fn"] for name, site in trace.items() if _is_latent(site)}
         return {k: jnp.asarray(d.mean) for k, d in latent.items()}, {
             k: jnp.asarray(d.variance) for k, d in latent.items()
@@ -225,10 +228,10 @@ def _prior_mean(site: dict[str, Any]) -> jax.Array | None:
     return jnp.asarray(site["fn"].mean) if _is_latent(site) else None
 
 
-def _is_scale(sweep: Sweep, name: str, mean: jax.Array) -> jax.Array:
-    if name in SPREADS:
+def _is_scale(known: Structure, name: str, mean: jax.Array) -> jax.Array:
+    if name.removeprefix("log_") in SPREADS or name.startswith("log_spread_"):
         return jnp.ones_like(mean)
     if name == "study_values":
-        held = np.array([key.startswith(HELD) for key in study_priors(sweep)], float)
+        held = np.array([key.startswith(HELD) for key in known.study], float)
         return jnp.asarray(held[:, None] * np.ones(mean.shape))
     return jnp.zeros_like(mean)

@@ -2,79 +2,96 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from bayeslaw.arrays import Floats, Ints
+from bayeslaw.arrays import Bools, Floats, Ints
 from bayeslaw.errors import BadInput
-from bayeslaw.law.surface import DECAY_FLOOR
+from bayeslaw.law.likelihood import Outcomes
+from bayeslaw.law.places import cell_labels, cell_of, known_covariates, known_factors
+from bayeslaw.law.terms import COVARIATES, FACTORS, coordinates, own_bowls, to_coordinate
 from bayeslaw.runs.schema import CELL
+from bayeslaw.target import Cell
 
-UNMODELLED = ("beta2", "epsilon", "grad_clip", "dropout", "schedule")
-"""Columns whose departure from the cell's usual value the surface cannot explain; ``extra_*`` join them."""
-
+CONFIGURATION = ("beta2", "epsilon", "grad_clip", "dropout", "schedule")
+"""Columns whose departure from the cell's usual value the surface cannot explain, unless the law has them
+as a hyperparameter, covariate or factor; ``extra_*`` join them."""
 
 VALUES_TO_BEND = 3
-"""Values of weight decay or momentum from which a group's optimum is fitted: two tell a slope, no optimum."""
+"""Values of a hyperparameter from which a group's optimum is fitted: two tell a slope, no optimum."""
 
 
 @dataclass(frozen=True)
-class Sweep:
+class Observations:
     """Runs as arrays; index arrays count into the label tuples.
 
     Attributes:
         log_lr, log_batch: ln peak learning rate, ln batch [tokens], shape (run,).
         log_loss: ln loss [nats/token], 0 where the run did not finish, shape (run,).
         above_best: ln loss above the least of the cell, 0 where the run did not finish, shape (run,).
-        log_decay: ln(weight decay + DECAY_FLOOR), NaN where unknown or hardly varied, shape (run,).
-        log_momentum_gap: ln(1 - momentum), NaN where unknown or hardly varied, shape (run,).
-        finished, diverged, crashed: masks, shape (run,).
-        off: 1 where a hyperparameter outside the group's model departs from the cell's usual value, (run,).
-        cell: shape (run,).
-        cell_group, cell_size, cell_log_n, cell_log_d: shape (cell,); logs about the pivot.
-        group_study, group_optimizer: shape (group,).
-        size_study: shape (size,); a size is one N of one study.
-        decay_groups, momentum_groups: groups whose finished runs compare ``VALUES_TO_BEND`` values of weight
-            decay, of momentum within cells; shape (k,).
+        settings: hyperparameter with a bowl of its own -> coordinate, NaN where unknown or hardly varied,
+        (run,). finished, diverged, crashed: masks, shape (run,). off: 1 where a hyperparameter outside the
+        group's model departs from the cell's usual value, (run,). cell: shape (run,). cell_group,
+        cell_size: shape (cell,). x: covariate -> coordinate about the pivot, shape (cell,). cell_factor:
+        factor -> index into ``factor_values``, -1 where unknown, shape (cell,). group_study,
+        group_optimizer: shape (group,). size_study: shape (size,); a size is one N of one study.
+        groups_with: hyperparameter -> groups whose finished runs compare ``VALUES_TO_BEND`` values of it
+        within
+            cells; shape (k,).
         cliff_studies: mask of studies that report diverged runs, shape (study,).
-        pivot: (N0, D0).
+        cells, groups, sizes, studies, optimizers: labels.
+        factor_values: factor -> its values, the most common first.
+        pivot: covariate -> natural value where its coordinate is 0.
     """
 
     log_lr: Floats
     log_batch: Floats
     log_loss: Floats
     above_best: Floats
-    log_decay: Floats
-    log_momentum_gap: Floats
-    finished: NDArray[np.bool_]
-    diverged: NDArray[np.bool_]
-    crashed: NDArray[np.bool_]
+    settings: dict[str, Floats]
+    finished: Bools
+    diverged: Bools
+    crashed: Bools
     off: Floats
     cell: Ints
     cell_group: Ints
-    cell_log_n: Floats
-    cell_log_d: Floats
     cell_size: Ints
+    x: dict[str, Floats]
+    cell_factor: dict[str, Ints]
     size_study: Ints
     group_study: Ints
     group_optimizer: Ints
-    decay_groups: Ints
-    momentum_groups: Ints
-    cliff_studies: NDArray[np.bool_]
+    groups_with: dict[str, Ints]
+    cliff_studies: Bools
+    cells: tuple[Cell, ...]
+    groups: tuple[tuple[str, str], ...]
+    sizes: tuple[tuple[str, float], ...]
     studies: tuple[str, ...]
     optimizers: tuple[str, ...]
-    pivot: tuple[float, float]
+    factor_values: dict[str, tuple[str, ...]]
+    pivot: dict[str, float]
+
+    @property
+    def outcomes(self) -> Outcomes:
+        """What the runs did, as the likelihood takes it."""
+        count = self.cliff_studies[self.group_study[self.cell_group[self.cell]]]
+        return Outcomes(self.log_loss, self.finished, self.diverged, self.crashed, count)
 
 
-def prepare(runs: pd.DataFrame, pivot: tuple[float, float] | None = None) -> Sweep:
+def prepare(
+    runs: pd.DataFrame, pivot: Mapping[str, float] | None = None, factors: Sequence[str] | None = None
+) -> Observations:
     """The arrays of a valid run table; runs that were stopped early are left out.
 
     Args:
         runs: a run table (see ``bayeslaw.runs.schema``).
-        pivot: (N0, D0); by default the geometric means over cells, to two digits.
+        pivot: covariate -> natural value; by default the geometric means over cells, to two digits, of the
+            covariates that the table tells about.
+        factors: names; by default those that the table tells about.
 
     Raises:
         BadInput: no run finished.
@@ -86,58 +103,95 @@ def prepare(runs: pd.DataFrame, pivot: tuple[float, float] | None = None) -> Swe
             f"run table: {len(runs)} runs, 0 with status = finished; expected at least one finished run "
             "with a loss; without any loss there is no surface to fit: lower the learning rates and run again"
         )
-    cells = runs.drop_duplicates(list(CELL))[list(CELL)].sort_values(list(CELL)).reset_index(drop=True)
-    cell = _index(runs, cells, list(CELL))
-    groups = cells.drop_duplicates(["study", "optimizer"])[["study", "optimizer"]].reset_index(drop=True)
-    sizes = cells.drop_duplicates(["study", "params_nonembedding"])[["study", "params_nonembedding"]]
-    sizes = sizes.reset_index(drop=True)
+    names = list(pivot) if pivot else known_covariates(runs)
+    factors = known_factors(runs) if factors is None else factors
+    labels = cell_labels(runs, names, factors)
+    cells = labels.drop_duplicates().sort_values(list(labels.columns)).reset_index(drop=True)
+    cell = _index(labels, cells)
+    groups = cells[["study", "optimizer"]].drop_duplicates().reset_index(drop=True)
+    sizes = cells[["study", "params_nonembedding"]].drop_duplicates().reset_index(drop=True)
     studies, optimizers = tuple(sorted(set(cells["study"]))), tuple(sorted(set(cells["optimizer"])))
-    n, d = cells["params_nonembedding"].to_numpy(float), cells["tokens"].to_numpy(float)
-    pivot = pivot or (_two_digits(np.exp(np.log(n).mean())), _two_digits(np.exp(np.log(d).mean())))
-    cell_group = _index(cells, groups, ["study", "optimizer"])
+    columns = {name: cells[name].to_numpy() for name in cells.columns[2:]}
+    pivot = dict(pivot) if pivot else {name: _centre(name, columns) for name in names}
+    cell_group = _index(cells[["study", "optimizer"]], groups)
     run_group = cell_group[cell]
-    decay, decay_groups = _varied(
-        np.log(_column(runs, "weight_decay") + DECAY_FLOOR), cell, run_group, finished
-    )
-    gap, momentum_groups = _varied(np.log1p(-_column(runs, "momentum")), cell, run_group, finished)
     off = off_usual(runs, cell, finished)
-    for name, fitted in (("weight_decay", decay_groups), ("momentum", momentum_groups)):
+    settings, groups_with = {}, {}
+    for name in own_bowls():
+        values = to_coordinate(name, _column(runs, name))
+        settings[name], fitted = _varied(values, cell, run_group, finished)
+        groups_with[name] = fitted
         if name in runs:
-            off = np.maximum(off, _departs(runs[name], cell, finished) & ~np.isin(run_group, fitted))
-    diverged = (runs["status"] == "diverged").to_numpy()
+            off = np.maximum(off, departs(runs[name], cell, finished) & ~np.isin(run_group, fitted))
+    outcomes = outcomes_of(runs, np.ones(len(runs), bool))
     group_study = np.array([studies.index(s) for s in groups["study"]])
     cliff = np.zeros(len(studies), bool)
-    cliff[group_study[run_group[diverged]]] = True
-    log_loss = np.log(np.where(finished, runs["loss"].to_numpy(float), 1.0))
-    return Sweep(
+    cliff[group_study[run_group[outcomes.diverged]]] = True
+    values_of = {name: _by_count(cells[FACTORS[name].column]) for name in factors}
+    return Observations(
         log_lr=np.log(runs["learning_rate"].to_numpy(float)),
         log_batch=np.log(runs["batch_tokens"].to_numpy(float)),
-        log_loss=log_loss,
-        above_best=_above_best(log_loss, cell, finished),
-        log_decay=decay,
-        log_momentum_gap=gap,
+        log_loss=outcomes.log_loss,
+        above_best=_above_best(outcomes.log_loss, cell, finished),
+        settings=settings,
         finished=finished,
-        diverged=diverged,
-        crashed=(runs["status"] == "crashed").to_numpy(),
+        diverged=outcomes.diverged,
+        crashed=outcomes.crashed,
         off=off,
         cell=cell,
         cell_group=cell_group,
-        cell_log_n=np.log(n / pivot[0]),
-        cell_log_d=np.log(d / pivot[1]),
-        cell_size=_index(cells, sizes, ["study", "params_nonembedding"]),
+        cell_size=_index(cells[["study", "params_nonembedding"]], sizes),
+        x=coordinates(columns, pivot),
+        cell_factor={k: _positions(cells[FACTORS[k].column], values) for k, values in values_of.items()},
         size_study=np.array([studies.index(s) for s in sizes["study"]]),
         group_study=group_study,
         group_optimizer=np.array([optimizers.index(o) for o in groups["optimizer"]]),
-        decay_groups=decay_groups,
-        momentum_groups=momentum_groups,
+        groups_with=groups_with,
         cliff_studies=cliff,
+        cells=tuple(cell_of(row) for row in cells.to_dict("records")),
+        groups=tuple(groups.itertuples(index=False, name=None)),
+        sizes=tuple((str(s), float(n)) for s, n in sizes.itertuples(index=False)),
         studies=studies,
         optimizers=optimizers,
+        factor_values=values_of,
         pivot=pivot,
     )
 
 
-def off_usual(runs: pd.DataFrame, cell: Ints, finished: NDArray[np.bool_]) -> Floats:
+def _centre(name: str, columns: Mapping[str, Any]) -> float:
+    """The mean over cells in the covariate's coordinate, as a natural value, to two digits."""
+    row = COVARIATES[name]
+    (mean,) = coordinates(columns, {name: row.reference}).values()
+    return _two_digits(float(row.transform.back(row.transform.to(row.reference) + np.mean(mean))))
+
+
+def _by_count(values: pd.Series) -> tuple[str, ...]:
+    counts = values[values != ""].value_counts()
+    return tuple(sorted(map(str, counts.index), key=lambda value: (-counts[value], value)))
+
+
+def _positions(values: pd.Series, known: tuple[str, ...]) -> Ints:
+    return np.array([known.index(value) if value in known else -1 for value in values])
+
+
+def unmodelled(columns: Sequence[str]) -> list[str]:
+    """Those of ``CONFIGURATION`` and ``extra_*`` that the law does not know."""
+    known = {*own_bowls(), *(f.column for f in FACTORS.values())}
+    known |= {column for row in COVARIATES.values() for column in row.columns}
+    names = [str(c) for c in columns if c in CONFIGURATION or str(c).startswith("extra_")]
+    return [name for name in names if name not in known]
+
+
+def outcomes_of(runs: pd.DataFrame, count: Bools) -> Outcomes:
+    """What runs did, (run,) each; ``count`` marks those whose study reports divergences."""
+    finished, diverged, crashed = (
+        (runs["status"] == status).to_numpy(bool) for status in ("finished", "diverged", "crashed")
+    )
+    log_loss = np.log(np.where(finished, runs["loss"].to_numpy(float), 1.0))
+    return Outcomes(log_loss, finished, diverged, crashed, count)
+
+
+def off_usual(runs: pd.DataFrame, cell: Ints, finished: Bools) -> Floats:
     """1 where a hyperparameter outside the model departs from its cell's most common value, else 0.
 
     Warm-up and final learning rate count as departing only if they do so both in absolute and in
@@ -145,27 +199,28 @@ def off_usual(runs: pd.DataFrame, cell: Ints, finished: NDArray[np.bool_]) -> Fl
     reached its nominal peak learning rate.
     """
     off = np.zeros(len(runs), bool)
-    for name in (c for c in runs.columns if c in UNMODELLED or str(c).startswith("extra_")):
-        off |= _departs(runs[name], cell, finished)
+    for name in unmodelled(runs.columns):
+        off |= departs(runs[name], cell, finished)
     for ratio, times in (
         ("warmup_tokens", 1.0 / runs["batch_tokens"]),
         ("final_lr_ratio", runs["learning_rate"]),
     ):
         if ratio in runs:
             other = (runs[ratio].astype(float) * times).round(9)
-            off |= _departs(runs[ratio], cell, finished) & _departs(other, cell, finished)
+            off |= departs(runs[ratio], cell, finished) & departs(other, cell, finished)
     if "warmup_tokens" in runs:
         off |= (runs["warmup_tokens"].astype(float) >= runs["tokens"]).to_numpy()
     return off.astype(float)
 
 
-def _above_best(log_loss: Floats, cell: Ints, finished: NDArray[np.bool_]) -> Floats:
+def _above_best(log_loss: Floats, cell: Ints, finished: Bools) -> Floats:
     best = np.full(cell.max() + 1, np.inf)
     np.minimum.at(best, cell[finished], log_loss[finished])
     return np.where(finished, log_loss - np.where(finished, best[cell], 0.0), 0.0)
 
 
-def _departs(values: pd.Series, cell: Ints, finished: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def departs(values: pd.Series, cell: Ints, finished: Bools) -> Bools:
+    """Whether each value departs from the most common one among its cell's finished runs, (run,)."""
     codes, _ = pd.factorize(values.astype("string").fillna("missing"))
     if codes.max(initial=0) == 0:
         return np.zeros(len(values), bool)
@@ -174,7 +229,7 @@ def _departs(values: pd.Series, cell: Ints, finished: NDArray[np.bool_]) -> NDAr
     return ~np.isnan(usual) & (codes != usual)
 
 
-def _varied(values: Floats, cell: Ints, group: Ints, finished: NDArray[np.bool_]) -> tuple[Floats, Ints]:
+def _varied(values: Floats, cell: Ints, group: Ints, finished: Bools) -> tuple[Floats, Ints]:
     """Keep ``values`` in the groups whose finished runs compare ``VALUES_TO_BEND`` of them within cells."""
     known = np.isfinite(values)
     compared = known & finished
@@ -185,12 +240,26 @@ def _varied(values: Floats, cell: Ints, group: Ints, finished: NDArray[np.bool_]
     return np.where(np.isin(group, groups) & known, values, np.nan), groups
 
 
+def varied_settings(runs: pd.DataFrame) -> list[str]:
+    """Hyperparameters with a bowl of their own that some group varies enough, were all runs finished."""
+    labels = cell_labels(runs, (), ())
+    cell, group = (labels.groupby(list(keys)).ngroup().to_numpy() for keys in (CELL, CELL[:2]))
+    everything = np.ones(len(runs), bool)
+    return [
+        name
+        for name in own_bowls()
+        if len(_varied(to_coordinate(name, _column(runs, name)), cell, group, everything)[1])
+    ]
+
+
 def _column(runs: pd.DataFrame, name: str) -> Floats:
     return runs[name].to_numpy(float) if name in runs else np.full(len(runs), np.nan)
 
 
-def _index(rows: pd.DataFrame, keys: pd.DataFrame, on: list[str]) -> Ints:
-    return rows[on].merge(keys.reset_index(names="_i"), on=on, how="left")["_i"].to_numpy(np.int64)
+def _index(rows: pd.DataFrame, keys: pd.DataFrame) -> Ints:
+    """Which row of ``keys`` each row is."""
+    numbered = keys.reset_index(names="_i")
+    return rows.merge(numbered, on=list(keys.columns), how="left")["_i"].to_numpy(np.int64)
 
 
 def _two_digits(x: float) -> float:

@@ -1,137 +1,404 @@
-"""Prior distributions, each with its reason. ``notes`` = shared/research/published-laws.md.
+"""Every parameter of the law: one row each, with its symbol, meaning, prior and the reason for the prior.
 
 Everything is in natural logarithms about the pivot (N0, D0), so that a standard deviation of 0.25
-on an exponent means what it says at any scale of model.
+on an exponent means what it says at any scale of model. A new parameter is a row here; what it multiplies
+is a row of ``bayeslaw.law.terms``.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
+from bayeslaw.arrays import Floats
+from bayeslaw.text import short
 
-@dataclass(frozen=True)
-class Family:
-    """A parameter that every (study, optimizer) group has a value of, partially pooled.
-
-    Group values are jointly Gaussian about ``mean``: variance ``sd^2`` shared by all groups,
-    plus ``between_optimizers^2`` shared by one optimizer's groups, plus ``between_studies^2``
-    shared by one study's. The two spreads are estimated; here stand their prior medians (lognormal,
-    standard deviation ``SPREAD_LOG_SD`` of the logarithm).
-
-    The shape of the basin (curvatures, knee, skew, surge, cliff) varies more between studies than between
-    optimizers: clipping, length of warm-up and final learning rate set what a wrong setting costs. With
-    narrower spreads the first joint fit put AdamW of two studies 3 to 8 spreads apart (LOG.md), and a
-    study's own eight runs advised better without the other study than beside it.
-    """
-
-    mean: float
-    sd: float
-    between_optimizers: float
-    between_studies: float
-    why: str
-
+Level = Literal["group", "study", "common"]
 
 SPREAD_LOG_SD = 0.5
+"""Standard deviation of the logarithm of a spread between groups."""
 
 MIXED_STATUS = 0.02
 """Share of divergences, and of survivals, that the cliff does not explain."""
 
 CRASH_IS_MACHINE = 0.5
-"""Share of crashes put down to the cluster and not to the learning rate."""
+"""Share of crashes attributed to the cluster and not to the learning rate."""
 
-LR_BATCH: dict[str, Family] = {
-    "alpha": Family(
-        np.log(2e-3), 0.7, 1.0, 0.6, "tuned constant 2e-3 (notes 1-2); Lion to SGD span decades (3)"
-    ),
-    "gamma_path": Family(
-        0.36, 0.1, 0.12, 0.08, "gamma + delta: Porian .36, DeepSeek .25, Step Law .41, Bjorck .27"
-    ),
-    "delta": Family(
-        -0.1, 0.15, 0.12, 0.08, "-d ln eta/d ln D along B*: Step Law -.31, Bjorck -.08, Scion +.28"
-    ),
-    "beta": Family(np.log(3e5), 0.7, 0.3, 0.5, "optimal batches of 0.1 to 1M tokens at 300M x 10B (notes 1)"),
-    "epsilon": Family(0.47, 0.1, 0.06, 0.1, "batch exponent in D: .38 to .61, theory .5 (notes 1, 4, 8)"),
-    "epsilon_n": Family(-0.05, 0.1, 0.06, 0.06, "0 claimed by Step Law, -.27 on its own cells (notes 2)"),
-    "rho": Family(0.6, 0.2, 0.1, 0.1, "square root to linear rule below B*: .5 to .79 (notes 2, 3, 8)"),
-    "rho_high": Family(
-        0.0, 0.2, 0.1, 0.25, "the surge: flat above B*, slope -.03 (notes 2; arXiv:2405.14578)"
-    ),
-    "lr_curvature": Family(np.log(0.02), 0.5, 0.2, 0.4, "second derivative 2 x 9 per mille/nat^2 (notes 6)"),
-    "knee": Family(
-        0.5, 0.4, 0.15, 0.25, "undershoot turns linear: 3.7 per mille at eta/2, 9.8 at eta/4 (notes 6)"
-    ),
-    "twist": Family(0.2, 0.15, 0.1, 0.1, "fewer steps make good less: a wrong eta costs more at large B"),
-    "batch_curvature": Family(np.log(0.012), 0.5, 0.2, 0.4, "2 x 4 to 7 per mille/nat^2 in ln B (notes 6)"),
-    "batch_skew": Family(
-        0.4, 0.3, 0.1, 0.3, "too large a batch costs steps in proportion, too small only noise"
-    ),
-    "cliff": Family(1.7, 0.4, 0.3, 0.5, "ln(eta_div/eta*) N(1.7, 0.6) (notes 8)"),
-    "offset": Family(0.0, 0.005, 0.015, 0.005, "optimizers differ by 1 to 3% in loss (notes 3)"),
-    "offset_n": Family(0.0, 0.001, 0.003, 0.001, "speed-ups shrink with N, 1.4x to 1.1x (notes 3)"),
-    "offset_d": Family(0.0, 0.001, 0.003, 0.001, "the same with D"),
-}
 
-DECAY: dict[str, Family] = {
-    "lambda": Family(np.log(0.15), 0.5, 0.6, 0.3, "tuned decays 0.1 to 0.2, Lion 0.6 (notes 3)"),
-    "mu": Family(0.0, 0.15, 0.1, 0.1, "falls with D/N (Power Lines), rises as width grows (notes 1, 3)"),
-    "decay_curvature": Family(np.log(0.02), 0.7, 0.2, 0.2, "flatter than the learning rate"),
-}
+SPREADS = ("between_optimizers", "between_studies")
+"""Kinds of spread between groups."""
 
-MOMENTUM: dict[str, Family] = {
-    "zeta": Family(
-        np.log(0.06), 0.25, 0.3, 0.2, "0.9 to 0.95, Muon 0.95 to 0.98 (notes 3); below 0.8 nowhere"
-    ),
-    "kappa": Family(
-        0.15, 0.15, 0.1, 0.05, "kappa N(0.25, 0.2), Muon .95 to .98; 0 at fixed alpha (notes 4, 8)"
-    ),
-    "momentum_curvature": Family(np.log(0.02), 0.7, 0.2, 0.2, "flatter than the learning rate"),
-}
+NUGGET = 1e-8
+"""Variance of a group's value about its optimizer's and study's effects."""
 
-STUDY: dict[str, tuple[float, float, str]] = {
-    "level": (np.log(2.6), 0.3, "ln loss at the reference scale; Chinchilla 2.7 nats (notes 7)"),
-    "share": (-0.5, 0.4, "logit of the reducible share R/L: Chinchilla (2.7 - 1.7)/2.7 = .38 (notes 7)"),
-    "slope_n": (0.06, 0.025, "-d ln L/d ln N: Kaplan .076, Chinchilla .38 x .5 x .34 (notes 7)"),
-    "slope_d": (0.06, 0.025, "-d ln L/d ln D: Kaplan .095, Chinchilla .38 x .5 x .3 (notes 7)"),
-    "curve_nn": (0.012, 0.006, "d2 ln L/d ln N2: .018 in Chinchilla's additive form, .006 in a product form"),
-    "curve_nd": (
-        -0.003,
-        0.006,
-        "d2 ln L/d ln N d ln D: -.003 additive, +.004 product; the N x D interaction",
-    ),
-    "curve_dd": (0.012, 0.005, "d2 ln L/d ln D2: .015 additive, .004 product"),
-    "fade_n": (0.1, 0.05, "an excess in proportion to L - E: (E/L) d ln R/d ln N = .6 x .15"),
-    "fade_d": (
-        0.1,
-        0.05,
-        "the same in D; curvature 15 to 5 per mille/nat^2 from 5B to 100B is .37 (notes 6)",
-    ),
-    "log_noise": (np.log(1.2e-3), 0.5, "residual sd 0.9 to 1.6 per mille (notes 6); seeds 0.4 (peers.md)"),
-    "log_noise_slope": (np.log(0.1), 0.6, "far from the optimum runs scatter by a tenth of their excess"),
-    "log_dof_minus_4": (np.log(2.0), 0.5, "heavy tails: about 6 degrees of freedom"),
-    "log_off_shift": (np.log(1e-3), 0.7, "a setting outside the model, off its usual value, costs a little"),
-    "log_off_noise": (np.log(2e-3), 0.7, "and scatters as much"),
-    "log_off_dof_minus_2": (np.log(1.0), 0.5, "some such settings hardly matter, some ruin the run"),
-    "log_tau_level": (
-        np.log(1.3e-3),
-        0.5,
-        "with sizes, rms 2.0 per mille of cells about the level with interaction (design.md)",
-    ),
-    "log_tau_size_level": (np.log(1.5e-3), 0.5, "width, depth and their ratio move all cells of one N"),
-    "log_tau_size_slope": (np.log(1e-3), 0.5, "and change how fast that network gains from tokens, by 2%"),
-    "log_tau_lr": (np.log(0.1), 0.4, "residual sd .11 of cell optima (notes 2), sizes apart"),
-    "log_tau_size_lr": (
-        np.log(0.08),
-        0.4,
-        "the same shape moves eta* of all cells of one N: .3 nats a 2x width",
-    ),
-    "log_tau_batch": (np.log(0.1), 0.4, "residual sd .09 of cell optima (notes 2), sizes apart"),
-    "log_tau_size_batch": (np.log(0.06), 0.4, "and B*, less"),
-    "log_cliff_width": (np.log(0.3), 0.4, "16% at 4x, 51% at 8x, 83% at 16x eta* (notes 6)"),
-}
+CELL_SHIFTS = ("level", "lr", "batch")
+"""What each cell has of its own: shifts of ln loss, ln eta* and ln B*, of spread exp(``log_tau_*``)."""
 
-BEND = (0.0, 0.03, "curvature of ln eta* in ln N: N(0, 0.05) (notes 8), an extrapolation discrepancy")
+SIZE_SHIFTS = ("level", "slope", "lr", "batch")
+"""What all cells of one N share, of spread exp(``log_tau_size_*``); ``slope`` is that of ln loss in ln D."""
 
-REFERENCE_SCALE = (3e8, 1e10)
-"""(N, D) where the priors of intercepts and level are stated; the prior exponents move them to the pivot."""
+
+@dataclass(frozen=True)
+class Parameter:
+    """A row of the law's table.
+
+    Values of a ``group`` parameter, one per (study, optimizer), are jointly Gaussian about ``mean``: variance
+    ``sd^2`` shared by all groups, plus ``between_optimizers^2`` shared by one optimizer's groups, plus
+    ``between_studies^2`` shared by one study's. The two spreads are estimated; the row has their prior
+    medians (lognormal, standard deviation ``SPREAD_LOG_SD`` of the logarithm). A ``study`` parameter has an
+    independent value per study, a ``common`` one a single value.
+
+    The shape of the basin (curvatures, knee, skew, ridge above B*, cliff) varies more between studies than
+    between optimizers: clipping, length of warm-up and final learning rate set what a wrong setting costs.
+
+    Attributes:
+        name: key in the posterior file and in code.
+        level: whether each group, each study or the whole table has a value.
+        mean, sd: of the prior.
+        why: the reason for the prior, with author and year.
+        between_optimizers, between_studies: prior medians of the spreads, of ``group`` parameters.
+        symbol: in figures, as matplotlib reads it.
+        meaning: in a few words, for lists.
+        axis: in full, for the axis of a figure; ``{pivot}`` stands for N0 and D0.
+        logarithm: whether it is the logarithm of what a person wants to see.
+    """
+
+    name: str
+    level: Level
+    mean: float
+    sd: float
+    why: str
+    between_optimizers: float = 0.0
+    between_studies: float = 0.0
+    symbol: str = ""
+    meaning: str = ""
+    axis: str = ""
+    logarithm: bool = False
+
+
+PARAMETERS: dict[str, Parameter] = {}
+"""Name -> row, in the order of the posterior file."""
+
+
+def register(*rows: Parameter) -> None:
+    """Add rows to the table; a name that it holds is replaced."""
+    PARAMETERS.update({row.name: row for row in rows})
+
+
+def of_level(level: Level) -> dict[str, Parameter]:
+    """The rows of one level, in order.
+
+    >>> list(of_level("common"))
+    ['bend']
+    """
+    return {name: row for name, row in PARAMETERS.items() if row.level == level}
+
+
+def _group(
+    name: str,
+    mean: float,
+    sd: float,
+    between: tuple[float, float],
+    why: str,
+    symbol: str = "",
+    meaning: str = "",
+    axis: str = "",
+    logarithm: bool = False,
+) -> Parameter:
+    """A ``group`` row; ``between`` optimizers and studies."""
+    return Parameter(name, "group", mean, sd, why, *between, symbol, meaning, axis, logarithm)
+
+
+def _study(
+    name: str,
+    mean: float,
+    sd: float,
+    why: str,
+    symbol: str = "",
+    meaning: str = "",
+    axis: str = "",
+    logarithm: bool = False,
+) -> Parameter:
+    """A ``study`` row."""
+    return Parameter(name, "study", mean, sd, why, 0.0, 0.0, symbol, meaning, axis, logarithm)
+
+
+# ------------------------------------------------------------------------------ optima and their exponents
+
+register(
+    _group(
+        "alpha", math.log(2e-3), 0.7, (1.0, 0.6),
+        "a tuned constant is 2e-3 (Li et al. 2025); Lion to SGD span decades (Wen et al. 2025)",
+        r"$\alpha$", "ln learning rate at the pivot", "best peak learning rate at {pivot}", logarithm=True,
+    ),
+    _group(
+        "gamma_path", 0.36, 0.1, (0.12, 0.08),
+        "gamma + delta: Porian et al. 2024 .36, DeepSeek-AI 2024 .25, Li et al. 2025 .41, Bjorck et al. 2024 .27",
+        r"$\gamma+\delta$", "learning rate at fixed D/N",
+        r"best learning rate $\propto N^{{-(\gamma+\delta)}}$ at fixed D/N",
+    ),
+    _group(
+        "delta", -0.1, 0.15, (0.12, 0.08),
+        "-d ln eta/d ln D along B*: Li et al. 2025 -.31, Bjorck et al. 2024 -.08, Scion (2025) +.28",
+        r"$\delta$", "learning rate in D", r"best learning rate $\propto D^{{-\delta}}$ at fixed N",
+    ),
+    _group(
+        "beta", math.log(3e5), 0.7, (0.3, 0.5),
+        "optimal batches of 0.1 to 1M tokens at 300M x 10B (DeepSeek-AI 2024, Li et al. 2025, Porian et al. 2024)",
+        r"$\beta$", "ln batch at the pivot", "best batch at {pivot} [tokens]", logarithm=True,
+    ),
+    _group(
+        "epsilon", 0.47, 0.1, (0.06, 0.1),
+        "batch exponent in D: .38 to .59 (Bergsma et al. 2025, Zhang et al. 2024, Li et al. 2025), in theory .5",
+        r"$\varepsilon$", "batch in D", r"best batch $\propto D^{{\varepsilon}}$ at fixed N",
+    ),
+    _group(
+        "epsilon_n", -0.05, 0.1, (0.06, 0.06),
+        "0 according to Li et al. 2025, -.27 on their public cells",
+        r"$\varepsilon_N$", "batch in N", r"best batch $\propto N^{{\varepsilon_N}}$ at fixed D",
+    ),
+)  # fmt: skip
+
+# -------------------------------------------------------------------------------- the shape of the basin
+
+register(
+    _group(
+        "rho", 0.6, 0.2, (0.1, 0.1),
+        "square root to linear rule below B*: .5 (Malladi et al. 2022), .56 to .62 measured with Scion and Muon (2025)",
+        r"$\rho$", "ridge below B*", r"best learning rate $\propto B^{{\rho}}$ below the best batch",
+    ),
+    _group(
+        "rho_high", 0.0, 0.2, (0.1, 0.25),
+        "the surge: flat above B* (Li et al. 2024, arXiv:2405.14578), slope -.03 in Step Law's runs",
+        r"$\rho_{high}$", "ridge above B*",
+        r"best learning rate $\propto B^{{\rho_{{high}}}}$ above the best batch",
+    ),
+    _group(
+        "lr_curvature", math.log(0.02), 0.5, (0.2, 0.4),
+        "second derivative 2 x 9 per mille/nat^2 in Step Law's runs (Li et al. 2025)",
+        "ln $k_u$", "ln curvature in learning rate", "curvature in ln learning rate at {pivot}", logarithm=True,
+    ),
+    _group(
+        "knee", 0.5, 0.4, (0.15, 0.25),
+        "undershoot turns linear: 3.7 per mille at eta/2, 9.8 at eta/4 (Step Law's runs, Li et al. 2025)",
+    ),
+    _group(
+        "twist", 0.2, 0.15, (0.1, 0.1),
+        "fewer steps make good less: a wrong eta costs more at large B",
+    ),
+    _group(
+        "batch_curvature", math.log(0.012), 0.5, (0.2, 0.4),
+        "2 x 4 to 7 per mille/nat^2 in ln B (Step Law's runs, Li et al. 2025)",
+        "ln $k_v$", "ln curvature in batch", "curvature in ln batch at {pivot}", logarithm=True,
+    ),
+    _group(
+        "batch_skew", 0.4, 0.3, (0.1, 0.3),
+        "too large a batch costs steps in proportion, too small only noise",
+    ),
+    _group(
+        "cliff", 1.7, 0.4, (0.3, 0.5),
+        "ln(eta_div/eta*) N(1.7, 0.6): median 1.9 in Step Law's runs, 0.7 to 1.4 with AdamW in Wen et al. 2025",
+        "cliff", "ln of the diverging over the best learning rate", "ln(diverging / best learning rate)",
+    ),
+)  # fmt: skip
+
+# ------------------------------------------------------------------------- what an optimizer gains in loss
+
+register(
+    _group(
+        "offset", 0.0, 0.005, (0.015, 0.005),
+        "optimizers differ by 1 to 3% in loss (Wen et al. 2025)",
+    ),
+    _group(
+        "offset_n", 0.0, 0.001, (0.003, 0.001),
+        "speed-ups shrink with N, 1.4 to 1.1 times (Wen et al. 2025)",
+    ),
+    _group("offset_d", 0.0, 0.001, (0.003, 0.001), "the same with D"),
+)  # fmt: skip
+
+# -------------------------------------------------------------------------------- weight decay and momentum
+
+register(
+    _group(
+        "lambda", math.log(0.15), 0.5, (0.6, 0.3), "tuned decays 0.1 to 0.2, Lion 0.6 (Wen et al. 2025)",
+        r"$\lambda$", "ln weight decay at the pivot", "best weight decay + 0.01 at {pivot}", logarithm=True,
+    ),
+    _group(
+        "mu", 0.0, 0.15, (0.1, 0.1),
+        "falls with D/N (Bergsma et al. 2025), rises as width grows (Wang & Aitchison 2024)",
+        r"$\mu$", "weight decay in N", r"best weight decay $\propto N^{{-\mu}}$",
+    ),
+    _group(
+        "decay_curvature", math.log(0.02), 0.7, (0.2, 0.2), "flatter than the learning rate",
+        logarithm=True,
+    ),
+    _group(
+        "zeta", math.log(0.06), 0.25, (0.3, 0.2),
+        "0.9 to 0.95, Muon 0.95 to 0.98 (Wen et al. 2025); below 0.8 nowhere",
+        r"$\zeta$", "ln(1 - momentum) at the pivot", "1 - best momentum at {pivot}", logarithm=True,
+    ),
+    _group(
+        "kappa", 0.15, 0.15, (0.1, 0.05),
+        "Muon .95 to .98 over Wen et al. 2025; 1/3 to 1/2 where momentum is tuned with T (Shulgin et al. 2026)",
+        r"$\kappa$", "1 - momentum in N", r"1 - best momentum $\propto N^{{-\kappa}}$",
+    ),
+    _group(
+        "momentum_curvature", math.log(0.02), 0.7, (0.2, 0.2), "flatter than the learning rate",
+        logarithm=True,
+    ),
+)  # fmt: skip
+
+# --------------------------------------------------------------------------------- the level, noise, cells
+
+register(
+    _study(
+        "level", math.log(2.6), 0.3, "ln loss at the reference scale: 2.7 nats (Hoffmann et al. 2022)",
+        r"$\ell$", "ln loss at the pivot", "loss at {pivot} [nats/token]", logarithm=True,
+    ),
+    _study(
+        "share", -0.5, 0.4,
+        "logit of the reducible share R/L: (2.7 - 1.7)/2.7 = .38 (Hoffmann et al. 2022)",
+        "logit $f$", "reducible share of the loss", "logit of the reducible share of the loss at {pivot}",
+    ),
+    _study(
+        "slope_n", 0.06, 0.025,
+        "-d ln L/d ln N: .076 (Kaplan et al. 2020), .38 x .5 x .34 (Hoffmann et al. 2022)",
+        "$s_n$", "fall of ln loss in N", "-d ln loss / d ln N at {pivot}",
+    ),
+    _study(
+        "slope_d", 0.06, 0.025,
+        "-d ln L/d ln D: .095 (Kaplan et al. 2020), .38 x .5 x .3 (Hoffmann et al. 2022)",
+        "$s_d$", "fall of ln loss in D", "-d ln loss / d ln D at {pivot}",
+    ),
+    _study(
+        "curve_nn", 0.012, 0.006, "d2 ln L/d ln N2: .018 in the additive form of Hoffmann et al. 2022, .006 in a product",
+    ),
+    _study(
+        "curve_nd", -0.003, 0.006, "d2 ln L/d ln N d ln D: -.003 additive, +.004 product; the N x D interaction",
+    ),
+    _study("curve_dd", 0.012, 0.005, "d2 ln L/d ln D2: .015 additive, .004 product"),
+    _study(
+        "fade_n", 0.1, 0.05, "an excess in proportion to L - E: (E/L) d ln R/d ln N = .6 x .15",
+        r"$\phi_n$", "flattening in N", r"excess loss $\propto N^{{-\phi_n}}$",
+    ),
+    _study(
+        "fade_d", 0.1, 0.05,
+        "the same in D; curvature 15 to 5 per mille/nat^2 from 5B to 100B tokens (Step Law's runs) is .37",
+        r"$\phi_d$", "flattening in D", r"excess loss $\propto D^{{-\phi_d}}$",
+    ),
+    _study(
+        "log_noise", math.log(1.2e-3), 0.5,
+        "residual sd 0.9 to 1.6 per mille about quadratics (Step Law's runs); seeds alone 0.4",
+        r"$\sigma$", "ln of the scatter of ln loss", "scatter of ln loss near the optimum", logarithm=True,
+    ),
+    _study(
+        "log_noise_slope", math.log(0.1), 0.6, "far from the optimum runs scatter by a tenth of their excess",
+        logarithm=True,
+    ),
+    _study("log_dof_minus_4", math.log(2.0), 0.5, "heavy tails: about 6 degrees of freedom", logarithm=True),
+    _study(
+        "log_off_shift", math.log(1e-3), 0.7, "a setting outside the model, off its usual value, costs a little",
+        logarithm=True,
+    ),
+    _study("log_off_noise", math.log(2e-3), 0.7, "and scatters as much", logarithm=True),
+    _study(
+        "log_off_dof_minus_2", 0.0, 0.5, "some such settings hardly matter, some ruin the run", logarithm=True
+    ),
+    _study(
+        "log_tau_level", math.log(1.3e-3), 0.5, "with sizes, rms 2.0 per mille of cells about a level with interaction",
+        r"$\tau_L$", "ln of the cells' spread in ln loss", "spread of cells in ln loss", logarithm=True,
+    ),
+    _study(
+        "log_tau_size_level", math.log(1.5e-3), 0.5, "width, depth and their ratio move all cells of one N",
+        logarithm=True,
+    ),
+    _study(
+        "log_tau_size_slope", math.log(1e-3), 0.5, "and change how fast that network gains from tokens, by 2%",
+        logarithm=True,
+    ),
+    _study(
+        "log_tau_lr", math.log(0.1), 0.4, "residual sd .11 of cell optima (Step Law's runs), sizes apart",
+        r"$\tau_\eta$", "ln of the cells' spread in ln lr*", "spread of cells in ln learning rate",
+        logarithm=True,
+    ),
+    _study(
+        "log_tau_size_lr", math.log(0.08), 0.4,
+        "the same shape moves eta* of all cells of one N: .3 nats for twice the width", logarithm=True,
+    ),
+    _study(
+        "log_tau_batch", math.log(0.1), 0.4, "residual sd .09 of cell optima (Step Law's runs), sizes apart",
+        r"$\tau_B$", "ln of the cells' spread in ln B*", "spread of cells in ln batch", logarithm=True,
+    ),
+    _study("log_tau_size_batch", math.log(0.06), 0.4, "and B*, less", logarithm=True),
+    _study(
+        "log_cliff_width", math.log(0.3), 0.4, "16% at 4, 51% at 8, 83% at 16 times eta* (Step Law's runs)",
+        logarithm=True,
+    ),
+)  # fmt: skip
+
+register(
+    Parameter(
+        "bend", "common", 0.0, 0.03,
+        "ln eta* is curved in ln N: N(0, 0.05) (arXiv:2606.29158), an allowance for extrapolation",
+    ),
+)  # fmt: skip
+
+DERIVED_NAMES = {
+    "gamma": Parameter(
+        "gamma", "group", math.nan, math.nan, "gamma_path - delta", 0.0, 0.0,
+        r"$\gamma$", "learning rate in N", r"best learning rate $\propto N^{{-\gamma}}$ at fixed D",
+    ),
+}  # fmt: skip
+"""Rows of what follows from others and is only shown."""
+
+
+def derived(values: Mapping[str, Floats]) -> dict[str, Floats]:
+    """What follows from group parameters and is wanted beside them: ``gamma``, of the same shape.
+
+    >>> derived({"gamma_path": np.array([0.5]), "delta": np.array([0.2])})
+    {'gamma': array([0.3])}
+    """
+    return {"gamma": values["gamma_path"] - values["delta"]}
+
+
+# ---------------------------------------------------------------------------------------- words for people
+
+
+def row_of(name: str) -> Parameter | None:
+    """The row of a parameter, or of a derived one; None for a name that is neither."""
+    return PARAMETERS.get(name) or DERIVED_NAMES.get(name)
+
+
+def described(names: Iterable[str]) -> list[str]:
+    """Those of some names that have words for a figure."""
+    return [name for name in names if (row := row_of(name)) and row.meaning]
+
+
+def short_name(name: str) -> str:
+    """A parameter in a line of a list; its own name where nothing shorter says it."""
+    row = row_of(name)
+    return f"{row.symbol}, {row.meaning}" if row and row.meaning else name.replace("_", " ")
+
+
+def axis_name(name: str, reference: tuple[float, float]) -> str:
+    """A parameter as the label of its axis; ``reference`` is (N0, D0) of the posterior."""
+    row = row_of(name)
+    if not (row and row.axis):
+        return name.replace("_", " ")
+    words = row.axis.format(pivot=f"N = {short(reference[0])}, D = {short(reference[1])}")
+    return words if row.logarithm else f"{row.symbol}: {words}"
+
+
+def is_logarithm(name: str) -> bool:
+    """Whether a parameter is shown as what it is the logarithm of."""
+    row = row_of(name)
+    return bool(row and row.logarithm and row.axis)
+
+
+def natural(name: str, values: Floats) -> Floats:
+    """Values of a parameter as they are shown: the exponential of a logarithm."""
+    return np.exp(values) if is_logarithm(name) else values

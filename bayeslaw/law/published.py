@@ -19,6 +19,8 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from bayeslaw.errors import BadInput
 
 Range = tuple[float, float]
@@ -276,3 +278,56 @@ LAWS: dict[str, Law] = {
         ),
     )
 }
+
+
+# ------------------------------------------------------------------------ parameters of ours in these laws
+
+THEORY = {  # arXiv 2205.10287 for adaptive methods; arXiv 1706.02677 for SGD
+    "rho": {"square-root rule (Malladi et al. 2022)": 0.5, "linear rule (Goyal et al. 2017)": 1.0}
+}
+"""Parameter -> what theory says it is."""
+
+
+def published(name: str, pivot: tuple[float, float]) -> dict[str, float]:
+    """Values of a parameter in the published laws, law -> value; logarithmic derivatives at the pivot.
+
+    Only of laws that speak of the same thing. Exponents of the learning rate need N in the law, and a batch
+    that is not fixed: ours follow the best batch. Except along constant D/N, all need D in it: a law in N
+    alone was fitted along one path. The tuned constant is no law.
+
+    >>> published("epsilon", (3e8, 1e10))  # 0.58 D^0.571; 0.2920 (6 N D)^0.3271
+    {'step': 0.571, 'deepseek': 0.327}
+    """
+    found = {key: _in_law(law, name, pivot) for key, law in LAWS.items() if key != "constant"}
+    return {key: round(value, 3) for key, value in found.items() if value is not None}
+
+
+def _in_law(law: Law, name: str, pivot: tuple[float, float]) -> float | None:
+    advice = law.recommend(*pivot)
+    if name == "beta":
+        return float(np.log(advice["batch_tokens"])) if law.batch_tokens else None
+    if name in ("epsilon", "epsilon_n"):
+        n, d = _slopes(law, "batch_tokens", pivot)
+        return None if not d else d if name == "epsilon" else n
+    if law.fixed_batch_tokens:
+        return None
+    if name == "alpha":
+        return float(np.log(advice["learning_rate"]))
+    if name in ("gamma", "delta", "gamma_path"):
+        n, d = _slopes(law, "learning_rate", pivot)
+        unknown = not n or (name != "gamma_path" and not d)
+        return None if unknown else {"gamma": -n, "delta": -d, "gamma_path": -n - d}[name]
+    return None
+
+
+def _slopes(law: Law, name: str, pivot: tuple[float, float]) -> tuple[float, float]:
+    """Derivatives of ln advice in ln N and ln D, centrally; 0 where the law has no such advice."""
+    n, d = pivot
+    step = 1e-3
+
+    def log_advice(by_n: float, by_d: float) -> float:
+        return float(np.log(law.recommend(n * np.exp(by_n), d * np.exp(by_d)).get(name, 1.0)))
+
+    in_n = (log_advice(step, 0.0) - log_advice(-step, 0.0)) / (2 * step)
+    in_d = (log_advice(0.0, step) - log_advice(0.0, -step)) / (2 * step)
+    return round(in_n, 6), round(in_d, 6)

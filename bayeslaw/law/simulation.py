@@ -17,12 +17,15 @@ import pandas as pd
 from scipy.stats import qmc
 
 from bayeslaw.errors import BadInput
-from bayeslaw.law import parameters, surface
+from bayeslaw.law import surface
+from bayeslaw.law.likelihood import chance_diverged
+from bayeslaw.law.parameters import CELL_SHIFTS
+from bayeslaw.law.terms import coordinates, optimum_of, reference
 from bayeslaw.runs.io import write_runs
 from bayeslaw.runs.schema import CELL
 from bayeslaw.target import Target
 
-PIVOT = parameters.REFERENCE_SCALE
+PIVOT = reference()
 """(N0, D0) at which the truth is stated: where the priors are."""
 
 LOG = np.log
@@ -60,7 +63,6 @@ TRUTH: dict[str, float] = {
 """The default truth: AdamW-like, near the prior centres but not at them: a fit has something to find."""
 
 SEQUENCE_LENGTH = 2048  # tokens
-TAUS = ("level", "lr", "batch")
 
 
 def simulate_runs(
@@ -89,18 +91,16 @@ def simulate_runs(
     """
     p = _truth(truth)
     rng = np.random.default_rng(seed)
-    n, d = _coordinates(design["params_nonembedding"], design["tokens"])
-    shift = _shifts(design, d, p, rng)
-    v = np.log(design["batch_tokens"].to_numpy(float)) - surface.log_batch_optimum(p, n, d) - shift["batch"]
-    lr_best = surface.log_lr_optimum(p, n, d) + shift["lr"] + surface.ridge(v, p["rho"], p["rho_high"])
-    u = np.log(design["learning_rate"].to_numpy(float)) - lr_best
-    excess = surface.lr_batch_excess(p, u, v) * surface.fading(p, n, d)
+    x = coordinates({name: design[name].to_numpy(float) for name in ("params_nonembedding", "tokens")}, PIVOT)
+    shift = _shifts(design, x["d"], p, rng)
+    rate, batch = (np.log(design[name].to_numpy(float)) for name in ("learning_rate", "batch_tokens"))
+    best_rate = optimum_of("learning_rate", p, x) + shift["lr"]
+    u, v = surface.off_ridge(p, rate, batch, best_rate, optimum_of("batch_tokens", p, x) + shift["batch"])
+    excess = surface.lr_batch_excess(p, u, v) * surface.fading(p, x)
     usual = np.zeros(len(design))
     noise = surface.noise_scale(p, excess, usual) * rng.standard_t(surface.noise_dof(p, usual))
-    loss = np.exp(surface.log_level(p, n, d) + shift["level"] + excess + noise)
-    falls = rng.uniform(size=len(design)) < 1.0 / (
-        1.0 + np.exp(-(u - p["cliff"]) / np.exp(p["log_cliff_width"]))
-    )
+    loss = np.exp(surface.log_level(p, x) + shift["level"] + excess + noise)
+    falls = rng.uniform(size=len(design)) < chance_diverged(p, u)
     return design.reset_index(drop=True).assign(
         run_id=[f"sim-{i:03d}" for i in range(len(design))],
         loss=np.where(falls, np.nan, loss),
@@ -155,11 +155,11 @@ def true_optimum(target: Target, truth: Mapping[str, float] | None = None) -> di
     At a batch that the target fixes, the learning rate is the best one there; the loss stays that of B*.
     """
     p = _truth(truth)
-    n, d = _coordinates(target.params_nonembedding, target.tokens)
-    best = surface.log_batch_optimum(p, n, d)
+    x = coordinates(target.columns, PIVOT)
+    best = optimum_of("batch_tokens", p, x)
     batch = best if target.batch_tokens is None else np.log(target.batch_tokens)
-    log_lr = surface.log_lr_optimum(p, n, d) + surface.ridge(batch - best, p["rho"], p["rho_high"])
-    logs = {"learning_rate": log_lr, "batch_tokens": batch, "loss": surface.log_level(p, n, d)}
+    log_lr = optimum_of("learning_rate", p, x) + surface.ridge(batch - best, p["rho"], p["rho_high"])
+    logs = {"learning_rate": log_lr, "batch_tokens": batch, "loss": surface.log_level(p, x)}
     return {name: float(np.exp(value)) for name, value in logs.items()}
 
 
@@ -178,22 +178,22 @@ def true_regret(
     0.0
     """
     p = _truth(truth)
-    n, d = _coordinates(target.params_nonembedding, target.tokens)
-    v = np.log(settings["batch_tokens"]) - surface.log_batch_optimum(p, n, d)
-    best = surface.log_lr_optimum(p, n, d) + surface.ridge(v, p["rho"], p["rho_high"])
-    u = np.log(settings["learning_rate"]) - best
-    return float(np.expm1(surface.lr_batch_excess(p, u, v) * surface.fading(p, n, d)))
+    x = coordinates(target.columns, PIVOT)
+    rate, batch = (np.log(settings[name]) for name in ("learning_rate", "batch_tokens"))
+    u, v = surface.off_ridge(
+        p, rate, batch, optimum_of("learning_rate", p, x), optimum_of("batch_tokens", p, x)
+    )
+    return float(np.expm1(surface.lr_batch_excess(p, u, v) * surface.fading(p, x)))
 
 
 def _truth(truth: Mapping[str, float] | None) -> dict[str, np.ndarray]:
-    """Every parameter, those of ``truth`` replaced, as arrays without axes; gamma beside them."""
+    """Every parameter, those of ``truth`` replaced, as arrays without axes."""
     unknown = sorted(set(truth or {}) - set(TRUTH))
     if unknown:
         raise BadInput(
             f"truth: {unknown[0]!r} is no parameter of the surface; expected one of {', '.join(TRUTH)}"
         )
-    p = {name: np.array(value, float) for name, value in (TRUTH | dict(truth or {})).items()}
-    return p | {"gamma": p["gamma_path"] - p["delta"]}
+    return {name: np.array(value, float) for name, value in (TRUTH | dict(truth or {})).items()}
 
 
 def _shifts(
@@ -206,13 +206,8 @@ def _shifts(
     def drawn(name: str, group: np.ndarray) -> np.ndarray:
         return np.exp(p[f"log_tau_{name}"]) * rng.standard_normal(group.max() + 1)[group]
 
-    shift = {name: drawn(name, cell) + drawn(f"size_{name}", size) for name in TAUS}
+    shift = {name: drawn(name, cell) + drawn(f"size_{name}", size) for name in CELL_SHIFTS}
     return shift | {"level": shift["level"] + drawn("size_slope", size) * d}
-
-
-def _coordinates(params: object, tokens: object) -> tuple[np.ndarray, np.ndarray]:
-    n, d = np.asarray(params, float), np.asarray(tokens, float)
-    return np.log(n / PIVOT[0]), np.log(d / PIVOT[1])
 
 
 def main() -> None:

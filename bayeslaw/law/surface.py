@@ -1,25 +1,25 @@
 """The loss surface around its moving optimum: arithmetic only, for NumPy and JAX arrays alike.
 
 Every function is elementwise over arrays that broadcast together, so one definition serves the
-likelihood (JAX, one value a run) and the recommendation (NumPy, draws x grid). Symbols:
+likelihood (JAX, one value per run) and the recommendation (NumPy, draws x grid). Symbols:
 
-    n = ln(N/N0)   d = ln(D/D0)      N0, D0: the pivot stored with the posterior
-    ln eta* = alpha - gamma n - delta d - bend n^2        optimal peak learning rate along B = B*
-    ln B*   = beta + epsilon d + epsilon_n n              optimal batch [tokens]
+    x = covariates about the pivot, among them n = ln(N/N0) and d = ln(D/D0)
+    ln eta*, ln B*, ...: sums of terms (``bayeslaw.law.terms``)
     v = ln B - ln B*       u = ln eta - ln eta* - ridge(v)
-    ln loss = level(n, d) + fading(n, d) * excess(u, v)
+    ln loss = level(x) + fading(x) * excess(u, v, ...)
 
-The fading lets curvature shrink as the loss falls, as it does in the data (published-laws.md,
-section 6).
+The fading lets curvature shrink as the loss falls, as it does in public sweeps (Filatov et al. 2024,
+arXiv:2410.05838; Step Law's runs).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+
+from bayeslaw.law.terms import QUANTITIES, shift_key, sum_of, xp_of
 
 Array = Any  # a numpy.ndarray or a jax.Array; both carry __array_namespace__
 Params = Mapping[str, Array]
@@ -30,21 +30,11 @@ RIDGE_WIDTH = 0.5
 TWIST_MAX = 3.0
 """Bound of the twist's exponent, beyond any batch that was ever run."""
 
-DECAY_FLOOR = 0.01
-"""Weight decay is compared as ln(w + DECAY_FLOOR), so that a run without decay stays comparable."""
-
-DECAY_RANGE = (math.log(DECAY_FLOOR), math.log(10.0))
-"""Of ln(w* + DECAY_FLOOR): no weight decay is below 0, and nobody runs one above 10."""
-
-MOMENTUM_GAP_RANGE = (math.log(1e-4), 0.0)
-"""Of ln(1 - m*): no momentum is below 0."""
-
-EDGE = 0.125
-"""Width [nats] of the bend in which an optimum comes to rest at the end of its range."""
-
-
-def _xp(x: Array) -> Any:
-    return np if isinstance(x, (float, int)) else x.__array_namespace__()
+RUN_PARAMETERS = (
+    *("rho", "rho_high", "lr_curvature", "knee", "twist", "batch_curvature", "batch_skew", "cliff"),
+    *("log_noise", "log_noise_slope", "log_off_shift", "log_off_noise", "log_cliff_width"),
+)
+"""Parameters that act run by run; others act through a cell's optima, level, fading, spreads and tails."""
 
 
 def pseudo_huber(x: Array, curvature: Array, knee: Array) -> Array:
@@ -58,7 +48,7 @@ def pseudo_huber(x: Array, curvature: Array, knee: Array) -> Array:
     >>> float(pseudo_huber(np.array(0.1), 2.0, 1e-3)).__round__(6)  # curvature x^2 / 2
     0.01
     """
-    xp = _xp(x)
+    xp = xp_of(x)
     return curvature * x * x / (1.0 + xp.sqrt(1.0 + (knee * x) ** 2))
 
 
@@ -70,7 +60,7 @@ def linex(x: Array, curvature: Array, skew: Array) -> Array:
     >>> float(linex(np.array(1.0), 1.0, 1e-9)).__round__(6)  # skew -> 0: x^2 / 2
     0.5
     """
-    xp = _xp(x)
+    xp = xp_of(x)
     t = xp.clip(skew * x, -60.0, 12.0)
     small = xp.abs(t) < 1e-3
     safe = xp.where(small, 1.0, t)
@@ -86,39 +76,24 @@ def ridge(v: Array, rho: Array, rho_high: Array) -> Array:
     >>> float(ridge(np.array(0.0), 0.5, 0.0))
     0.0
     """
-    xp = _xp(v)
+    xp = xp_of(v)
     soft = RIDGE_WIDTH * (xp.logaddexp(0.0 * v, v / RIDGE_WIDTH) - np.log(2.0))
     return rho * v + (rho_high - rho) * soft
 
 
-def log_lr_optimum(p: Params, n: Array, d: Array) -> Array:
-    """ln eta*(N, D) at the optimal batch; natural log of the peak learning rate."""
-    return p["alpha"] - p["gamma"] * n - p["delta"] * d - p["bend"] * n * n
+def off_ridge(
+    p: Params, log_lr: Array, log_batch: Array, best_lr: Array, best_batch: Array
+) -> tuple[Array, Array]:
+    """How far settings lie off the ridge of best learning rates, u, and off the best batch, v [nats].
 
-
-def log_batch_optimum(p: Params, n: Array, d: Array) -> Array:
-    """ln B*(N, D); natural log of the batch in tokens."""
-    return p["beta"] + p["epsilon"] * d + p["epsilon_n"] * n
-
-
-def log_decay_optimum(p: Params, n: Array) -> Array:
-    """ln(w* + DECAY_FLOOR) with w* the best decoupled weight decay: lambda - mu n, ``within`` its range."""
-    return within(p["lambda"] - p["mu"] * n, *DECAY_RANGE)
-
-
-def log_momentum_gap(p: Params, n: Array) -> Array:
-    """ln(1 - m*) with m* the best momentum: zeta - kappa n, ``within`` its range."""
-    return within(p["zeta"] - p["kappa"] * n, *MOMENTUM_GAP_RANGE)
-
-
-def within(x: Array, low: float, high: float) -> Array:
-    """x between ``low`` and ``high``, where it bends smoothly: a softplus of width ``EDGE`` at either end.
-
-    >>> [round(float(within(np.array(x), -4.0, 0.0)), 3) for x in (-30.0, -4.0, -2.0, 5.0)]
-    [-4.0, -3.913, -2.0, 0.0]
+    Args:
+        p: ``rho`` and ``rho_high``.
+        log_lr, log_batch: ln peak learning rate, ln batch [tokens].
+        best_lr: ln eta* at the best batch.
+        best_batch: ln B*.
     """
-    xp = _xp(x)
-    return x + EDGE * (xp.logaddexp(0.0, (low - x) / EDGE) - xp.logaddexp(0.0, (x - high) / EDGE))
+    v = log_batch - best_batch
+    return log_lr - best_lr - ridge(v, p["rho"], p["rho_high"]), v
 
 
 def lr_batch_excess(p: Params, u: Array, v: Array) -> Array:
@@ -137,7 +112,7 @@ def lr_excess(p: Params, u: Array, v: Array) -> Array:
     Overshooting costs the square of u; undershooting turns from square to line. Both cost
     exp(``twist`` v) times as much: a larger batch leaves fewer steps to make good a wrong step size.
     """
-    xp = _xp(u)
+    xp = xp_of(u)
     knee = xp.where(u < 0, xp.exp(p["knee"] + 0.0 * u), 0.0)
     curvature = xp.exp(p["lr_curvature"] + xp.clip(p["twist"] * v, -TWIST_MAX, TWIST_MAX))
     return pseudo_huber(u, curvature, knee)
@@ -145,10 +120,10 @@ def lr_excess(p: Params, u: Array, v: Array) -> Array:
 
 def batch_excess(p: Params, v: Array) -> Array:
     """Excess at the pivot of a batch v off the best one, at the best learning rate there."""
-    return linex(v, _xp(v).exp(p["batch_curvature"] + 0.0 * v), p["batch_skew"])
+    return linex(v, xp_of(v).exp(p["batch_curvature"] + 0.0 * v), p["batch_skew"])
 
 
-def log_level(p: Params, n: Array, d: Array) -> Array:
+def log_level(p: Params, x: Mapping[str, Array]) -> Array:
     """ln of the expected loss [nats/token] at the best settings, without cell effects.
 
     L = E + R: at the pivot the reducible loss R is the share ``expit(share)`` of L. ln L has there the
@@ -159,34 +134,37 @@ def log_level(p: Params, n: Array, d: Array) -> Array:
 
     >>> p = dict(level=1.0, share=0.0, slope_n=0.1, slope_d=0.1, curve_nn=0.01, curve_nd=0.01, curve_dd=0.01)
     >>> p |= dict(offset=0.0, offset_n=0.0, offset_d=0.0)
-    >>> float(np.exp(log_level(p, np.array(1.0), np.array(0.0)))).__round__(4)  # e (1/2 + 1/2 exp(-0.2))
-    2.4719
+    >>> float(np.exp(log_level(p, {"n": np.array(1.0), "d": np.array(0.0)}))).__round__(4)  # e (1/2 + 1/2
+    exp(-0.2)) 2.4719
     """
-    xp = _xp(n)
+    n, d = x["n"], x["d"]
+    xp = xp_of(n)
     share = 1.0 / (1.0 + xp.exp(-(p["share"] + 0.0 * n)))
     line = -p["slope_n"] * n - p["slope_d"] * d
     curve = 0.5 * p["curve_nn"] * n * n + p["curve_nd"] * n * d + 0.5 * p["curve_dd"] * d * d
     log_ratio = (line + curve - 0.5 * (1.0 - share) / share * line * line) / share
-    offset = p["offset"] + p["offset_n"] * n + p["offset_d"] * d
+    offset = sum_of(QUANTITIES["offset"], p, x) + p.get(shift_key("offset"), 0.0)
     return p["level"] + offset + xp.log1p(share * xp.expm1(xp.clip(log_ratio, -50.0, 50.0)))
 
 
-def fading(p: Params, n: Array, d: Array) -> Array:
+def fading(p: Params, x: Mapping[str, Array]) -> Array:
     """Factor of the excess, 1 at the pivot: the basin flattens as the loss falls.
 
     An excess proportional to the reducible loss R = L - E would have ``fade_n`` = -d ln(R/L)/d ln N
     and ``fade_d`` = -d ln(R/L)/d ln D, about 0.1 each.
 
-    >>> float(fading({"fade_n": 0.1, "fade_d": 0.1}, np.array(0.0), np.array(0.0)))
+    >>> float(fading({"fade_n": 0.1, "fade_d": 0.1}, {"n": np.array(0.0), "d": np.array(0.0)}))
     1.0
     """
-    xp = _xp(n)
-    return xp.exp(-p["fade_n"] * n - p["fade_d"] * d)
+    return xp_of(x["n"]).exp(-p["fade_n"] * x["n"] - p["fade_d"] * x["d"])
 
 
 def side_excess(gap: Array, log_curvature: Array) -> Array:
-    """Excess at the pivot of a weight decay or momentum ``gap`` nats off its optimum; linear beyond a nat."""
-    xp = _xp(gap)
+    """Excess at the pivot of a hyperparameter with a bowl of its own, ``gap`` nats off its optimum.
+
+    Linear beyond a nat.
+    """
+    xp = xp_of(gap)
     return pseudo_huber(gap, xp.exp(log_curvature + 0.0 * gap), 1.0)
 
 
@@ -196,7 +174,7 @@ def off_shift(p: Params, off: Array) -> Array:
     Args:
         off: 1 where a hyperparameter outside the model departs from its cell's usual value, else 0.
     """
-    xp = _xp(off)
+    xp = xp_of(off)
     return xp.exp(p["log_off_shift"] + 0.0 * off) * off
 
 
@@ -210,7 +188,7 @@ def noise_scale(p: Params, excess: Array, off: Array) -> Array:
         excess: ln loss above the cell's best.
         off: as in ``off_shift``.
     """
-    xp = _xp(excess)
+    xp = xp_of(excess)
     base = xp.where(off > 0, p["log_off_noise"], p["log_noise"] + 0.0 * excess)
     return xp.exp(base) + xp.exp(p["log_noise_slope"]) * excess
 
@@ -220,7 +198,7 @@ def noise_dof(p: Params, off: Array) -> Array:
 
     With heavier tails a cell of few runs has several modes: each run may pass for the outlier.
     """
-    xp = _xp(off)
+    xp = xp_of(off)
     return xp.where(
         off > 0, 2.0 + xp.exp(p["log_off_dof_minus_2"] + 0.0 * off), 4.0 + xp.exp(p["log_dof_minus_4"])
     )

@@ -23,6 +23,7 @@ import numpy as np
 from bayeslaw.advice.prediction import predict
 from bayeslaw.errors import BadInput
 from bayeslaw.files import write_atomically
+from bayeslaw.law.observations import varied_settings
 from bayeslaw.loop import journal
 from bayeslaw.loop.runner import brought_back, checked_command, execute
 from bayeslaw.loop.task import Task, alone, read_json, round_folder, same_task, spent, write_json
@@ -33,7 +34,7 @@ from bayeslaw.posterior.prior import Fit, prior_posterior
 from bayeslaw.runs.io import read_runs, write_runs
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 
 def run(task: Task, fit: Fit, say: Callable[[str], None] = lambda message: None) -> dict[str, Any]:
@@ -106,10 +107,10 @@ def _believed(
     runs = read_runs(*paths) if paths else None
     finished = 0 if runs is None else int((runs["status"] == "finished").sum())
     if runs is None or not finished:
-        varied = [_varies(task.candidates, name) for name in ("weight_decay", "momentum")]
         count = 0 if runs is None else len(runs)
         nothing: dict[str, Any] = {"runs": count, "finished": 0, "targets": [], "warnings": []}
-        return prior_posterior(varied[0], varied[1], seed=task.seed), nothing
+        varied = varied_settings(task.candidates.assign(study="any"))
+        return prior_posterior(varied, seed=task.seed), nothing
     path = folder / "posterior.nc"
     if not path.exists():
         say(f"round {number}: fitting {len(runs)} runs")
@@ -245,7 +246,3 @@ def _advice(result: dict[str, Any]) -> dict[str, Any]:
     sizes = {name: result["inputs"][name] for name in ("params_nonembedding", "tokens", "optimizer")}
     told = {name: result[name] for name in ("recommendation", "optimum", "regret")}
     return sizes | told | {"loss": result["loss_nats_per_token"]}
-
-
-def _varies(candidates: pd.DataFrame, name: str) -> bool:
-    return name in candidates and candidates[name].nunique() > 1

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayeslaw.errors import BadInput
+from bayeslaw.law.terms import own_bowls
 from bayeslaw.runs.io import read_runs
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def _matched(plan: pd.DataFrame, new: pd.DataFrame) -> list[int | None]:
             apart = np.abs(np.log(new[name].to_numpy(float) / float(row[name])))
             same &= apart <= most
             distance += apart
-        for name in ("weight_decay", "momentum"):
+        for name in own_bowls():
             if name in plan and name in new and _given(row[name]):
                 apart = np.abs(new[name].to_numpy(float) - float(row[name]))
                 same &= ~(apart > SAME_RATE * max(abs(float(row[name])), 1e-6))

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from bayeslaw.advice.prediction import extrapolation
-from bayeslaw.advice.target_surface import EXTRAS, fitted_cell
+from bayeslaw.advice.target_surface import fitted_cell
 from bayeslaw.arrays import Floats
 from bayeslaw.errors import BadInput
+from bayeslaw.law.terms import own_bowls
 from bayeslaw.planning.candidates import SETTINGS, places
 from bayeslaw.planning.conditioning import Joint, chosen, joint_draws
 from bayeslaw.planning.policies import (
@@ -45,7 +46,7 @@ BATCH = 8
 POLICY = "regret"
 """The policy, unless said otherwise; the others are there to be compared with."""
 
-SHOWN = ("run_id", *SETTINGS, "weight_decay", "momentum", "cost")
+SHOWN = ("run_id", *SETTINGS, *own_bowls(), "cost")
 """Columns of the candidates that are repeated in the answer."""
 
 RISKY = 0.3
@@ -316,7 +317,7 @@ def _warnings(
             said.append(f"{name} lies inside the fitted runs: no extrapolation is left to improve")
         if posterior.optimizers and target.optimizer not in posterior.optimizers:
             said.append(f"optimizer {target.optimizer} was never seen: drawn from the population")
-    for name in EXTRAS:
+    for name in own_bowls():
         if name in regret and (name not in candidates or candidates[name].nunique() < 2):
             said.append(
                 f"no candidate varies {name.replace('_', ' ')}: its share of the regret, "
@@ -330,23 +331,3 @@ def _warnings(
     if risky:
         said.append(f"runs likely to diverge (above {RISKY:.0%}), as a bound from above: {', '.join(risky)}")
     return said
-
-
-def parse_target(text: str, study: str | None = None) -> Target:
-    """A target from ``N,D,OPTIMIZER``.
-
-    >>> parse_target("7e9, 1.4e11, AdamW").optimizer
-    'adamw'
-
-    Raises:
-        BadInput: for anything else.
-    """
-    parts = [part.strip() for part in text.split(",")]
-    try:
-        n, d = float(parts[0]), float(parts[1])
-        (optimizer,) = parts[2:]
-    except (ValueError, IndexError):
-        optimizer = ""
-    if not optimizer:
-        raise BadInput(f"--target {text}: expected N,D,OPTIMIZER; give it as 7e9,1.4e11,adamw")
-    return Target(n, d, optimizer.lower(), study)

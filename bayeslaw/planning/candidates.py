@@ -26,6 +26,7 @@ import numpy as np
 import pandas as pd
 
 from bayeslaw.errors import BadInput
+from bayeslaw.law.terms import OPTIMA, own_bowls, to_coordinate
 from bayeslaw.runs.io import narrow, read_table
 from bayeslaw.runs.schema import BY_NAME, validate
 
@@ -33,7 +34,7 @@ SETTINGS = ("optimizer", "params_nonembedding", "tokens", "batch_tokens", "learn
 COSTS = {"cost": "cost", "flops": "FLOP", "wall_seconds": "s", "energy_joules": "J"}
 """Columns that may hold the cost, in this order, and its unit."""
 
-SEARCHED = (*SETTINGS, "tokens_per_param", "weight_decay", "momentum")
+SEARCHED = (*SETTINGS, "tokens_per_param", *own_bowls())
 """Keys of a space that may be lists or, but for the optimizer, ranges."""
 
 COUNT = 2000
@@ -170,11 +171,11 @@ def places(table: pd.DataFrame) -> np.ndarray:
     A dimension is a numeric setting that varies; one of zeros where none does.
     """
     columns = []
-    for name in (*SETTINGS[1:], "weight_decay", "momentum"):
+    for name in (*SETTINGS[1:], *own_bowls()):
         if name not in table:
             continue
         values = table[name].to_numpy(float)
-        values = np.log1p(-values) if name == "momentum" else np.log(np.maximum(values, 1e-6))
+        values = to_coordinate(name, values) if name in OPTIMA else np.log(values)
         low, high = np.nanmin(values), np.nanmax(values)
         if high > low:
             columns.append(np.nan_to_num((values - low) / (high - low), nan=0.5))
@@ -230,7 +231,7 @@ def _values(name: str, given: Any, u: np.ndarray, place: str) -> list[Any]:
         )
     if name == "optimizer":
         raise BadInput(f"{where}; expected names; list them")
-    if name == "momentum":
+    if name in OPTIMA and OPTIMA[name].transform.sign < 0:  # even in ln(1 - value), as momentum is
         if not 0 <= ends[0] < ends[1] < 1:
             raise BadInput(f"{where}; expected 0 <= low < high < 1; correct it")
         first, last = np.log1p(-np.array(ends, float))

@@ -23,17 +23,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bayeslaw.advice.decision import capped
 from bayeslaw.advice.target_surface import (
     TargetSurface,
-    coordinate,
     extra_excess,
     log_lr_at_batch,
     lr_batch_excess,
-    moved,
+    shift,
     surface_at,
-    with_optimum,
+    with_coordinate,
 )
 from bayeslaw.arrays import Floats
+from bayeslaw.law.terms import OPTIMA
 from bayeslaw.planning.linearisation import Linear, grounded, linearised
 from bayeslaw.posterior.draws import Posterior
 from bayeslaw.target import NEVER_SEEN, Target
@@ -201,8 +202,9 @@ def decisions_at(basin: TargetSurface, weight: float = 1.0) -> list[Decision]:
     if fixed is None:
 
         def both(optimum: Floats, actions: Floats) -> Floats:
-            there = replace(basin, log_lr=optimum[:, 0], log_batch=optimum[:, 1])
-            return lr_batch_excess(there, actions[:, 0], actions[:, 1])
+            best = {"learning_rate": optimum[:, 0], "batch_tokens": optimum[:, 1]}
+            there = replace(basin, optima=basin.optima | best)
+            return capped(lr_batch_excess(there, actions[:, 0], actions[:, 1]))
 
         limit = np.array([np.inf, np.log(basin.target.tokens)])
         optimum = np.column_stack([basin.log_lr, basin.log_batch])
@@ -211,18 +213,16 @@ def decisions_at(basin: TargetSurface, weight: float = 1.0) -> list[Decision]:
         rates = log_lr_at_batch(basin, np.log(fixed))
 
         def rate(optimum: Floats, actions: Floats) -> Floats:
-            there = moved(basin, "lr", optimum[:, 0] - rates)
-            return lr_batch_excess(there, actions[:, 0], np.log(fixed), beyond_batch=True)
+            there = shift(basin, "lr", optimum[:, 0] - rates)
+            return capped(lr_batch_excess(there, actions[:, 0], np.log(fixed), beyond_batch=True))
 
         found = [Decision("learning_rate", rates[:, None], rate, np.array([np.inf]), weight)]
     return found + [_extra_decision(basin, name, weight) for name in basin.extras]
 
 
 def _extra_decision(basin: TargetSurface, name: str, weight: float) -> Decision:
-    best = coordinate(basin, name)
-
     def regret(optimum: Floats, actions: Floats) -> Floats:
-        return extra_excess(with_optimum(basin, name, optimum[:, 0]), name, actions[:, 0])
+        return capped(extra_excess(with_coordinate(basin, name, optimum[:, 0]), name, actions[:, 0]))
 
-    highest = np.inf if name == "weight_decay" else 0.0
-    return Decision(name, best[:, None], regret, np.array([highest]), weight)
+    _, highest = OPTIMA[name].transform.at_zero
+    return Decision(name, basin.optima[name][:, None], regret, np.array([highest]), weight)

@@ -12,24 +12,22 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from bayeslaw.advice.cells import cells_of
 from bayeslaw.advice.target_surface import (
-    EXTRA_COORDINATES,
-    EXTRAS,
     TargetSurface,
     absorbed_by,
     assemble_surface,
     at_draws,
     coordinate,
-    moved,
     run_draws,
+    shift,
     surface_draws,
 )
-from bayeslaw.arrays import Floats
+from bayeslaw.arrays import Floats, Ints
+from bayeslaw.law.terms import OPTIMA, own_bowls
 from bayeslaw.posterior import pooling
 from bayeslaw.posterior.draws import Posterior
-from bayeslaw.runs.schema import CELL
 from bayeslaw.target import NEVER_SEEN, Target
 
 if TYPE_CHECKING:
@@ -56,7 +54,7 @@ class Linear:
     """
 
     coordinates: Floats
-    columns: NDArray[np.int64]
+    columns: Ints
     slopes: Floats
     noise: Floats
     diverges: Floats
@@ -98,9 +96,7 @@ def _with_column(table: Floats, column: int, values: Floats) -> Floats:
     return table
 
 
-def cells(
-    known: Posterior, runs: pd.DataFrame, seed: int = 0
-) -> Iterator[tuple[NDArray[np.int64], TargetSurface]]:
+def cells(known: Posterior, runs: pd.DataFrame, seed: int = 0) -> Iterator[tuple[Ints, TargetSurface]]:
     """Positions of the runs of each cell, and its surface.
 
     Args:
@@ -109,14 +105,11 @@ def cells(
         seed: of the shifts of cells never seen.
     """
     table = runs.reset_index(drop=True).assign(study=[s or NEVER_SEEN for s in runs["study"]])
-    columns = [table[name].to_numpy() for name in CELL]
     groups: dict[tuple[str, str], dict[str, Floats]] = {}
-    for where in table.groupby(table.groupby(list(CELL)).ngroup()).indices.values():
-        study, optimizer, n, d = (column[where[0]] for column in columns)
-        if (study, optimizer) not in groups:
-            groups[study, optimizer] = surface_draws(known, study, optimizer, seed)
-        target = Target(float(n), float(d), optimizer, study)
-        yield where, assemble_surface(known, target, groups[study, optimizer], seed)
+    for where, cell in cells_of(table, known):
+        if cell.group not in groups:
+            groups[cell.group] = surface_draws(known, *cell.group, seed)
+        yield where, assemble_surface(known, Target.of_cell(cell), groups[cell.group], seed)
 
 
 def linearised(
@@ -128,39 +121,40 @@ def linearised(
     times (dof + 3) / (dof + 1) (Lange, Little & Taylor 1989, JASA 84, section 3).
     """
     points = _systematic(weights, POINTS)
-    extras = [k for k in EXTRA_COORDINATES if k in runs and EXTRAS[k][0] in known.group]
+    extras = [name for name, o in own_bowls().items() if name in runs and str(o.curvature) in known.group]
     names = [*COORDINATES, *extras]
     columns = np.empty((len(runs), len(names)), np.int64)
     slopes = np.empty((len(points), len(runs), len(names)))
     noise = np.empty((len(points), len(runs)))
     diverges = np.empty(len(runs))
     coordinates: list[Floats] = []
-    settings = {k: runs[k].to_numpy(float) for k in ("learning_rate", "batch_tokens", *EXTRAS) if k in runs}
+    settings = {name: runs[name].to_numpy(float) for name in OPTIMA if name in runs}
     for where, basin in cells(known, runs, seed):
         members = {k: values[where] for k, values in settings.items()}
         absorbed = absorbed_by(posterior, basin.target, basin.extras)
         columns[where] = len(names) * (len(coordinates) // len(names)) + np.arange(len(names))
         coordinates += [coordinate(basin, name) for name in names]
         run = run_draws(_around(at_draws(basin, points), names), members, absorbed)
-        scale, dof, fall = (part[: len(points)] for part in (run.scale, run.dof, run.diverges))
+        scale, dof = run.moments.scale[: len(points)], run.moments.dof[: len(points)]
+        fall = run.diverges[: len(points)]
         noise[:, where] = scale**2 * (dof + 3.0) / (dof + 1.0) / np.maximum(1.0 - fall, 1e-3)
         diverges[where] = fall.mean(axis=0)
-        below, above = run.log_loss[len(points) :].reshape(2, len(names), len(points), len(where))
+        below, above = run.moments.mean[len(points) :].reshape(2, len(names), len(points), len(where))
         slopes[:, where] = np.moveaxis((above - below) / (2.0 * STEP), 0, 2)
     return Linear(np.array(coordinates).T, columns, slopes, noise, diverges)
 
 
-def _systematic(weights: Floats, count: int) -> NDArray[np.int64]:
+def _systematic(weights: Floats, count: int) -> Ints:
     """Draws in proportion to their weights, evenly through their order."""
     return np.searchsorted(np.cumsum(weights), (np.arange(count) + 0.5) / count).clip(0, len(weights) - 1)
 
 
 def _around(basin: TargetSurface, names: Sequence[str]) -> TargetSurface:
     """The surface itself, then with each coordinate lower, then with each higher, as further draws."""
-    count, copies = len(basin.log_lr), 1 + 2 * len(names)
+    count, copies = len(basin.log_loss), 1 + 2 * len(names)
     result = at_draws(basin, np.tile(np.arange(count), copies))
     for k, name in enumerate(names):
         by = np.zeros((copies, count))
         by[1 + k], by[1 + len(names) + k] = -STEP, STEP
-        result = moved(result, name, by.ravel())
+        result = shift(result, name, by.ravel())
     return result

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bayeslaw.advice.cells import off_settings
 from bayeslaw.advice.target_surface import absorbed_by, run_draws
 from bayeslaw.arrays import Floats
-from bayeslaw.law.parameters import CRASH_IS_MACHINE, MIXED_STATUS
+from bayeslaw.law.likelihood import log_density
+from bayeslaw.law.observations import outcomes_of
 from bayeslaw.planning.linearisation import cells, grounded
 from bayeslaw.posterior.draws import Posterior
 from bayeslaw.posterior.importance import smoothed
@@ -40,30 +42,20 @@ def reweighted(posterior: Posterior, runs: pd.DataFrame, seed: int = 0) -> tuple
 
 
 def log_likelihood(posterior: Posterior, runs: pd.DataFrame, seed: int = 0) -> Floats:
-    """ln likelihood of runs in each draw, (draw,).
+    """ln likelihood of runs in each draw, (draw,): that of the fit, ``bayeslaw.law.likelihood``.
 
-    Finished runs count by the Student-t density of their ln loss and as survivors of the cliff; diverged and
-    crashed ones by the cliff alone; runs that were stopped do not count. The fit besides treats runs off
-    their cell's usual settings apart, and leaves the cliff out in studies without a diverged run.
+    Outcomes count in studies that report divergences, and in those never fitted; runs that were stopped do
+    not count. A run is off its cell's usual settings as compared with the other runs given.
     """
-    from scipy.special import gammaln
-
-    known = grounded(posterior, set(zip(runs["study"], runs["optimizer"], strict=True)), seed)
-    status = runs["status"].to_numpy(str)
-    log_loss = np.log(np.where(status == "finished", runs["loss"].to_numpy(float), 1.0))
+    used = runs[runs["status"] != "stopped"].reset_index(drop=True)
     total = np.zeros(posterior.draws)
-    for where, basin in cells(known, runs, seed):
-        absorbed = absorbed_by(posterior, basin.target, basin.extras)
-        run = run_draws(basin, runs.iloc[where], absorbed)
-        here, dof = status[where], run.dof
-        x = (log_loss[where] - run.log_loss) / run.scale
-        density = (
-            gammaln(0.5 * (dof + 1.0)) - gammaln(0.5 * dof) - 0.5 * np.log(np.pi * dof) - np.log(run.scale)
-        )
-        density = density - 0.5 * (dof + 1.0) * np.log1p(x * x / dof)
-        fall = MIXED_STATUS + (1.0 - 2.0 * MIXED_STATUS) * run.diverges
-        crash = CRASH_IS_MACHINE + (1.0 - CRASH_IS_MACHINE) * fall
-        total += np.sum(np.where(here == "finished", density + np.log(1.0 - fall), 0.0), axis=1)
-        total += np.sum(np.where(here == "diverged", np.log(fall), 0.0), axis=1)
-        total += np.sum(np.where(here == "crashed", np.log(crash), 0.0), axis=1)
+    if used.empty:
+        return total
+    known = grounded(posterior, set(zip(used["study"], used["optimizer"], strict=True)), seed)
+    off = off_settings(used, posterior)
+    reported = outcomes_of(used, np.array([posterior.counts_outcomes(study) for study in used["study"]]))
+    for where, at in cells(known, used, seed):
+        absorbed = absorbed_by(posterior, at.target, at.extras)
+        m = run_draws(at, used.iloc[where], absorbed, off[where]).moments
+        total += log_density(m, reported.at(where)).sum(axis=1)
     return total

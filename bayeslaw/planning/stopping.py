@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bayeslaw.advice.target_surface import coordinates, surface_draws
+from bayeslaw.advice.target_surface import place, surface_draws
 from bayeslaw.arrays import Floats
 from bayeslaw.law import surface
 from bayeslaw.posterior import pooling
@@ -84,6 +84,6 @@ def compute_slope(
     """-d ln loss / d ln compute at a target whose tokens grow at fixed N, averaged over draws; at least
     1e-4."""
     p = surface_draws(posterior, target.study, target.optimizer, seed)
-    n, d = coordinates(posterior, target)
-    ends = [surface.log_level(p, np.float64(n), np.float64(d + step)) for step in (-0.05, 0.05)]
+    x = place(posterior, target)
+    ends = [surface.log_level(p, x | {"d": x["d"] + step}) for step in (-0.05, 0.05)]
     return max(float(np.average((ends[0] - ends[1]) / 0.1, weights=weights)), 1e-4)

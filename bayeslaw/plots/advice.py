@@ -120,7 +120,7 @@ def _curve(
     ax: Axes, posterior: Posterior, target: Target, colour: Colour, name_group: bool, seed: int
 ) -> tuple[float, float, float]:
     """One scale; learning rate and loss of its optimum, and its batch."""
-    basin = surface_at(posterior, target, seed, alone=True)
+    basin = surface_at(posterior, target, seed, independent=True)
     batch = target.batch_tokens or decide(basin)["batch_tokens"]
     best = log_lr_at_batch(basin, np.log(batch))
     rates = np.median(best) + np.linspace(-REACH, REACH, 101)

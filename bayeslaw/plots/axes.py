@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from bayeslaw.arrays import Floats
 from bayeslaw.errors import BadInput
 from bayeslaw.files import write_atomically
+from bayeslaw.law.parameters import axis_name, is_logarithm
 from bayeslaw.target import Target
 from bayeslaw.text import short
 
@@ -178,3 +179,22 @@ def name_rows(ax: Axes, labels: Sequence[str]) -> None:
     ax.set_yticks(-np.arange(len(labels)), labels)
     ax.set_ylim(-len(labels) + 0.4, 0.6)
     ax.tick_params(axis="y", length=0)
+
+
+def value_axis(ax: Axes, name: str, reference: tuple[float, float]) -> None:
+    """Words, scale and ticks of the horizontal axis that shows a parameter."""
+    ax.set_xlabel(axis_name(name, reference))
+    if is_logarithm(name):
+        ax.set_xscale("log")
+        round_ticks(ax.xaxis)
+
+
+def check_known(place: str, name: str, known: Iterable[str]) -> None:
+    """Refuse a parameter that the figure ``place`` cannot show.
+
+    Raises:
+        BadInput: ``name`` is not among ``known``.
+    """
+    if name not in (names := list(known)):
+        expected = ", ".join(names)
+        raise BadInput(f"{place}: unknown parameter {name!r}; expected one of {expected}; name one of these")

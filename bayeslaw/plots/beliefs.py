@@ -10,28 +10,29 @@ from scipy import stats
 
 from bayeslaw.arrays import Floats
 from bayeslaw.errors import BadInput
-from bayeslaw.law import parameters
+from bayeslaw.law.parameters import PARAMETERS, SPREAD_LOG_SD, derived, natural, short_name
+from bayeslaw.law.published import THEORY, published
 from bayeslaw.plots.axes import (
     BLUE,
     GREY,
     LINES,
     OKABE_ITO,
+    check_known,
     interval_line,
     legend_above,
     legend_beside,
     name_rows,
     new_axis,
     round_ticks,
+    value_axis,
 )
-from bayeslaw.plots.meanings import THEORY, check_known, natural, published, short_name, value_axis
 from bayeslaw.plots.quotient import Group
-from bayeslaw.posterior.draws import Posterior, derived
+from bayeslaw.posterior.draws import Posterior
 from bayeslaw.posterior.pooling import population_draws
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-FAMILIES = parameters.LR_BATCH | parameters.DECAY | parameters.MOMENTUM
 PARTS = {"gamma": ("gamma_path", "delta")}
 """A parameter that is a difference of families, which are independent."""
 
@@ -39,8 +40,8 @@ PARTS = {"gamma": ("gamma_path", "delta")}
 def plot_spread(posterior: Posterior, names: Sequence[str], ax: Axes | None = None) -> Axes:
     """Standard deviation of parameters between optimizers, 50 and 90%: posterior, and prior below it.
 
-    The prior is log-normal about the family's ``between_optimizers`` (``priors.SPREAD_LOG_SD``). Where the
-    two agree, these runs say nothing about how much optimizers differ.
+    The prior is log-normal about the family's ``between_optimizers`` (``parameters.SPREAD_LOG_SD``). Where
+    the two agree, these runs say nothing about how much optimizers differ.
 
     Args:
         posterior: the fit.
@@ -87,8 +88,8 @@ def prior_spread(name: str, kind: str = "between_optimizers", count: int = 2000)
     normals = np.tile(stats.norm.ppf((np.arange(count) + 0.5) / count), (len(parts), 1))
     for row in range(1, len(parts)):
         normals[row] = np.random.default_rng(row).permutation(normals[row])
-    medians = np.array([[getattr(FAMILIES[part], kind)] for part in parts])
-    return np.sqrt(np.sum(np.square(medians * np.exp(parameters.SPREAD_LOG_SD * normals)), axis=0))
+    medians = np.array([[getattr(PARAMETERS[part], kind)] for part in parts])
+    return np.sqrt(np.sum(np.square(medians * np.exp(SPREAD_LOG_SD * normals)), axis=0))
 
 
 def plot_prior_posterior(
@@ -127,10 +128,10 @@ def plot_prior_posterior(
         density = stats.gaussian_kde(draws)(grid)
         colour, line = OKABE_ITO[number % 8], ("-", *LINES)[number % 7]
         ax.plot(natural(name, grid), density / density.max(), color=colour, ls=line, lw=1.8, label=label)
-    _marks(ax, name, posterior.pivot)
+    _marks(ax, name, posterior.reference)
     ax.set(ylim=(0, 1.08), yticks=[])
     ax.set_ylabel("density, each to its peak")
-    value_axis(ax, name, posterior.pivot)
+    value_axis(ax, name, posterior.reference)
     legend_beside(ax)
     return ax
 
@@ -161,7 +162,7 @@ def _prior_of(posterior: Posterior, name: str, group: Group | str | None) -> tup
     if name in posterior.study_prior:
         mean, sd = posterior.study_prior[name]
         return mean, np.array([sd])
-    parts = [posterior.family_prior[part] for part in PARTS.get(name, (name,))]
+    parts = [posterior.group_prior[part] for part in PARTS.get(name, (name,))]
     mean = parts[0][0] - sum(part[0] for part in parts[1:])
     variance = np.array([sum(part[1] ** 2 for part in parts)])
     if group is not None:

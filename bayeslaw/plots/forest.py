@@ -10,10 +10,20 @@ from scipy import stats
 
 from bayeslaw.arrays import Floats
 from bayeslaw.errors import BadInput
-from bayeslaw.plots.axes import BLUE, GREY, ORANGE, interval_line, legend_above, name_rows, new_axis
-from bayeslaw.plots.meanings import LOGARITHMS, check_known, natural, value_axis
+from bayeslaw.law.parameters import derived, is_logarithm, natural
+from bayeslaw.plots.axes import (
+    BLUE,
+    GREY,
+    ORANGE,
+    check_known,
+    interval_line,
+    legend_above,
+    name_rows,
+    new_axis,
+    value_axis,
+)
 from bayeslaw.plots.quotient import Group, unpooled_normal
-from bayeslaw.posterior.draws import Posterior, derived
+from bayeslaw.posterior.draws import Posterior
 from bayeslaw.posterior.pooling import population_draws
 
 if TYPE_CHECKING:
@@ -56,7 +66,7 @@ def plot_forest(
         raise BadInput(f"plot_forest: no group has a {name} of its own; expected one; show another parameter")
     population = natural(name, population_draws(posterior, seed)[name])
     ax = new_axis(ax, (6.4, 1.5 + 0.42 * len(own)))
-    ax.set_xscale("log" if name in LOGARITHMS else "linear")
+    ax.set_xscale("log" if is_logarithm(name) else "linear")
     ax.axvspan(*np.quantile(population, [0.05, 0.95]), color=GREY, alpha=0.25, lw=0, zorder=0)
     interval_line(ax, 0, population, "black")
     for row, draws in enumerate(own.values(), start=1):
@@ -66,7 +76,7 @@ def plot_forest(
     several = len(posterior.studies) > 1
     labels = [f"{optimizer}, {study}" if several else optimizer for study, optimizer in own]
     name_rows(ax, ["population mean", *labels])
-    value_axis(ax, name, posterior.pivot)
+    value_axis(ax, name, posterior.reference)
     _legend(ax)
     return ax
 

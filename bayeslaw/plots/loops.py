@@ -10,8 +10,9 @@ import numpy as np
 
 from bayeslaw.arrays import Floats
 from bayeslaw.errors import BadInput
+from bayeslaw.law.terms import words_of
 from bayeslaw.plots.axes import BLUE, GREY, ORANGE, legend_beside, new_axes, round_ticks
-from bayeslaw.text import NAMES, short
+from bayeslaw.text import short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -85,7 +86,7 @@ def _widths(ax: Axes, known: Sequence[tuple[float, dict[str, Any]]]) -> None:
     for name, colour, marker in (("learning_rate", BLUE, "o-"), ("batch_tokens", ORANGE, "s--")):
         ends = [[t["optimum"][name] for t in entry["targets"]] for _, entry in known]
         factors = [np.exp(np.mean([np.log(e["upper"] / e["lower"]) for e in each])) for each in ends]
-        ax.plot(spent, factors, marker, color=colour, label=NAMES[name])
+        ax.plot(spent, factors, marker, color=colour, label=words_of(name))
     ax.set(yscale="log")
     ax.set_ylabel("90% interval of the\noptimum, upper / lower")
     round_ticks(ax.yaxis)

@@ -14,6 +14,7 @@ from bayeslaw.arrays import Floats
 from bayeslaw.errors import BadInput
 from bayeslaw.law.agreement import laws_named
 from bayeslaw.law.published import Law
+from bayeslaw.law.terms import OPTIMA, axis_of
 from bayeslaw.plots.axes import (
     BANDS,
     GREY,
@@ -42,14 +43,6 @@ LAW_REACH = 4.0
 POINTS = 41
 """Of the curve of an optimum."""
 
-OPTIMA = {
-    "learning_rate": "best peak learning rate",
-    "batch_tokens": "best batch [tokens]",
-    "weight_decay": "best weight decay",
-    "momentum": "1 - best momentum",
-}
-"""What has an optimum: its axis."""
-
 
 def plot_optimum(
     posterior: Posterior,
@@ -67,7 +60,7 @@ def plot_optimum(
 
     Args:
         posterior: the fit.
-        name: a key of ``OPTIMA``, known to the posterior.
+        name: of a hyperparameter with an optimum (``terms.OPTIMA``) that the posterior knows.
         along: ``params``: N grows, at the target's tokens per parameter; ``tokens``: D grows, at its N.
         target: what is held fixed; marked.
         law: a published law (``laws.LAWS``), or ``all``, to draw over learning rate or batch.
@@ -97,7 +90,7 @@ def plot_optimum(
         "tokens": f"D, training tokens, at N = {short(target.params_nonembedding)}",
     }
     ax.set_xlabel(words[along])
-    ax.set_ylabel(OPTIMA[name])
+    ax.set_ylabel(axis_of(name))
     round_ticks(ax.xaxis)
     round_ticks(ax.yaxis)
     legend_beside(ax, group_name(target))
@@ -117,23 +110,23 @@ def optima_along(posterior: Posterior, name: str, places: Sequence[Target], seed
         cell={key: values[:, :0] for key, values in posterior.cell.items()},
         size={key: values[:, :0] for key, values in posterior.size.items()},
     )
-    found = [optimum_draws(surface_at(unseen, place, seed, alone=True)) for place in places]
-    if name not in OPTIMA or name not in found[0]:
+    found = [optimum_draws(surface_at(unseen, place, seed, independent=True)) for place in places]
+    if name not in found[0]:
         raise BadInput(
             f"plot_optimum: no optimum of {name!r}; expected one of {', '.join(found[0])}; name one of these"
         )
     draws = np.transpose([each[name] for each in found])
-    return 1 - draws if name == "momentum" else draws
+    return 1 - draws if OPTIMA[name].transform.sign < 0 else draws
 
 
 def _path(posterior: Posterior, along: str, target: Target) -> list[Target]:
     """Cells from the smallest that was fitted to far beyond the largest, and to the target."""
     if along not in ("params", "tokens"):
         raise BadInput(f"plot_optimum: along = {along!r}; expected params or tokens; name one of these")
-    own = [c for c in posterior.cells if c[1] == target.optimizer] or posterior.cells
+    own = [c for c in posterior.cells if c.optimizer == target.optimizer] or posterior.cells
     if not own:
         raise BadInput("plot_optimum: the posterior has no cells; expected at least one; fit some runs first")
-    sizes = np.array([cell[2:] for cell in own])
+    sizes = np.array([(cell.params_nonembedding, cell.tokens) for cell in own])
     (smallest, shortest), (largest, longest) = sizes.min(axis=0), sizes.max(axis=0)
     if along == "tokens":
         ends = min(shortest, target.tokens), max(BEYOND * longest, 2 * target.tokens)
@@ -152,11 +145,11 @@ def _cells(ax: Axes, posterior: Posterior, name: str, along: str, target: Target
         return  # the others' optima have no shifts: they lie on the curve
     ratio = target.tokens / target.params_nonembedding
     label = "fitted cell, 90% interval"
-    for study, optimizer, n, d in posterior.cells:
+    for cell in posterior.cells:
+        n, d = cell.params_nonembedding, cell.tokens
         off = np.log(d / n / ratio) if along == "params" else np.log(n / target.params_nonembedding)
-        if (study, optimizer) == (target.study, target.optimizer) and abs(off) < NEAR:
-            here = replace(target, params_nonembedding=n, tokens=d)
-            draws = optimum_draws(surface_at(posterior, here))[name]
+        if cell.group == (target.study, target.optimizer) and abs(off) < NEAR:
+            draws = optimum_draws(surface_at(posterior, Target.of_cell(cell, target.batch_tokens)))[name]
             lower, middle, upper = np.quantile(draws, [0.05, 0.5, 0.95])
             size = n if along == "params" else d
             ax.plot([size, size], [lower, upper], color="black", lw=1)

@@ -62,7 +62,7 @@ def plot_surface(
             f"N = {target.params_nonembedding:g}, D = {target.tokens:g}; expected at least one; "
             "name a cell of the run table, its study too"
         )
-    basin = surface_at(posterior, target, seed, alone=True)
+    basin = surface_at(posterior, target, seed, independent=True)
     advice = decide(basin)
     rates, batches = _grids(own, advice)
     ax = new_axis(ax, (7.0, 5.2))

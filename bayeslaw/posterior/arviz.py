@@ -31,7 +31,7 @@ def to_inference_data(posterior: Posterior) -> arviz.InferenceData:
 
     Group ``posterior`` has the draws, with dimensions chain, draw, and group, study, family, cell or size;
     beside ``group`` stand the coordinates group_study and group_optimizer, likewise for cells and sizes.
-    Group ``constant_data`` has family_prior and study_prior (mean, sd).
+    Group ``constant_data`` has group_prior and study_prior (mean, sd).
 
     Args:
         posterior: the fit; its draws are dealt to their chains by ``chain_rows``.
@@ -40,7 +40,12 @@ def to_inference_data(posterior: Posterior) -> arviz.InferenceData:
     rows = chain_rows(posterior)
     draws = named_draws(posterior)
     labels, numbers = named_labels(posterior), named_numbers(posterior)
-    labels |= {"cell": ("cell", [_place(*cell) for cell in posterior.cells])}
+    labels |= {
+        "cell": (
+            "cell",
+            [_place(*cell[:4], *(f"{k}={v}" for k, v in cell.others)) for cell in posterior.cells],
+        )
+    }
     labels |= {"size": ("size", [_place(*size) for size in posterior.sizes])}
     priors = {name: entry for name, entry in numbers.items() if name.endswith("_prior")}
     dims = {name: list(axes[1:]) for name, (axes, _) in draws.items()}
@@ -50,7 +55,7 @@ def to_inference_data(posterior: Posterior) -> arviz.InferenceData:
         dims=dims | {name: list(axes) for name, (axes, _) in priors.items()},
         coords={name: list(texts) for name, (axis, texts) in labels.items() if name == axis},
         posterior_attrs={
-            "pivot": list(posterior.pivot),
+            "pivot": json.dumps(posterior.pivot),
             "conventions": json.dumps(posterior.conventions, default=str),
             "provenance": json.dumps(posterior.provenance, default=str),
         },

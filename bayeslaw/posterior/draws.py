@@ -15,10 +15,8 @@ import numpy as np
 
 from bayeslaw.arrays import Floats
 from bayeslaw.errors import BadInput
-
-SIZE_SHIFTS = ("level", "slope", "lr", "batch")
-SPREADS = ("between_optimizers", "between_studies")
-CELL_EFFECTS = ("level", "lr", "batch")
+from bayeslaw.law.parameters import SPREADS
+from bayeslaw.target import Cell
 
 
 @dataclass(frozen=True)
@@ -26,58 +24,65 @@ class Posterior:
     """Draws of every parameter, and what is needed to use them elsewhere. Natural logarithms throughout.
 
     Attributes:
-        group: family of parameters -> (draw, group); a column is NaN where the group has no such parameter
-            (its runs never varied weight decay, or momentum).
+        group: parameter -> (draw, group); a column is NaN where the group has no such parameter (its runs
+            never varied weight decay, or momentum).
         study: parameter -> (draw, study).
-        bend: curvature of ln eta* in ln N, (draw,).
-        between_optimizers, between_studies: family -> standard deviation of its groups, (draw,).
+        common: parameter -> (draw,); what all groups share, such as the curvature of ln eta* in ln N.
+        between_optimizers, between_studies: group parameter -> standard deviation of its groups, (draw,).
         cell: ``level``, ``lr``, ``batch`` -> shifts of ln loss, ln eta*, ln B* of the fitted cells,
             (draw, cell). ``level`` is the whole shift, that of the cell's size included.
-        family_prior, study_prior: parameter -> (mean, sd), intercepts moved to the pivot.
+        group_prior, study_prior, common_prior: parameter -> (mean, sd), intercepts moved to the pivot.
         groups: (study, optimizer) of each group.
         studies, optimizers: labels.
-        cells: (study, optimizer, N, D) of each cell.
-        pivot: (N0, D0), where n = ln(N/N0) and d = ln(D/D0) vanish.
+        cells: what the runs of each cell share.
+        pivot: covariate -> natural value where its coordinate is 0, as n = ln(N/N0) is at N0.
         conventions: study -> loss_kind, schedule, sequence_length and the like.
         provenance: sources, row counts, versions, seed, method, created.
         diagnostics: converged, messages, rhat_max, ess_bulk_min, divergences and the like.
         sizes: (study, N) of each size: cells of one N share a shape of network.
         size: shifts shared by a size's cells, (draw, size) each: ``level`` of ln loss, ``slope`` of it in
             ln D, ``lr`` of ln eta*, ``batch`` of ln B*; empty without sizes.
+        factor: factor -> shift of its quantity for each of its values, (draw, value).
+        factor_spread: factor -> standard deviation of these shifts, (draw,).
+        factor_values: factor -> its values, the most common first.
     """
 
     group: dict[str, Floats]
     study: dict[str, Floats]
-    bend: Floats
+    common: dict[str, Floats]
     between_optimizers: dict[str, Floats]
     between_studies: dict[str, Floats]
     cell: dict[str, Floats]
-    family_prior: dict[str, tuple[float, float]]
+    group_prior: dict[str, tuple[float, float]]
     study_prior: dict[str, tuple[float, float]]
+    common_prior: dict[str, tuple[float, float]]
     groups: tuple[tuple[str, str], ...]
     studies: tuple[str, ...]
     optimizers: tuple[str, ...]
-    cells: tuple[tuple[str, str, float, float], ...]
-    pivot: tuple[float, float]
+    cells: tuple[Cell, ...]
+    pivot: dict[str, float]
     conventions: dict[str, dict[str, Any]]
     provenance: dict[str, Any]
     diagnostics: dict[str, Any]
     sizes: tuple[tuple[str, float], ...] = ()
     size: dict[str, Floats] = field(default_factory=dict)
+    factor: dict[str, Floats] = field(default_factory=dict)
+    factor_spread: dict[str, Floats] = field(default_factory=dict)
+    factor_values: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def draws(self) -> int:
         """Number of draws."""
-        return len(self.bend)
+        return len(next(iter(self.common.values())))
 
+    def counts_outcomes(self, study: str) -> bool:
+        """Whether the outcomes of a study's runs count in the likelihood: it reports diverged runs."""
+        return bool(self.conventions.get(study, {}).get("reports_divergences", True))
 
-def derived(group: dict[str, Floats]) -> dict[str, Floats]:
-    """What follows from the families and is wanted beside them: ``gamma``, of the same shape.
-
-    >>> derived({"gamma_path": np.array([0.5]), "delta": np.array([0.2])})
-    {'gamma': array([0.3])}
-    """
-    return {"gamma": group["gamma_path"] - group["delta"]}
+    @property
+    def reference(self) -> tuple[float, float]:
+        """(N0, D0) of the pivot."""
+        return self.pivot["n"], self.pivot["d"]
 
 
 def check_posterior(posterior: Posterior, place: str = "posterior") -> None:
@@ -111,11 +116,15 @@ REFIT = "fit it again with `bayeslaw fit`, or take another copy of the file"
 
 def _expected_shapes(p: Posterior) -> list[tuple[str, Floats, tuple[int, ...]]]:
     sizes = {"group": len(p.groups), "study": len(p.studies), "cell": len(p.cells), "size": len(p.sizes)}
-    expected: list[tuple[str, Floats, tuple[int, ...]]] = [("bend", p.bend, (p.draws,))]
+    expected: list[tuple[str, Floats, tuple[int, ...]]] = []
+    expected += [(name, values, (p.draws,)) for name, values in p.common.items()]
     expected += [(name, values, (p.draws, sizes["group"])) for name, values in p.group.items()]
     expected += [(name, values, (p.draws, sizes["study"])) for name, values in p.study.items()]
     expected += [(f"cell_{name}", values, (p.draws, sizes["cell"])) for name, values in p.cell.items()]
     expected += [(f"size_{name}", values, (p.draws, sizes["size"])) for name, values in p.size.items()]
+    for name, values in p.factor.items():
+        expected.append((f"factor_{name}", values, (p.draws, len(p.factor_values[name]))))
+        expected.append((f"factor_spread_{name}", p.factor_spread[name], (p.draws,)))
     for kind in SPREADS:
         expected += [(f"{kind}[{name}]", values, (p.draws,)) for name, values in getattr(p, kind).items()]
     return expected

@@ -13,20 +13,14 @@ from numpy.typing import NDArray
 from bayeslaw.arrays import Floats
 from bayeslaw.errors import BadInput
 from bayeslaw.files import write_atomically
-from bayeslaw.posterior.draws import (
-    CELL_EFFECTS,
-    REFIT,
-    SIZE_SHIFTS,
-    SPREADS,
-    Posterior,
-    check_posterior,
-    derived,
-)
+from bayeslaw.law.parameters import CELL_SHIFTS, PARAMETERS, SIZE_SHIFTS, SPREADS, derived
+from bayeslaw.posterior.draws import REFIT, Posterior, check_posterior
+from bayeslaw.target import Cell
 
 Contents = dict[str, Any]
 
-FORMAT_VERSION = 2
-"""Raised whenever a file written before could be misread."""
+FORMAT_VERSION = 3
+"""Raised whenever a file written before could be misread; version 2 is still read."""
 
 STEPS_PER_SD = 1024
 """Draws are stored to a power of two below sd / STEPS_PER_SD: deflate then halves the file."""
@@ -54,7 +48,6 @@ def write_posterior(posterior: Posterior, path: str | Path) -> None:
 def _fill(file: Any, p: Posterior) -> None:
     file.attrs["format_version"] = np.int64(FORMAT_VERSION)
     file.attrs["title"] = "bayeslaw posterior; natural logarithms about the pivot"
-    file.attrs["pivot"] = np.array(p.pivot, float)
     labels, numbers, draws = named_labels(p), named_numbers(p), named_draws(p)
     file.attrs["coordinates"] = " ".join(
         name for name in (*labels, *numbers) if name.startswith(("group_", "cell_", "size_"))
@@ -87,37 +80,46 @@ def named_labels(p: Posterior) -> dict[str, tuple[str, Sequence[str]]]:
         "group_optimizer": ("group", [optimizer for _, optimizer in p.groups]),
         "study": ("study", p.studies),
         "optimizer": ("optimizer", p.optimizers),
-        "family": ("family", tuple(p.family_prior)),
+        "group_parameter": ("group_parameter", tuple(p.group_prior)),
         "study_parameter": ("study_parameter", tuple(p.study_prior)),
+        "common_parameter": ("common_parameter", tuple(p.common_prior)),
+        "covariate": ("covariate", tuple(p.pivot)),
         "moment": ("moment", ("mean", "sd")),
-        "cell_study": ("cell", [cell[0] for cell in p.cells]),
-        "cell_optimizer": ("cell", [cell[1] for cell in p.cells]),
+        "cell_study": ("cell", [cell.study for cell in p.cells]),
+        "cell_optimizer": ("cell", [cell.optimizer for cell in p.cells]),
+        "cell_others": ("cell", [json.dumps(dict(cell.others)) for cell in p.cells]),
     }
+    labels |= {f"factor_value_{name}": (f"factor_{name}", values) for name, values in p.factor_values.items()}
     return labels | ({"size_study": ("size", [study for study, _ in p.sizes])} if p.sizes else {})
 
 
 def named_numbers(p: Posterior) -> dict[str, tuple[tuple[str, ...], Any]]:
     """Variables without a draw axis: name -> (dimensions, values)."""
     numbers: dict[str, tuple[tuple[str, ...], Any]] = {
-        "cell_params": (("cell",), [cell[2] for cell in p.cells]),
-        "cell_tokens": (("cell",), [cell[3] for cell in p.cells]),
-        "family_prior": (("family", "moment"), list(p.family_prior.values())),
+        "pivot": (("covariate",), list(p.pivot.values())),
+        "cell_params": (("cell",), [cell.params_nonembedding for cell in p.cells]),
+        "cell_tokens": (("cell",), [cell.tokens for cell in p.cells]),
+        "group_prior": (("group_parameter", "moment"), list(p.group_prior.values())),
         "study_prior": (("study_parameter", "moment"), list(p.study_prior.values())),
+        "common_prior": (("common_parameter", "moment"), list(p.common_prior.values())),
     }
     return numbers | ({"size_params": (("size",), [n for _, n in p.sizes])} if p.sizes else {})
 
 
 def named_draws(p: Posterior) -> dict[str, tuple[tuple[str, ...], Floats]]:
     """Variables with a draw axis: name -> (dimensions, values)."""
-    draws: dict[str, tuple[tuple[str, ...], Floats]] = {"bend": (("draw",), p.bend)}
+    draws: dict[str, tuple[tuple[str, ...], Floats]] = {}
+    draws |= {name: (("draw",), values) for name, values in p.common.items()}
     draws |= {name: (("draw", "group"), values) for name, values in p.group.items()}
     draws |= {name: (("draw", "group"), values) for name, values in derived(p.group).items()}
     draws |= {name: (("draw", "study"), values) for name, values in p.study.items()}
     draws |= {f"cell_{name}": (("draw", "cell"), values) for name, values in p.cell.items()}
     draws |= {f"size_{name}": (("draw", "size"), values) for name, values in p.size.items()}
+    draws |= {f"factor_shift_{k}": (("draw", f"factor_{k}"), values) for k, values in p.factor.items()}
+    draws |= {f"factor_spread_{name}": (("draw",), values) for name, values in p.factor_spread.items()}
     for kind in SPREADS:
-        spreads = np.column_stack([getattr(p, kind)[family] for family in p.family_prior])
-        draws[kind] = (("draw", "family"), spreads)
+        spreads = np.column_stack([getattr(p, kind)[name] for name in p.group_prior])
+        draws[kind] = (("draw", "group_parameter"), spreads)
     return draws
 
 
@@ -166,9 +168,9 @@ def read_posterior(path: str | Path) -> Posterior:
             f"{path}: cannot be read as netCDF4 ({reason}); expected a posterior written by `bayeslaw fit`, "
             "undamaged; fit it again or copy the file again"
         ) from None
-    _check_version(contents, path)
+    version = _checked_version(contents, path)
     try:
-        posterior = _assembled(contents)
+        posterior = _assembled(_of_version_2(contents) if version == 2 else contents)
     except KeyError as error:
         raise BadInput(f"{path}: lacks the variable {error.args[0]!r}; {REFIT}") from None
     except (ValueError, TypeError, IndexError, AttributeError) as error:
@@ -191,43 +193,72 @@ def _contents(path: Path) -> Contents:
     return contents
 
 
-def _check_version(contents: Contents, path: Path) -> None:
+def _checked_version(contents: Contents, path: Path) -> int:
     if "@format_version" not in contents:
         raise BadInput(
             f"{path}: has no format_version; expected a posterior written by `bayeslaw fit`; name such a file"
         )
     version = int(np.ravel(contents["@format_version"])[0])
-    if version != FORMAT_VERSION:
+    if version not in (2, FORMAT_VERSION):
         raise BadInput(
-            f"{path}: format_version = {version}; this bayeslaw reads {FORMAT_VERSION}; "
+            f"{path}: format_version = {version}; this bayeslaw reads 2 and {FORMAT_VERSION}; "
             + ("upgrade bayeslaw" if version > FORMAT_VERSION else "fit it again with this version")
         )
+    return version
+
+
+def _of_version_2(c: Contents) -> Contents:
+    """The contents of a file of format 2 under the names of today's."""
+    bend = PARAMETERS["bend"]
+    return c | {
+        "group_parameter": c["family"],
+        "group_prior": c["family_prior"],
+        "common_parameter": ["bend"],
+        "common_prior": np.array([[bend.mean, bend.sd]]),
+        "covariate": ["n", "d"],
+        "pivot": c["@pivot"],
+        "cell_others": ["{}"] * len(c["cell_study"]),
+    }
 
 
 def _assembled(c: Contents) -> Posterior:
-    families, parameters = tuple(c["family"]), tuple(c["study_parameter"])
-    cells = zip(c["cell_study"], c["cell_optimizer"], c["cell_params"], c["cell_tokens"], strict=True)
+    groups, studies, common = (tuple(c[f"{level}_parameter"]) for level in ("group", "study", "common"))
+    cells = zip(
+        c["cell_study"],
+        c["cell_optimizer"],
+        c["cell_params"],
+        c["cell_tokens"],
+        c["cell_others"],
+        strict=True,
+    )
     sizes = zip(c.get("size_study", ()), c.get("size_params", ()), strict=True)
-    n0, d0 = c["@pivot"]
+    factors = [name.removeprefix("factor_value_") for name in c if name.startswith("factor_value_")]
     return Posterior(
-        group={name: _floats(c[name]) for name in families},
-        study={name: _floats(c[name]) for name in parameters},
-        bend=_floats(c["bend"]),
-        between_optimizers=dict(zip(families, _floats(c["between_optimizers"]).T, strict=True)),
-        between_studies=dict(zip(families, _floats(c["between_studies"]).T, strict=True)),
-        cell={name: _floats(c[f"cell_{name}"]) for name in CELL_EFFECTS},
-        family_prior=_prior(families, c["family_prior"]),
-        study_prior=_prior(parameters, c["study_prior"]),
+        group={name: _floats(c[name]) for name in groups},
+        study={name: _floats(c[name]) for name in studies},
+        common={name: _floats(c[name]) for name in common},
+        between_optimizers=dict(zip(groups, _floats(c["between_optimizers"]).T, strict=True)),
+        between_studies=dict(zip(groups, _floats(c["between_studies"]).T, strict=True)),
+        cell={name: _floats(c[f"cell_{name}"]) for name in CELL_SHIFTS},
+        group_prior=_prior(groups, c["group_prior"]),
+        study_prior=_prior(studies, c["study_prior"]),
+        common_prior=_prior(common, c["common_prior"]),
         groups=tuple(zip(c["group_study"], c["group_optimizer"], strict=True)),
         studies=tuple(c["study"]),
         optimizers=tuple(c["optimizer"]),
-        cells=tuple((str(s), str(o), float(n), float(d)) for s, o, n, d in cells),
-        pivot=(float(n0), float(d0)),
+        cells=tuple(
+            Cell(str(s), str(o), float(n), float(d), tuple(json.loads(others).items()))
+            for s, o, n, d, others in cells
+        ),
+        pivot={str(name): float(value) for name, value in zip(c["covariate"], c["pivot"], strict=True)},
         conventions=json.loads(c["conventions"]),
         provenance=json.loads(c["provenance"]),
         diagnostics=json.loads(c["diagnostics"]),
         sizes=tuple((str(s), float(n)) for s, n in sizes),
         size={name: _floats(c[f"size_{name}"]) for name in SIZE_SHIFTS if f"size_{name}" in c},
+        factor={name: _floats(c[f"factor_shift_{name}"]) for name in factors},
+        factor_spread={name: _floats(c[f"factor_spread_{name}"]) for name in factors},
+        factor_values={name: tuple(map(str, c[f"factor_value_{name}"])) for name in factors},
     )
 
 

@@ -14,10 +14,8 @@ import zlib
 import numpy as np
 
 from bayeslaw.arrays import Floats
-from bayeslaw.posterior.draws import Posterior, derived
-
-NUGGET = 1e-8
-"""Variance of a group about its optimizer's and study's effects (``model.group_covariance``)."""
+from bayeslaw.law.parameters import NUGGET, derived
+from bayeslaw.posterior.draws import Posterior
 
 
 def group_draws(posterior: Posterior, study: str | None, optimizer: str, seed: int = 0) -> dict[str, Floats]:
@@ -73,12 +71,31 @@ def study_draws(posterior: Posterior, study: str | None, seed: int = 0) -> dict[
     }
 
 
+def factor_draws(posterior: Posterior, name: str, value: str | None = None, seed: int = 0) -> Floats:
+    """What a factor adds to its quantity, (draw,).
+
+    Args:
+        posterior: the fit.
+        name: of the factor.
+        value: of its column; None is the value that most fitted cells have. One never fitted is drawn from
+            the population of values.
+        seed: of such a draw.
+    """
+    known = posterior.factor_values[name]
+    value = known[0] if value is None else value
+    if value in known:
+        return posterior.factor[name][:, known.index(value)]
+    return posterior.factor_spread[name] * keyed_rng(seed, "factor", name, value).standard_normal(
+        posterior.draws
+    )
+
+
 def population_draws(posterior: Posterior, seed: int = 0) -> dict[str, Floats]:
     """The mean of each family's population given all its groups; family -> shape (draw,)."""
     rng = keyed_rng(seed, "population")
     result = {}
     for name in posterior.group:
-        mean, sd = posterior.family_prior[name]
+        mean, sd = posterior.group_prior[name]
         values, covariance, _ = _seen(posterior, name)
         cross = np.full_like(values, sd**2)
         variance = np.full(posterior.draws, sd**2)
@@ -123,7 +140,7 @@ def keyed_rng(seed: int, *keys: object) -> np.random.Generator:
 
 
 def _unseen(posterior: Posterior, name: str, study: str | None, optimizer: str, normal: Floats) -> Floats:
-    mean, sd = posterior.family_prior[name]
+    mean, sd = posterior.group_prior[name]
     values, covariance, index = _seen(posterior, name)
     same_study = np.array([posterior.groups[i][0] == study for i in index], float)
     same_optimizer = np.array([posterior.groups[i][1] == optimizer for i in index], float)
@@ -138,7 +155,7 @@ def _seen(posterior: Posterior, name: str) -> tuple[Floats, Floats, list[int]]:
     everything = posterior.group[name]
     index = [int(i) for i in np.flatnonzero(~np.isnan(everything).any(axis=0))]
     studies, optimizers = (np.array([posterior.groups[i][k] for i in index]) for k in (0, 1))
-    _, sd = posterior.family_prior[name]
+    _, sd = posterior.group_prior[name]
     covariance = (
         sd**2
         + posterior.between_optimizers[name][:, None, None] ** 2 * (optimizers[:, None] == optimizers)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bayeslaw.law import parameters
-from bayeslaw.posterior.draws import CELL_EFFECTS, SIZE_SHIFTS, SPREADS, Posterior
+from bayeslaw.law.parameters import CELL_SHIFTS, SIZE_SHIFTS, SPREAD_LOG_SD, SPREADS
+from bayeslaw.law.structure import structure
+from bayeslaw.law.terms import own_bowls, reference
+from bayeslaw.posterior.draws import Posterior
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,50 +21,53 @@ Fit = Callable[["pd.DataFrame", int], Posterior]
 DRAWS = 1000
 
 
-def prior_posterior(
-    weight_decay: bool = False, momentum: bool = False, draws: int = DRAWS, seed: int = 0
-) -> Posterior:
+def prior_posterior(varied: Iterable[str] = (), draws: int = DRAWS, seed: int = 0) -> Posterior:
     """A posterior without groups, studies or cells: whatever is asked of it is drawn from the priors.
 
-    The pivot is where the priors are stated (``priors.REFERENCE_SCALE``), so nothing has to be moved.
+    The pivot is where the priors are stated (``terms.reference``), so nothing has to be moved.
 
     Args:
-        weight_decay: whether the runs to come will vary it; else it is not decided on.
-        momentum: likewise.
+        varied: hyperparameters with a bowl of their own that the runs to come will vary; others are not
+            decided on.
         draws: how many.
-        seed: of the spreads between groups and the bend; all else is drawn where it is asked for.
+        seed: of the spreads between groups and of what all groups share; all else is drawn where it is
+            asked for.
 
     >>> prior_posterior(draws=5).groups
     ()
     """
     rng = np.random.default_rng(seed)
-    families = dict(parameters.LR_BATCH)
-    families |= parameters.DECAY if weight_decay else {}
-    families |= parameters.MOMENTUM if momentum else {}
+    nobody = np.zeros(0, np.int64)
+    known = structure(dict.fromkeys(("surface", *varied), nobody), reference())
     spreads = {
         kind: {
-            name: getattr(family, kind) * np.exp(parameters.SPREAD_LOG_SD * rng.standard_normal(draws))
-            for name, family in families.items()
+            name: getattr(row, kind) * np.exp(SPREAD_LOG_SD * rng.standard_normal(draws))
+            for name, row in known.group.items()
         }
         for kind in SPREADS
     }
-    mean, sd, _ = parameters.BEND
     return Posterior(
-        group={name: np.empty((draws, 0)) for name in families},
-        study={name: np.empty((draws, 0)) for name in parameters.STUDY},
-        bend=mean + sd * rng.standard_normal(draws),
+        group={name: np.empty((draws, 0)) for name in known.group},
+        study={name: np.empty((draws, 0)) for name in known.study},
+        common={name: mean + sd * rng.standard_normal(draws) for name, (mean, sd) in known.common.items()},
         between_optimizers=spreads["between_optimizers"],
         between_studies=spreads["between_studies"],
-        cell={name: np.empty((draws, 0)) for name in CELL_EFFECTS},
-        family_prior={name: (float(family.mean), float(family.sd)) for name, family in families.items()},
-        study_prior={name: (float(mean), float(sd)) for name, (mean, sd, _) in parameters.STUDY.items()},
+        cell={name: np.empty((draws, 0)) for name in CELL_SHIFTS},
+        group_prior={name: (row.mean, row.sd) for name, row in known.group.items()},
+        study_prior=known.study,
+        common_prior=known.common,
         groups=(),
         studies=(),
         optimizers=(),
         cells=(),
-        pivot=parameters.REFERENCE_SCALE,
+        pivot=reference(),
         conventions={},
         provenance={"sources": [], "rows": 0, "method": "prior", "seed": seed},
         diagnostics={"converged": True, "messages": []},
         size={name: np.empty((draws, 0)) for name in SIZE_SHIFTS},
     )
+
+
+def known_bowls(posterior: Posterior) -> list[str]:
+    """Hyperparameters with a bowl of their own that a posterior knows."""
+    return [name for name, optimum in own_bowls().items() if optimum.curvature in posterior.group]

@@ -23,6 +23,7 @@ from bayeslaw.advice.prediction import outcome_of
 from bayeslaw.advice.target_surface import surface_at
 from bayeslaw.evaluation.advisors import PosteriorAdvisor
 from bayeslaw.evaluation.heldout import evaluate
+from bayeslaw.law.observations import varied_settings
 from bayeslaw.planning.batches import choose
 from bayeslaw.planning.candidates import places
 from bayeslaw.planning.conditioning import Joint, joint_draws
@@ -151,14 +152,7 @@ def _believed(study: Study, bought: Sequence[int], seed: int, fit: Fit) -> Poste
     rows = study.pool.iloc[list(bought)].reset_index(drop=True)
     if len(finished_runs(rows)):
         return fit(rows, seed)
-    varied = [_varies(study.pool, name) for name in ("weight_decay", "momentum")]
-    return prior_posterior(varied[0], varied[1], seed=seed)
-
-
-def _varies(pool: pd.DataFrame, name: str) -> bool:
-    """Whether runs of one cell differ in it."""
-    cell = ["study", "optimizer", "params_nonembedding", "tokens"]
-    return name in pool and bool((pool.groupby(cell)[name].nunique() > 1).any())
+    return prior_posterior(varied_settings(study.pool), seed=seed)
 
 
 def _start(study: Study, seed: int) -> list[int]:

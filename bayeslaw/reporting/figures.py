@@ -97,11 +97,8 @@ def _shrunk(target: Target, by: float) -> Target:
 
 def _size_of_most_cells(posterior: Posterior, target: Target) -> float:
     """The N that was fitted at most D, the largest of several."""
-    own = [
-        n
-        for study, optimizer, n, _ in posterior.cells
-        if (study, optimizer) == (target.study, target.optimizer)
-    ]
+    group = target.study, target.optimizer
+    own = [cell.params_nonembedding for cell in posterior.cells if cell.group == group]
     return max(own, key=lambda n: (own.count(n), n), default=target.params_nonembedding)
 
 

@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 
 from bayeslaw.advice import decision, prediction, target_surface
-from bayeslaw.advice.target_surface import EXTRAS, fresh_normals
+from bayeslaw.advice.target_surface import fresh_normals
 from bayeslaw.arrays import Floats
-from bayeslaw.law import surface
+from bayeslaw.law import surface, terms
 from bayeslaw.posterior import pooling
 from bayeslaw.posterior.draws import Posterior
-from bayeslaw.target import Target
+from bayeslaw.posterior.prior import known_bowls
+from bayeslaw.target import Cell, Target
 
 STEPS_PER_SD = 8192
 """Draws are packed to this fraction of their standard deviation: an order finer than three digits need."""
@@ -32,12 +33,10 @@ FINER_STEPS = {"lambda": 2**20, "mu": 2**20}
 CONSTANTS = {
     name: getattr(module, name)
     for module, names in (
-        (
-            surface,
-            ("RIDGE_WIDTH", "TWIST_MAX", "DECAY_FLOOR", "DECAY_RANGE", "MOMENTUM_GAP_RANGE", "EDGE"),
-        ),
-        (target_surface, ("MAX_EXCESS", "NOTHING", "SAME_SIZE")),
-        (decision, ("TOLERANCE",)),
+        (surface, ("RIDGE_WIDTH", "TWIST_MAX")),
+        (terms, ("EDGE", "NOTHING")),
+        (target_surface, ("SAME_SIZE",)),
+        (decision, ("MAX_EXCESS", "TOLERANCE")),
         (prediction, ("FAR", "RISKY")),
     )
     for name in names
@@ -54,22 +53,55 @@ def page_data(posterior: Posterior, seed: int = 0) -> dict[str, Any]:
         seed: as in ``bayeslaw.advice.prediction.predict``.
 
     Returns:
-        ``constants``, ``pivot``, ``draws``, ``doubts`` (of the fit), ``cells`` (optimizer, N, D), ``common``
-        (the bend, and the numbers of cells and sizes never fitted), ``studies`` and, in each,
-        ``groups``. Draws are ``packed``.
+        ``constants``, ``law`` (the rows of optima and offset), ``pivot``, ``covariates``, ``defaults`` (of
+        covariates that the page does not ask for), ``draws``, ``doubts`` (of the fit and of covariates left
+        at their defaults), ``cells``, ``common`` (what all groups share, and the numbers of cells and sizes
+        never fitted), ``studies`` and, in each, ``groups``. Draws are ``packed``.
     """
     cells, sizes = (fresh_normals(posterior, kind, seed) for kind in ("cell", "size"))
-    common = {"bend": posterior.bend} | {f"cell_{k}": v for k, v in cells.items()}
+    usual = Target(*posterior.reference)
+    common = posterior.common | target_surface.factor_shifts(posterior, usual, seed)
+    common |= {f"cell_{k}": v for k, v in cells.items()} | {f"size_{k}": v for k, v in sizes.items()}
     return {
         "constants": CONSTANTS,
-        "pivot": list(posterior.pivot),
+        "law": {
+            "optima": {name: _optimum(row) for name, row in terms.OPTIMA.items()},
+            "offset": [_term(term) for term in terms.QUANTITIES["offset"]],
+        },
+        "pivot": posterior.pivot,
+        "covariates": [
+            {"name": name, "key": prediction.distance_key(name), "words": prediction.covariate_words(name)}
+            for name in posterior.pivot
+        ],
+        "defaults": {name: float(value) for name, value in target_surface.place(posterior, usual).items()},
         "draws": posterior.draws,
         "unseen": unseen_optimizer(posterior),
         "doubts": prediction.about_fit(posterior),
-        "cells": [list(cell[1:]) for cell in posterior.cells],
-        "common": packed(common | {f"size_{k}": v for k, v in sizes.items()}),
+        "doubts_of_covariates": prediction.about_covariates(posterior, usual),
+        "cells": [{"optimizer": cell.optimizer, "x": _place(posterior, cell)} for cell in posterior.cells],
+        "common": packed(common),
         "studies": [_study(posterior, study, seed) for study in (*posterior.studies, None)],
     }
+
+
+def _optimum(row: terms.Optimum) -> dict[str, Any]:
+    return {
+        "terms": [_term(term) for term in row.terms],
+        "offset": row.transform.offset,
+        "sign": row.transform.sign,
+        "range": row.range,
+        "curvature": row.curvature,
+        "words": terms.words_of(row.name),
+    }
+
+
+def _term(term: terms.Term) -> dict[str, Any]:
+    return {"parameter": term.parameter, "sign": term.sign, "of": terms.monomials(term.of)}
+
+
+def _place(posterior: Posterior, cell: Cell) -> dict[str, float]:
+    x = target_surface.place(posterior, Target.of_cell(cell))
+    return {name: float(value) for name, value in x.items()}
 
 
 def unseen_optimizer(posterior: Posterior) -> str:
@@ -96,19 +128,28 @@ def _study(posterior: Posterior, study: str | None, seed: int) -> dict[str, Any]
 
 def _group(posterior: Posterior, study: str | None, optimizer: str, seed: int) -> dict[str, Any]:
     draws = pooling.group_draws(posterior, study, optimizer, seed)
-    target = Target(*posterior.pivot, optimizer, study)
-    extras = [name for name, (curvature, _) in EXTRAS.items() if curvature in draws]
+    target = Target(*posterior.reference, optimizer, study)
     return {
         "optimizer": optimizer,
         "parameters": packed({name: draws[name] for name in posterior.group}),
         "cells": [
-            {"n": n, "d": d, "shifts": packed({name: v[:, i] for name, v in posterior.cell.items()})}
-            for i, (*group, n, d) in enumerate(posterior.cells)
-            if group == [study, optimizer]
+            {
+                "n": cell.params_nonembedding,
+                "d": cell.tokens,
+                "shifts": packed({name: v[:, i] for name, v in posterior.cell.items()}),
+            }
+            for i, cell in enumerate(posterior.cells)
+            if cell.group == (study, optimizer) and _is_usual(posterior, i, cell)
         ],
         "doubts": prediction.about_group(posterior, target),
-        "doubts_of_extras": prediction.about_extras(posterior, target, extras),
+        "doubts_of_extras": prediction.about_extras(posterior, target, known_bowls(posterior)),
     }
+
+
+def _is_usual(posterior: Posterior, index: int, cell: Cell) -> bool:
+    """Whether a cell has the defaults of what the page does not ask for."""
+    asked = Target(cell.params_nonembedding, cell.tokens, cell.optimizer, cell.study)
+    return target_surface.fitted_cell(posterior, asked) == index
 
 
 def packed(values: Mapping[str, Floats]) -> Block:

@@ -6,8 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from bayeslaw.posterior.draws import Posterior, derived
-from bayeslaw.text import NAMES, percent, setting, short
+from bayeslaw.law.parameters import derived
+from bayeslaw.law.terms import words_of
+from bayeslaw.posterior.draws import Posterior
+from bayeslaw.text import percent, setting, short
 
 # ------------------------------------------------------------------------------------------ the summary
 
@@ -41,7 +43,7 @@ def fitted(posterior: Posterior) -> str:
     named = ", ".join(f"{name} ({by_study[name]:,} runs)" if name in by_study else name for name in studies)
     sizes = [
         f"{letter} from {short(min(values))} to {short(max(values))}"
-        for letter, values in zip("ND", list(zip(*posterior.cells, strict=True))[2:], strict=True)
+        for letter, values in zip("ND", list(zip(*posterior.cells, strict=True))[2:4], strict=True)
     ]
     return (
         f"{runs}{f' ({statuses})' if statuses else ''} of {_count(len(posterior.optimizers), 'optimizer')} "
@@ -80,7 +82,7 @@ def tiles(result: Mapping[str, Any]) -> str:
     level = _level(result)
     loss, regret = result["loss_nats_per_token"], result["regret"]
     shown = [
-        (NAMES[name], setting(name, value), f"best: {_span(name, result)}")
+        (words_of(name), setting(name, value), f"best: {_span(name, result)}")
         for name, value in result["recommendation"].items()
     ]
     shown += [
@@ -122,7 +124,7 @@ def answer(result: Mapping[str, Any]) -> str:
     level = f'<span class="level">{_level(result)}</span>'
     loss, regret, beyond = (result[name] for name in ("loss_nats_per_token", "regret", "extrapolation"))
     rows = "".join(
-        f'<tr><th scope="row">{escape(NAMES[name])}</th><td>{setting(name, value)}</td>'
+        f'<tr><th scope="row">{escape(words_of(name))}</th><td>{setting(name, value)}</td>'
         f"<td>{_span(name, result)}</td></tr>"
         for name, value in result["recommendation"].items()
     )

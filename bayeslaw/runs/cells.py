@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 import pandas as pd
 
 from bayeslaw.arrays import Ints
 from bayeslaw.errors import BadInput
 from bayeslaw.runs.schema import CELL
+from bayeslaw.target import Cell
 
 HELD_FIXED = (
     "weight_decay",
@@ -27,22 +26,13 @@ HELD_FIXED = (
 """Settings that must be equal for two runs of a cell to differ in learning rate and batch alone."""
 
 
-class CellKey(NamedTuple):
-    """What the runs of one cell share; N and D are counts."""
-
-    study: str
-    optimizer: str
-    params_nonembedding: float
-    tokens: float
-
-
-def group_cells(runs: pd.DataFrame) -> list[tuple[CellKey, pd.DataFrame]]:
+def group_cells(runs: pd.DataFrame) -> list[tuple[Cell, pd.DataFrame]]:
     """The runs of each cell, by (study, optimizer, N, D); raises BadInput for a missing column."""
     missing = [c for c in CELL if c not in runs.columns]
     if missing:
         raise BadInput(f"run table: no column {missing[0]}; a cell is {', '.join(CELL)}; import it first")
     grouped = runs.groupby(list(CELL), sort=True, dropna=False)
-    return [(CellKey(str(k[0]), str(k[1]), float(k[2]), float(k[3])), rows) for k, rows in grouped]
+    return [(Cell(str(k[0]), str(k[1]), float(k[2]), float(k[3])), rows) for k, rows in grouped]
 
 
 def cell_of(runs: pd.DataFrame) -> Ints:

@@ -48,7 +48,7 @@ def truth(target):
     """ln eta*, ln B* of the made-up posterior."""
     n, d = np.log(target.params_nonembedding / PIVOT[0]), np.log(target.tokens / PIVOT[1])
     gamma = TRUTH["gamma_path"] - TRUTH["delta"]
-    epsilon_n = fake_posterior(1, spread=0.0).family_prior["epsilon_n"][0]
+    epsilon_n = fake_posterior(1, spread=0.0).group_prior["epsilon_n"][0]
     rate = TRUTH["alpha"] - gamma * n - TRUTH["delta"] * d
     return rate, TRUTH["beta"] + TRUTH["epsilon"] * d + epsilon_n * n
 
@@ -97,7 +97,7 @@ def test_the_loss_of_a_certain_cell_is_its_level(certain):
 @pytest.mark.parametrize("times", [0.125, 0.5, 2.0, 8.0])
 def test_a_fixed_batch_moves_the_learning_rate_along_the_ridge(certain, times):
     rate, batch = truth(LARGE)
-    rho, rho_high = (certain.family_prior[name][0] for name in ("rho", "rho_high"))
+    rho, rho_high = (certain.group_prior[name][0] for name in ("rho", "rho_high"))
     target = replace(LARGE, batch_tokens=times * np.exp(batch))
     result = predict(certain, target)
     expected = rate + surface.ridge(np.log(times), rho, rho_high)
@@ -140,7 +140,7 @@ def test_symmetric_costs_recommend_the_median(certain):
 
 def test_quadratic_costs_regret_half_the_curvature_times_the_variance(certain):
     fit = with_uncertain_rate(certain, knee=-12.0, decay_curvature=-30.0)
-    curvature = np.exp(fit.family_prior["lr_curvature"][0]) * surface_at(fit, SEEN).fading[0]
+    curvature = np.exp(fit.group_prior["lr_curvature"][0]) * surface_at(fit, SEEN).fading[0]
     assert predict(fit, SEEN)["regret"]["expected"] == pytest.approx(0.5 * curvature * 0.4**2, rel=0.02)
 
 
@@ -207,7 +207,7 @@ def test_the_batch_is_at_most_the_tokens(fit):
 def test_momentum_follows_its_law_and_stays_below_one():
     fit = fake_posterior(50, spread=0.0, families=parameters.LR_BATCH | parameters.MOMENTUM)
     result = predict(fit, SEEN)
-    zeta, kappa = (fit.family_prior[name][0] for name in ("zeta", "kappa"))
+    zeta, kappa = (fit.group_prior[name][0] for name in ("zeta", "kappa"))
     expected = 1 - np.exp(zeta - kappa * np.log(1e9 / PIVOT[0]))
     assert result["recommendation"]["momentum"] == pytest.approx(expected, abs=1e-3)
     assert "weight_decay" not in result["recommendation"]
@@ -232,7 +232,7 @@ def test_extrapolation_counts_decades_beyond_the_optimizers_cells(fit):
 def test_the_cliff_is_a_chance_between_draws(certain):
     basin = surface_at(certain, SEEN)
     best = decide(basin)
-    at_cliff = best | {"learning_rate": best["learning_rate"] * np.exp(certain.family_prior["cliff"][0])}
+    at_cliff = best | {"learning_rate": best["learning_rate"] * np.exp(certain.group_prior["cliff"][0])}
     assert outcome_of(basin, at_cliff).diverges == pytest.approx(0.5, abs=2e-3)
     assert (outcome_of(basin, best).diverges < 0.01).all()
 

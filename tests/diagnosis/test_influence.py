@@ -96,7 +96,7 @@ def test_the_optimum_without_a_cell_is_that_of_a_refit():
     runs, alpha, (first, second) = told_by_two_cells()
     fit = drawn(alpha, first + second)
     refitted = float(chances(first) @ alpha)
-    now, sd = fit.group["alpha"].mean(), surface_at(fit, TARGET, alone=True).log_lr.std()
+    now, sd = fit.group["alpha"].mean(), surface_at(fit, TARGET, independent=True).log_lr.std()
     assert abs(refitted - now) > 0.3 * fit.group["alpha"].std()
     one, other = left_out(fit, fitted_runs(fit, runs)[0], TARGET)
     assert other["reliable"]

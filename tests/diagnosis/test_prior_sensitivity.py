@@ -63,14 +63,14 @@ def test_the_threshold_is_about_a_quarter_of_an_sd():
 def test_the_log_prior_of_a_family_is_that_of_one_group():
     fit = fake_posterior(5)
     told = log_priors(fit, TARGET)
-    mean, sd = fit.family_prior["alpha"]
+    mean, sd = fit.group_prior["alpha"]
     family = parameters.LR_BATCH["alpha"]
     variance = sd**2 + family.between_optimizers**2 + family.between_studies**2
     values = fit.group["alpha"][:, 0]
     at_medians = 2 * norm.logpdf(0.0, 0.0, parameters.SPREAD_LOG_SD)
     assert told["alpha"] == pytest.approx(norm.logpdf(values, mean, np.sqrt(variance)) + at_medians)
     assert told["bend"] == pytest.approx(norm.logpdf(fit.bend, *parameters.BEND[:2]))
-    assert set(told) == {"bend", *fit.family_prior, *fit.study_prior}
+    assert set(told) == {"bend", *fit.group_prior, *fit.study_prior}
 
 
 def test_a_quantity_that_does_not_vary_is_pulled_by_nothing():

@@ -16,9 +16,8 @@ from bayeslaw.advice.decision import decide
 from bayeslaw.advice.prediction import predict
 from bayeslaw.advice.target_surface import log_lr_at_batch, lr_batch_excess, run_excess, surface_at
 from bayeslaw.errors import BadInput
-from bayeslaw.law.published import LAWS
+from bayeslaw.law.published import LAWS, published
 from bayeslaw.plots.axes import new_axes, new_axis, round_ticks
-from bayeslaw.plots.meanings import published
 from bayeslaw.plots.quotient import unpooled_normal
 from bayeslaw.posterior.draws import derived
 from bayeslaw.posterior.pooling import NUGGET, population_draws
@@ -102,7 +101,7 @@ def test_a_wrong_number_of_axes_is_refused():
 
 def test_a_surface_shows_runs_advice_and_ridge(fake, sweep):
     ax = plots.plot_surface(fake, sweep, CELL)
-    basin = surface_at(fake, CELL, alone=True)
+    basin = surface_at(fake, CELL, independent=True)
     advice = decide(basin)
     assert dots(ax)[-1] == (advice["learning_rate"], advice["batch_tokens"])
     assert line(ax, "diverged")[0].tolist() == [4e-3]
@@ -120,7 +119,7 @@ def test_a_surface_shows_runs_advice_and_ridge(fake, sweep):
 
 def test_a_run_on_the_surface_has_the_colour_of_its_place(sweep):
     sure = fake_posterior(draws=5, spread=0.0)
-    basin = surface_at(sure, CELL, alone=True)
+    basin = surface_at(sure, CELL, independent=True)
     own = sweep.iloc[:8]
     rate, batch = (np.log(own[name].to_numpy()) for name in ("learning_rate", "batch_tokens"))
     excess = lr_batch_excess(basin, rate, batch)[0]
@@ -149,7 +148,7 @@ def test_curves_have_their_optimum_and_the_runs_near_their_batch(fake, sweep):
     ax = plots.plot_learning_rates(fake, targets, sweep)
     x, y = line(ax, "optimum, 50 and 90%")
     for target, rate, loss in zip(targets, x, y, strict=True):
-        basin = surface_at(fake, target, alone=True)
+        basin = surface_at(fake, target, independent=True)
         best = predict(fake, target)["optimum"]["learning_rate"]
         batch = target.batch_tokens or decide(basin)["batch_tokens"]
         assert target.batch_tokens is None or rate == pytest.approx(best["median"])
@@ -240,7 +239,7 @@ def test_the_quotient_gives_back_the_likelihood_where_the_other_groups_are_known
     """Two groups of one study; the other's value is y2. Given it, theta1 ~ N(c, v): times N(y1, s1^2)."""
     draws, y1, s1, y2 = 40_000, 0.8, 0.1, 0.2
     posterior = fake_posterior(draws=draws, groups=(("ours", "adamw"), ("ours", "muon")))
-    mean, sd = posterior.family_prior["epsilon"]
+    mean, sd = posterior.group_prior["epsilon"]
     optimizers, studies = (
         spreads["epsilon"][0] for spreads in (posterior.between_optimizers, posterior.between_studies)
     )
@@ -279,7 +278,7 @@ def test_prior_and_posterior_of_a_group_beside_theory(fake):
     own = fake.group["rho"][:, 1]
     assert np.average(x, weights=y) == pytest.approx(own.mean(), abs=0.01)
     prior = ax.collections[0].get_paths()[0].vertices
-    assert prior[np.argmax(prior[:, 1]), 0] == pytest.approx(fake.family_prior["rho"][0], abs=0.01)
+    assert prior[np.argmax(prior[:, 1]), 0] == pytest.approx(fake.group_prior["rho"][0], abs=0.01)
     assert line(ax, "square-root rule (Malladi et al. 2022)")[0][0] == 0.5
     assert line(ax, "linear rule (Goyal et al. 2017)")[0][0] == 1.0
 

@@ -55,8 +55,8 @@ def test_everything_has_its_name():
     spread = data["between_optimizers"].sel(family="rho").to_numpy()[0]
     np.testing.assert_array_equal(spread, posterior.between_optimizers["rho"])
     assert data["level"].dims == ("chain", "draw", "study")
-    prior = found.constant_data["family_prior"].sel(family="rho").to_numpy()
-    assert tuple(prior) == posterior.family_prior["rho"]
+    prior = found.constant_data["group_prior"].sel(family="rho").to_numpy()
+    assert tuple(prior) == posterior.group_prior["rho"]
 
 
 def test_scalars_leave_out_what_a_group_does_not_have():

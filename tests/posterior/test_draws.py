@@ -34,9 +34,7 @@ def test_a_posterior_comes_back_as_it_was(path):
         for name, values in getattr(true, part).items():
             assert_close(getattr(kept, part)[name], values)
     assert_close(kept.bend, true.bend)
-    exact = (
-        "family_prior study_prior groups studies optimizers cells pivot conventions provenance diagnostics"
-    )
+    exact = "group_prior study_prior groups studies optimizers cells pivot conventions provenance diagnostics"
     for name in exact.split():
         assert getattr(kept, name) == getattr(true, name), name
 
@@ -75,7 +73,7 @@ def test_xarray_reads_it_with_named_dimensions(path):
         assert_close(ours, (true.group["gamma_path"] - true.group["delta"])[:, 1])
         spread = data["between_optimizers"].sel(family="alpha").values
         assert_close(spread, true.between_optimizers["alpha"])
-        assert float(data["family_prior"].sel(family="alpha", moment="sd")) == true.family_prior["alpha"][1]
+        assert float(data["group_prior"].sel(family="alpha", moment="sd")) == true.group_prior["alpha"][1]
 
 
 def test_a_file_that_xarray_wrote_again_is_still_a_posterior(path, tmp_path):

@@ -23,7 +23,7 @@ def fit():
 def with_spreads(fit, optimizers, studies):
     """The posterior with a tenth of variation about these spreads, another in each draw."""
     vary = np.linspace(0.9, 1.1, fit.draws)
-    families = fit.family_prior
+    families = fit.group_prior
     return replace(
         fit,
         between_optimizers=dict.fromkeys(families, optimizers * vary),
@@ -33,7 +33,7 @@ def with_spreads(fit, optimizers, studies):
 
 def brute_force(fit, name, draw, study, optimizer):
     """Mean and sd of a new value, from the effects one by one: value = mean + optimizer + study + nugget."""
-    prior_mean, prior_sd = fit.family_prior[name]
+    prior_mean, prior_sd = fit.group_prior[name]
     groups = [*fit.groups, (study, optimizer)]
     optimizers, studies = sorted({o for _, o in groups}), sorted({str(s) for s, _ in groups})
     effects = np.zeros((len(groups), 1 + len(optimizers) + len(studies) + len(groups)))
@@ -108,7 +108,7 @@ def test_draws_repeat_and_differ_by_group_and_seed(fit):
 
 def test_the_population_mean_is_pulled_from_the_prior_to_the_groups(fit):
     name = "alpha"
-    mean, sd = fit.family_prior[name]
+    mean, sd = fit.group_prior[name]
     fit.group[name][:] = mean + 5 * sd
     many_seeds = np.array([population_draws(fit, seed)[name] for seed in range(200)])
     groups = np.eye(4) * 1e-6 + sd**2
@@ -121,7 +121,7 @@ def test_the_population_mean_is_pulled_from_the_prior_to_the_groups(fit):
 
 
 def test_a_parameter_that_no_group_has_is_the_prior(fit):
-    mean, sd = fit.family_prior["lambda"]
+    mean, sd = fit.group_prior["lambda"]
     nothing = fake_posterior(4000, groups=SEEN)
     nothing.group["lambda"][:] = np.nan
     drawn = group_draws(with_spreads(nothing, 0.3, 0.2), None, "new")["lambda"]

@@ -6,44 +6,54 @@ from dataclasses import replace
 
 import numpy as np
 
-from bayeslaw.law import parameters
+from bayeslaw.law.parameters import CELL_SHIFTS, PARAMETERS, of_level
+from bayeslaw.law.terms import blocks
 from bayeslaw.posterior.draws import Posterior
+from bayeslaw.target import Cell
 
-PIVOT = (3e8, 1e10)
+PIVOT = {"n": 3e8, "d": 1e10}
 GROUPS = (("ours", "adamw"), ("ours", "muon"), ("theirs", "adamw"))
 TRUTH = {"alpha": np.log(2e-3), "gamma_path": 0.45, "delta": 0.05, "beta": np.log(3e5), "epsilon": 0.45}
 
 
 def fake_posterior(
-    draws=200, spread=1.0, seed=0, groups=GROUPS, sizes=((1e8, 2e9), (1e9, 2e10)), families=None
+    draws=200,
+    spread=1.0,
+    seed=0,
+    groups=GROUPS,
+    sizes=((1e8, 2e9), (1e9, 2e10)),
+    extras=("weight_decay",),
 ) -> Posterior:
     """Draws about the prior means (and ``TRUTH``), of ``spread`` times a tenth of the prior width.
 
     ``spread`` 0 makes every draw the truth. Momentum was varied nowhere; weight decay in the first group.
     """
     rng = np.random.default_rng(seed)
-    chosen = families or (parameters.LR_BATCH | parameters.DECAY)
+    names = {name for block in ("surface", *extras) for name in blocks()[block]}
+    chosen = {name: row for name, row in of_level("group").items() if name in names}
     studies, optimizers = (tuple(sorted({g[k] for g in groups})) for k in (0, 1))
 
     def about(mean, sd, count):
         return mean + 0.1 * spread * sd * rng.standard_normal((draws, count))
 
     group = {name: about(TRUTH.get(name, f.mean), f.sd, len(groups)) for name, f in chosen.items()}
-    for name in parameters.DECAY:
+    for name in blocks()["weight_decay"]:
         if name in group:
             group[name][:, 1:] = np.nan
-    study = {name: about(mean, sd, len(studies)) for name, (mean, sd, _) in parameters.STUDY.items()}
-    cells = tuple((s, o, n, d) for s, o in groups for n, d in sizes)
-    tau = {"level": 2e-3, "lr": 0.1, "batch": 0.1}
+    own = of_level("study")
+    study = {name: about(row.mean, row.sd, len(studies)) for name, row in own.items()}
+    cells = tuple(Cell(s, o, n, d) for s, o in groups for n, d in sizes)
+    tau = dict(zip(CELL_SHIFTS, (2e-3, 0.1, 0.1), strict=True))
     return Posterior(
         group=group,
         study=study,
-        bend=about(0.0, 0.03, 1)[:, 0],
+        common={"bend": about(0.0, 0.03, 1)[:, 0]},
         between_optimizers={name: np.full(draws, f.between_optimizers) for name, f in chosen.items()},
         between_studies={name: np.full(draws, f.between_studies) for name, f in chosen.items()},
         cell={name: spread * sd * rng.standard_normal((draws, len(cells))) for name, sd in tau.items()},
-        family_prior={name: (float(f.mean), float(f.sd)) for name, f in chosen.items()},
-        study_prior={name: (float(mean), float(sd)) for name, (mean, sd, _) in parameters.STUDY.items()},
+        group_prior={name: (float(f.mean), float(f.sd)) for name, f in chosen.items()},
+        study_prior={name: (row.mean, row.sd) for name, row in own.items()},
+        common_prior={"bend": (PARAMETERS["bend"].mean, PARAMETERS["bend"].sd)},
         groups=groups,
         studies=studies,
         optimizers=optimizers,

@@ -17,8 +17,8 @@ def runs_of(fit, count=20, seed=0, width=0.5, noise=1.0):
 
 
 def _cell(fit, cell, count, rng, width, noise):
-    study, optimizer, n, d = cell
-    basin = surface_at(fit, Target(n, d, optimizer, study))
+    study, optimizer, n, d = cell[:4]
+    basin = surface_at(fit, Target.of_cell(cell))
     u, v = width * rng.standard_normal((2, count))
     table = pd.DataFrame(
         {

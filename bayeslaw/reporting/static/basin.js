@@ -1,41 +1,45 @@
-/* bayeslaw/advice/target_surface.py with alone=True: the loss around one target's optimum, and the decision. Names as there.
-   A function that is (draw, setting) there takes one setting here and returns one number a draw. */
-
-const EXTRAS = {
-  weight_decay: { curvature: "decay_curvature", optimum: surface.log_decay_optimum },
-  momentum: { curvature: "momentum_curvature", optimum: surface.log_momentum_gap },
-};
+/* bayeslaw/advice/target_surface.py and decision.py with independent=True: the loss around one target's optimum, and
+   the decision. Names as there. A function that is (draw, setting) there takes one setting here and returns one
+   number per draw. */
 
 const at = {
-  basin_at(group, target) {
-    const [n, d] = at.coordinates(target);
-    const effects = at.cell_effects(group, target);
+  surface_at(group, target) {
+    const x = at.place(target);
+    const shifts = at.cell_shifts(group, target);
     const by_draw = (value) => over_draws(group.p, value);
+    const known = Object.keys(LAW.optima).filter((name) => (LAW.optima[name].curvature ?? "alpha") in group.p[0]);
+    const best = (name) => {
+      const shift = { learning_rate: shifts.lr, batch_tokens: shifts.batch }[name];
+      return by_draw((p, i) => law.optimum_of(name, p, x) + (shift ? shift[i] : 0));
+    };
+    const optima = Object.fromEntries(known.map((name) => [name, best(name)]));
     return {
       target,
-      n,
-      d,
+      x,
       p: group.p,
-      log_lr: by_draw((p, i) => surface.log_lr_optimum(p, n, d) + effects.lr[i]),
-      log_batch: by_draw((p, i) => surface.log_batch_optimum(p, n, d) + effects.batch[i]),
-      log_loss: by_draw((p, i) => surface.log_level(p, n, d) + effects.level[i]),
-      fading: by_draw((p) => surface.fading(p, n, d)),
+      optima,
+      log_lr: optima.learning_rate,
+      log_batch: optima.batch_tokens,
+      log_loss: by_draw((p, i) => surface.log_level(p, x) + shifts.level[i]),
+      fading: by_draw((p) => surface.fading(p, x)),
       knee: by_draw((p) => Math.exp(p.knee)),
       batches: new Map(),
-      extras: Object.keys(EXTRAS).filter((name) => EXTRAS[name].curvature in group.p[0]),
+      extras: known.filter((name) => LAW.optima[name].curvature),
     };
   },
 
-  coordinates(target) {
-    const [n0, d0] = PAGE.pivot;
-    return [Math.log(target.params_nonembedding / n0), Math.log(target.tokens / d0)];
+  /* The target's covariates about the pivot; those that the page does not ask for are at their defaults. */
+  place(target) {
+    const { n, d } = PAGE.pivot;
+    const here = { n: Math.log(target.params_nonembedding / n), d: Math.log(target.tokens / d) };
+    return { ...PAGE.defaults, ...here };
   },
 
-  cell_effects(group, target) {
+  cell_shifts(group, target) {
     const seen = at.fitted_cell(group, target);
     if (seen) return seen.shifts;
-    const size = at.size_effects(group, target);
-    const [, d] = at.coordinates(target);
+    const size = at.size_shifts(group, target);
+    const { d } = at.place(target);
     const drawn = (name, i) => Math.exp(group.p[i][`log_tau_${name}`]) * group.normals[`cell_${name}`][i];
     const by_draw = (value) => over_draws(group.p, (_, i) => value(i));
     return {
@@ -45,7 +49,7 @@ const at = {
     };
   },
 
-  size_effects(group, target) {
+  size_shifts(group, target) {
     const seen = group.sizes.find((size) => at.same(size.n, target.params_nonembedding));
     if (seen) return seen.shifts;
     const drawn = (name) =>
@@ -103,21 +107,12 @@ const at = {
   },
 
   extra_excess(basin, name, coordinate) {
-    const { curvature, optimum } = EXTRAS[name];
+    const { curvature } = LAW.optima[name];
+    const optimum = basin.optima[name];
     return over_draws(basin.p, (p, i) => {
-      const excess = surface.side_excess(coordinate - optimum(p, basin.n), p[curvature]);
+      const excess = surface.side_excess(coordinate - optimum[i], p[curvature]);
       return Math.min(basin.fading[i] * excess, MAX_EXCESS);
     });
-  },
-
-  to_coordinate(name, value) {
-    return name === "weight_decay" ? Math.log(value + DECAY_FLOOR) : Math.log1p(-value);
-  },
-
-  from_coordinate(name, coordinate) {
-    const inner = Math.exp(coordinate);
-    const value = name === "weight_decay" ? inner - DECAY_FLOOR : 1 - inner;
-    return value < NOTHING ? 0 : value;
   },
 
   optimum_draws(basin) {
@@ -128,13 +123,9 @@ const at = {
       batch_tokens: basin.log_batch.map((log_batch) => Math.exp(Math.min(log_batch, Math.log(tokens)))),
     };
     for (const name of basin.extras) {
-      best[name] = at.extra_optimum(basin, name).map((each) => at.from_coordinate(name, each));
+      best[name] = basin.optima[name].map((each) => law.from_coordinate(name, each));
     }
     return best;
-  },
-
-  extra_optimum(basin, name) {
-    return over_draws(basin.p, (p) => EXTRAS[name].optimum(p, basin.n));
   },
 
   decide(basin) {
@@ -143,8 +134,8 @@ const at = {
   },
 
   decide_extra(basin, name) {
-    const optimum = at.extra_optimum(basin, name);
-    const [lowest, highest] = name === "weight_decay" ? [Math.log(DECAY_FLOOR), Infinity] : [-Infinity, 0];
+    const optimum = basin.optima[name];
+    const [lowest, highest] = law.at_zero(name);
     const [best] = at.minimise(
       ([coordinate]) => mean(at.extra_excess(basin, name, coordinate)),
       [median(optimum)],
@@ -152,7 +143,7 @@ const at = {
       [lowest],
       [highest],
     );
-    return at.from_coordinate(name, best);
+    return law.from_coordinate(name, best);
   },
 
   decide_rate_and_batch(basin) {

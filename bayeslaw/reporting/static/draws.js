@@ -1,7 +1,8 @@
 /* Draws out of the page (bayeslaw/reporting/draws.py packs them), one object of parameters a draw. */
 
 const PAGE = JSON.parse(document.getElementById("data").textContent);
-const { RIDGE_WIDTH, TWIST_MAX, DECAY_FLOOR, DECAY_RANGE, MOMENTUM_GAP_RANGE, EDGE } = PAGE.constants;
+const LAW = PAGE.law;
+const { RIDGE_WIDTH, TWIST_MAX, EDGE } = PAGE.constants;
 const { MAX_EXCESS, NOTHING, SAME_SIZE, TOLERANCE, FAR, RISKY } = PAGE.constants;
 
 /* name -> Float64Array, one number a draw. */
@@ -52,8 +53,6 @@ async function loaded(study, optimizer) {
 function one_object_a_draw(columns) {
   const names = Object.keys(columns);
   return Array.from({ length: PAGE.draws }, (_, i) => {
-    const p = Object.fromEntries(names.map((name) => [name, columns[name][i]]));
-    p.gamma = p.gamma_path - p.delta;
-    return p;
+    return Object.fromEntries(names.map((name) => [name, columns[name][i]]));
   });
 }

@@ -168,7 +168,7 @@ function row(name, result) {
   const line = document.createElement("tr");
   const head = document.createElement("th");
   head.scope = "row";
-  head.textContent = NAMES[name];
+  head.textContent = words_of(name);
   const cells = [
     setting(name, result.recommendation[name]) + fixed,
     `${setting(name, best.lower)} to ${setting(name, best.upper)}`,

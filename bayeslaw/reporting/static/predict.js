@@ -2,7 +2,7 @@
 
 /* The object that `bayeslaw predict --json` prints, without the posterior's provenance. */
 function predict(group, target, level) {
-  const basin = at.basin_at(group, target);
+  const basin = at.surface_at(group, target);
   const settings = at.decide(basin);
   const outcome = outcome_of(group, basin, settings);
   const optima = Object.entries(at.optimum_draws(basin));
@@ -26,7 +26,7 @@ function outcome_of(group, basin, settings) {
   const whole = at.lr_batch_excess(basin, rate, batch);
   const own = fixed ? at.lr_batch_excess(basin, rate, batch, true) : whole;
   const terms = basin.extras.map((name) =>
-    at.extra_excess(basin, name, at.to_coordinate(name, settings[name])),
+    at.extra_excess(basin, name, law.to_coordinate(name, settings[name])),
   );
   const others = whole.map((_, i) => terms.reduce((sum, term) => sum + term[i], 0));
   const noise = (i, excess) => surface.noise_scale(basin.p[i], excess) * group.noise[i];
@@ -40,19 +40,17 @@ function outcome_of(group, basin, settings) {
   };
 }
 
+/* How far the target lies outside the fitted cells' range of each covariate, in decades; 0 inside. */
 function extrapolation(target) {
-  const own = PAGE.cells.filter(([optimizer]) => optimizer === target.optimizer);
+  const own = PAGE.cells.filter(({ optimizer }) => optimizer === target.optimizer);
   const cells = own.length ? own : PAGE.cells;
-  return {
-    params_decades: decades_outside(target.params_nonembedding, cells.map((cell) => cell[1])),
-    tokens_decades: decades_outside(target.tokens, cells.map((cell) => cell[2])),
+  const here = at.place(target);
+  const outside = ({ name, key }) => {
+    const fitted = cells.map(({ x }) => x[name]);
+    const [low, high] = [fitted.reduce((a, b) => Math.min(a, b)), fitted.reduce((a, b) => Math.max(a, b))];
+    return [key, Math.max(0, here[name] - high, low - here[name]) / Math.LN10];
   };
-}
-
-function decades_outside(value, fitted) {
-  const largest = fitted.reduce((a, b) => Math.max(a, b));
-  const smallest = fitted.reduce((a, b) => Math.min(a, b));
-  return Math.max(0, Math.log10(value / largest), Math.log10(smallest / value));
+  return Object.fromEntries(PAGE.covariates.map((each) => (cells.length ? outside(each) : [each.key, 0])));
 }
 
 /* Excess loss of each learning rate at a batch, over the best one there: (rate, quantile), a fraction. */
@@ -77,11 +75,9 @@ function usable(result) {
 
 function warnings(group, basin, settings, outcome, beyond, level) {
   const said = [...group.doubts];
-  for (const [letter, name] of [["N", "params_decades"], ["D", "tokens_decades"]]) {
-    if (beyond[name] > FAR) {
-      said.push(
-        `${letter} lies ${beyond[name].toFixed(1)} decades outside the fitted runs: far to extrapolate`,
-      );
+  for (const { key, words } of PAGE.covariates) {
+    if (beyond[key] > FAR) {
+      said.push(`${words} lies ${beyond[key].toFixed(1)} decades outside the fitted runs: far to extrapolate`);
     }
   }
   said.push(...about_batch(basin, settings, outcome, level));
@@ -92,7 +88,7 @@ function warnings(group, basin, settings, outcome, beyond, level) {
         "have a restart at half of it ready",
     );
   }
-  return [...said, ...group.doubts_of_extras];
+  return [...said, ...PAGE.doubts_of_covariates, ...group.doubts_of_extras];
 }
 
 function about_batch(basin, settings, outcome, level) {

@@ -1,3 +1,51 @@
+/* bayeslaw/law/terms.py: the law's table, evaluated. LAW has its rows. */
+
+const law = {
+  value_of(monomials, x) {
+    return monomials.reduce(
+      (sum, [coefficient, names]) => sum + names.reduce((product, name) => product * (x[name] ?? 0), coefficient),
+      0,
+    );
+  },
+
+  sum_of(terms, p, x) {
+    return terms.reduce(
+      (sum, { parameter, sign, of }) =>
+        parameter in p ? sum + sign * p[parameter] * law.value_of(of, x) : sum,
+      0,
+    );
+  },
+
+  optimum_of(name, p, x) {
+    const { terms, range } = LAW.optima[name];
+    const total = law.sum_of(terms, p, x) + (p[`shift_${name}`] ?? 0);
+    return range ? law.within(total, range) : total;
+  },
+
+  within(x, [low, high]) {
+    const softplus = (t) => Math.max(t, 0) + Math.log1p(Math.exp(-Math.abs(t)));
+    return x + EDGE * (softplus((low - x) / EDGE) - softplus((x - high) / EDGE));
+  },
+
+  to_coordinate(name, value) {
+    const { offset, sign } = LAW.optima[name];
+    return Math.log(offset + sign * value);
+  },
+
+  from_coordinate(name, coordinate) {
+    const { offset, sign } = LAW.optima[name];
+    const value = sign * (Math.exp(coordinate) - offset);
+    return offset > 0 && value < NOTHING ? 0 : value;
+  },
+
+  /* Bounds of the coordinate that keep the value at or above 0. */
+  at_zero(name) {
+    const { offset, sign } = LAW.optima[name];
+    if (offset <= 0) return [-Infinity, Infinity];
+    return sign > 0 ? [Math.log(offset), Infinity] : [-Infinity, Math.log(offset)];
+  },
+};
+
 /* bayeslaw/law/surface.py, one draw at a time: p holds one number a parameter. Names and symbols as there. */
 
 const surface = {
@@ -17,27 +65,6 @@ const surface = {
     return rho * v + (rho_high - rho) * soft;
   },
 
-  log_lr_optimum(p, n, d) {
-    return p.alpha - p.gamma * n - p.delta * d - p.bend * n * n;
-  },
-
-  log_batch_optimum(p, n, d) {
-    return p.beta + p.epsilon * d + p.epsilon_n * n;
-  },
-
-  log_decay_optimum(p, n) {
-    return surface.within(p.lambda - p.mu * n, DECAY_RANGE);
-  },
-
-  log_momentum_gap(p, n) {
-    return surface.within(p.zeta - p.kappa * n, MOMENTUM_GAP_RANGE);
-  },
-
-  within(x, [low, high]) {
-    const softplus = (t) => Math.max(t, 0) + Math.log1p(Math.exp(-Math.abs(t)));
-    return x + EDGE * (softplus((low - x) / EDGE) - softplus((x - high) / EDGE));
-  },
-
   /* lr_excess in two halves, since the first is the same for every learning rate at a batch. */
   lr_curvature(p, v) {
     const twist = Math.min(Math.max(p.twist * v, -TWIST_MAX), TWIST_MAX);
@@ -52,17 +79,18 @@ const surface = {
     return surface.linex(v, Math.exp(p.batch_curvature), p.batch_skew);
   },
 
-  log_level(p, n, d) {
+  log_level(p, x) {
+    const { n, d } = x;
     const share = 1 / (1 + Math.exp(-p.share));
     const line = -p.slope_n * n - p.slope_d * d;
     const curve = 0.5 * p.curve_nn * n * n + p.curve_nd * n * d + 0.5 * p.curve_dd * d * d;
     const log_ratio = (line + curve - ((0.5 * (1 - share)) / share) * line * line) / share;
-    const offset = p.offset + p.offset_n * n + p.offset_d * d;
+    const offset = law.sum_of(LAW.offset, p, x) + (p.shift_offset ?? 0);
     const bounded = Math.min(Math.max(log_ratio, -50), 50);
     return p.level + offset + Math.log1p(share * Math.expm1(bounded));
   },
 
-  fading(p, n, d) {
+  fading(p, { n, d }) {
     return Math.exp(-p.fade_n * n - p.fade_d * d);
   },
 

@@ -1,11 +1,8 @@
 /* bayeslaw/text.py: numbers as a person reads and writes them. Names as there. */
 
-const NAMES = {
-  learning_rate: "learning rate, peak",
-  batch_tokens: "batch, tokens",
-  weight_decay: "weight decay",
-  momentum: "momentum",
-};
+function words_of(name) {
+  return LAW.optima[name].words;
+}
 
 function setting(name, value) {
   return name === "batch_tokens" ? short(value) : three_digits(value);

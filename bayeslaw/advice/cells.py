@@ -1,0 +1,47 @@
+"""Runs of a table by cell, as a posterior divides them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bayeslaw.arrays import Floats, Ints
+from bayeslaw.law.observations import departs, off_usual
+from bayeslaw.law.places import cell_labels, cell_of, group_by_cell
+from bayeslaw.law.terms import own_bowls
+from bayeslaw.posterior.draws import Posterior
+from bayeslaw.posterior.pooling import borrowed
+from bayeslaw.target import Cell
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def cells_of(runs: pd.DataFrame, posterior: Posterior) -> Iterator[tuple[Ints, Cell]]:
+    """Positions of the runs of each cell, and the cell with what a posterior knows of it."""
+    labels = cell_labels(runs, posterior.pivot, posterior.factor_values)
+    for where, row in group_by_cell(labels):
+        yield where, cell_of(row)
+
+
+def off_settings(runs: pd.DataFrame, posterior: Posterior) -> Floats:
+    """1 where a hyperparameter outside the model of a run's group departs from its cell's usual value,
+    (run,).
+
+    As in the fit: hyperparameters that a group never varied are outside its model.
+    """
+    finished = (runs["status"] == "finished").to_numpy(bool)
+    cell = np.empty(len(runs), np.int64)
+    outside = {name: np.zeros(len(runs), bool) for name in own_bowls() if name in runs}
+    for number, (where, key) in enumerate(cells_of(runs, posterior)):
+        cell[where] = number
+        for name in outside:
+            curvature = str(own_bowls()[name].curvature)
+            unknown = curvature not in posterior.group
+            outside[name][where] = unknown or borrowed(posterior, *key.group, curvature)
+    off = off_usual(runs, cell, finished)
+    for name, mask in outside.items():
+        off = np.maximum(off, departs(runs[name], cell, finished) & mask)
+    return off

@@ -1,0 +1,84 @@
+"""Where runs lie: cells by (study, optimizer, N, D) and by every further covariate and factor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bayeslaw.arrays import Ints
+from bayeslaw.law.terms import COVARIATES, FACTORS, natural_value
+from bayeslaw.runs.schema import CELL
+from bayeslaw.target import Cell
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ROUNDED = 6
+"""Significant digits to which covariates of runs in one cell must agree."""
+
+
+def known_covariates(runs: pd.DataFrame) -> list[str]:
+    """Covariates that a table tells about: those of every table, and optional ones that take two values."""
+    return [
+        name for name, row in COVARIATES.items() if not row.optional or _varies(natural_column(runs, name))
+    ]
+
+
+def known_factors(runs: pd.DataFrame) -> list[str]:
+    """Factors whose column takes two values in a table."""
+    return [name for name, row in FACTORS.items() if row.column in runs and runs[row.column].nunique() > 1]
+
+
+def natural_column(runs: pd.DataFrame, name: str) -> Any:
+    """Natural values of a covariate, (run,), to ``ROUNDED`` digits."""
+    columns = {column: runs[column].to_numpy(float) for column in _columns(name) if column in runs}
+    values = np.broadcast_to(np.asarray(natural_value(name, columns), float), len(runs))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        step = 10.0 ** (ROUNDED - 1 - np.floor(np.log10(np.abs(values))))
+    return np.where(np.isfinite(step), np.round(values * step) / step, values)
+
+
+def _columns(name: str) -> tuple[str, ...]:
+    return (name, *COVARIATES[name].columns)
+
+
+def _varies(values: Any) -> bool:
+    return len(np.unique(values)) > 1
+
+
+def cell_labels(runs: pd.DataFrame, covariates: Iterable[str], factors: Iterable[str]) -> pd.DataFrame:
+    """The columns by which runs are divided into cells: ``CELL``, optional covariates, columns of factors.
+
+    Args:
+        runs: a run table, or candidates.
+        covariates: names; those of every table are in ``CELL`` already.
+        factors: names.
+
+    Returns:
+        One row per run. Values of a factor are strings, empty where unknown.
+    """
+    labels = runs[list(CELL)].reset_index(drop=True)
+    further = {name: natural_column(runs, name) for name in covariates if COVARIATES[name].optional}
+    for name in factors:
+        column = FACTORS[name].column
+        known = column in runs
+        further[column] = (
+            runs[column].astype("string").fillna("").to_numpy(str) if known else np.full(len(runs), "")
+        )
+    return labels.assign(**further)
+
+
+def group_by_cell(labels: pd.DataFrame) -> Iterator[tuple[Ints, Mapping[str, Any]]]:
+    """Positions of the runs of each cell, and what they share by column; cells in sorted order."""
+    number = labels.groupby(list(labels.columns), sort=True, dropna=False).ngroup()
+    for where in labels.groupby(number).indices.values():
+        yield where, labels.iloc[where[0]].to_dict()
+
+
+def cell_of(row: Mapping[str, Any]) -> Cell:
+    """The cell of a row of ``cell_labels``; an unknown value of a factor is left out."""
+    others = tuple((name, value) for name, value in row.items() if name not in CELL and value != "")
+    n, d = float(row["params_nonembedding"]), float(row["tokens"])
+    return Cell(str(row["study"]), str(row["optimizer"]), n, d, others)
