@@ -102,7 +102,7 @@ def parse_target(text: str, study: str | None = None) -> Target:
         n, d, optimizer = float(first), float(others[0]), others[1]
     except (ValueError, IndexError):
         optimizer = ""
-    if not optimizer or "=" in optimizer:
+    if not optimizer or "=" in optimizer or not all("=" in text for text in others[2:]):
         raise BadInput(f"--target {text}: expected N,D,OPTIMIZER; give it as 7e9,1.4e11,adamw")
     return Target(n, d, optimizer.lower(), study, covariates=parse_covariates(f"--target {text}", others[2:]))
 

@@ -16,7 +16,7 @@ import pytest
 
 from bayeslaw.assets import EXAMPLE_SWEEP, POSTERIOR
 from bayeslaw.cli.app import app
-from bayeslaw.law import parameters
+from bayeslaw.law.parameters import PARAMETERS
 from bayeslaw.loop import rounds
 from bayeslaw.planning.batches import parse_target
 from bayeslaw.posterior.netcdf import write_posterior
@@ -119,8 +119,7 @@ def between(page, start, end):
 
 
 def test_every_parameter_is_in_the_notation():
-    known = parameters.LR_BATCH | parameters.DECAY | parameters.MOMENTUM | parameters.STUDY
-    assert {*known, "gamma", "bend"} <= in_code(between("model", "## Notation", "## Optimum"))
+    assert {*PARAMETERS, "gamma"} <= in_code(between("model", "## Notation", "## Optimum"))
 
 
 def test_every_variable_of_the_posterior_is_described():

@@ -41,7 +41,8 @@ app = typer.Typer(
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 Targets = Annotated[
-    list[str], typer.Option(help="N,D,OPTIMIZER of the large run, as in 7e9,1.4e11,adamw; repeated.")
+    list[str],
+    typer.Option(help="N,D,OPTIMIZER[,NAME=VALUE] of the large run, as in 7e9,1.4e11,adamw; repeated."),
 ]
 Candidates = Annotated[
     Path | None, typer.Option(help="Runs that could be made, one a row: .csv, .parquet or .jsonl.")
@@ -199,6 +200,9 @@ def predict_(
     law: Annotated[
         str | None, typer.Option(help="Ask a published law instead: step, deepseek, bjorck, ... or all.")
     ] = None,
+    covariate: Annotated[
+        list[str] | None, typer.Option(help="NAME=VALUE of a further covariate of the law; repeated.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Recommend learning rate, batch and what else the posterior knows, with intervals.
@@ -211,9 +215,10 @@ def predict_(
     optimum. Regret is the loss given away by following it, as a share of the loss.
     """
     from bayeslaw.law.agreement import ALL, law_answer, laws_named
-    from bayeslaw.target import Target
+    from bayeslaw.target import Target, parse_covariates
 
-    target = Target(params, tokens, optimizer.lower(), study, batch_tokens)
+    covariates = parse_covariates("--covariate", covariate or [])
+    target = Target(params, tokens, optimizer.lower(), study, batch_tokens, covariates)
     answers = [law_answer(each, target) for each in laws_named(law)] if law else []
     if law and law != ALL:
         print_json({"inputs": _inputs(target)} | answers[0]) if as_json else print_law(answers[0], target)
@@ -244,7 +249,8 @@ def _prediction(target: Any, path: Path | None, level: float) -> dict[str, Any]:
 def _inputs(target: Any) -> dict[str, Any]:
     from dataclasses import asdict
 
-    return asdict(target)
+    inputs = asdict(target)
+    return inputs if target.covariates else {k: v for k, v in inputs.items() if k != "covariates"}
 
 
 @app.command("evaluate")

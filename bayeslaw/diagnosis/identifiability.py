@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
+import numpy as np
 import pandas as pd
+
+from bayeslaw.arrays import Floats
+from bayeslaw.law.places import cell_labels, known_covariates
+from bayeslaw.law.terms import COVARIATES, OPTIMA, coordinates, covariates_in, degree, reference, value_of
 
 MIN_TRIED = 3
 """Distinct values tried in a cell, below which its edges say nothing."""
+
+SAME = 1e-2
+"""Difference of a covariate [nats] that counts as none, and of tied covariates relative to their range."""
 
 SETTINGS = {"learning_rate": "learning rate", "batch_tokens": "batch"}
 
@@ -45,20 +53,63 @@ def _one_value(group: pd.DataFrame) -> Iterable[str]:
 
 
 def _sizes(group: pd.DataFrame) -> Iterable[str]:
-    """Exponents need cells that differ in N, in D, and in N at one D (or D at one N)."""
-    cells = group[["params_nonembedding", "tokens"]].drop_duplicates()
-    sizes, tokens = (cells[name].nunique() for name in ("params_nonembedding", "tokens"))
-    if len(cells) == 1:
+    """Exponents need cells that differ in each covariate, and not in all of them together."""
+    names = known_covariates(group)
+    labels = cell_labels(group, names, ()).drop_duplicates()
+    if len(labels) == 1:
         yield "one cell (N, D) only: the exponents are the prior's; add a second size to extrapolate"
-    elif sizes == 1:
-        yield "one N only: gamma is the prior's; add runs of another model size"
-    elif tokens == 1:
-        yield "one D only: delta and epsilon are the prior's; add runs with other numbers of tokens"
-    elif (cells["tokens"] / cells["params_nonembedding"]).round(1).nunique() == 1:
-        yield (
-            "tokens per parameter never vary: only gamma + delta is measured, their split is the prior's; "
-            "add runs with more tokens at one N"
-        )
+        return
+    x = coordinates({name: labels[name].to_numpy() for name in labels.columns[2:]}, reference(names))
+    lone, tied = unseparated(x)
+    if not (lone or tied):
+        return
+    constant = [name for name in names if np.ptp(x[name]) < SAME]
+    words = {"n": "N", "d": "D"} | {name: COVARIATES[name].label for name in names if name not in ("n", "d")}
+    said = [f"{_listed(lone)} {'is' if len(lone) == 1 else 'are'} the prior's"] if lone else []
+    said += [f"these runs do not separate {_listed(each)}" for each in tied]
+    if constant:
+        why = f"one {_listed([words[name] for name in constant])} only"
+        action = f"add runs with another {_listed([words[name] for name in constant], 'or')}"
+    else:
+        why = f"{_listed([words[name] for name in names])} vary together"
+        action = "add cells in which one of them differs alone"
+    yield f"{why}: {'; '.join(said)}; {action}"
+
+
+def unseparated(x: Mapping[str, Floats]) -> tuple[list[str], list[list[str]]]:
+    """Exponents of learning rate and batch that cells at some covariates cannot tell.
+
+    The rank and null vectors of the terms of first order over the cells, each optimum by itself.
+
+    Args:
+        x: covariate -> coordinate of each cell, (cell,).
+
+    Returns:
+        Parameters that no cells measure, and groups of which only combinations are measured.
+
+    >>> unseparated({"n": np.array([0.0, 1.0]), "d": np.array([0.0, 1.0])})
+    (['delta'], [['epsilon', 'epsilon_n']])
+    """
+    lone: list[str] = []
+    tied: list[list[str]] = []
+    for optimum in OPTIMA.values():
+        terms = [t for t in optimum.terms if degree(t.of) == 1 and covariates_in([t]) <= set(x)]
+        if optimum.curvature or not terms:
+            continue
+        columns = np.stack([np.asarray(value_of(t.of, x), float) for t in terms], axis=1)
+        columns -= columns.mean(axis=0)
+        size = np.abs(columns).max(axis=0)
+        lone += [t.parameter for t, most in zip(terms, size, strict=True) if most < SAME]
+        kept = np.flatnonzero(size >= SAME)
+        _, values, vectors = np.linalg.svd(columns[:, kept] / size[kept], full_matrices=True)
+        rank = int((values > SAME * len(columns)).sum())
+        groups = [np.flatnonzero(np.abs(vector) > 0.1) for vector in vectors[rank:]]
+        tied += [[terms[kept[i]].parameter for i in group] for group in groups]
+    return lone, tied
+
+
+def _listed(names: Sequence[str], last: str = "and") -> str:
+    return f" {last} ".join(names) if len(names) < 3 else f"{', '.join(names[:-1])} {last} {names[-1]}"
 
 
 def _edges(group: pd.DataFrame) -> Iterable[str]:

@@ -134,8 +134,9 @@ def log_level(p: Params, x: Mapping[str, Array]) -> Array:
 
     >>> p = dict(level=1.0, share=0.0, slope_n=0.1, slope_d=0.1, curve_nn=0.01, curve_nd=0.01, curve_dd=0.01)
     >>> p |= dict(offset=0.0, offset_n=0.0, offset_d=0.0)
-    >>> float(np.exp(log_level(p, {"n": np.array(1.0), "d": np.array(0.0)}))).__round__(4)  # e (1/2 + 1/2
-    exp(-0.2)) 2.4719
+    >>> x = {"n": np.array(1.0), "d": np.array(0.0)}
+    >>> float(np.exp(log_level(p, x))).__round__(4)  # e (1/2 + 1/2 exp(-0.2))
+    2.4719
     """
     n, d = x["n"], x["d"]
     xp = xp_of(n)

@@ -391,9 +391,10 @@ def check_covariates(given: Iterable[str]) -> None:
             raise BadInput(f"covariate {name}: not in the law; expected {expected}; leave it out")
 
 
-def reference() -> dict[str, float]:
-    """Natural values where the priors of intercepts are stated, of the covariates that every table has."""
-    return {name: row.reference for name, row in COVARIATES.items() if not row.optional}
+def reference(names: Iterable[str] | None = None) -> dict[str, float]:
+    """Natural values where the priors of intercepts are stated; by default of what every table has."""
+    own = [name for name, row in COVARIATES.items() if not row.optional] if names is None else names
+    return {name: COVARIATES[name].reference for name in own}
 
 
 def moved_priors(

@@ -34,18 +34,18 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 PARTS = {"gamma": ("gamma_path", "delta")}
-"""A parameter that is a difference of families, which are independent."""
+"""A parameter that is a difference of parameters, which are independent."""
 
 
 def plot_spread(posterior: Posterior, names: Sequence[str], ax: Axes | None = None) -> Axes:
     """Standard deviation of parameters between optimizers, 50 and 90%: posterior, and prior below it.
 
-    The prior is log-normal about the family's ``between_optimizers`` (``parameters.SPREAD_LOG_SD``). Where
+    The prior is log-normal about the parameter's ``between_optimizers`` (``parameters.SPREAD_LOG_SD``). Where
     the two agree, these runs say nothing about how much optimizers differ.
 
     Args:
         posterior: the fit.
-        names: of families, or ``gamma``.
+        names: of group parameters, or ``gamma``.
         ax: where to draw; None makes a figure.
 
     Returns:
@@ -79,7 +79,7 @@ def spread_draws(posterior: Posterior, name: str) -> Floats:
 def prior_spread(name: str, kind: str = "between_optimizers", count: int = 2000) -> Floats:
     """The same before any run, or between studies: evenly spaced quantiles of the prior, (count,).
 
-    Of a difference of families, draws.
+    Of a difference, draws.
 
     >>> float(np.median(prior_spread("delta")).round(3))
     0.12
@@ -103,8 +103,8 @@ def plot_prior_posterior(
 
     Args:
         posterior: the fit.
-        name: of a family, ``gamma``, or a study parameter.
-        group: (study, optimizer) of a family's group; None for the mean of its population. Of a study
+        name: of a group parameter, ``gamma``, or a study parameter.
+        group: (study, optimizer) of the group; None for the mean of its population. Of a study
             parameter, the study; None for all studies.
         ax: where to draw; None makes a figure.
         seed: of the population's mean.

@@ -43,7 +43,7 @@ def plot_forest(
 
     Args:
         posterior: the fit.
-        name: of a family, or ``gamma``.
+        name: of a group parameter, or ``gamma``.
         unpooled: (study, optimizer) -> draws of a fit to its runs alone. Without it, the quotient of
             Gaussians of ``quotient.unpooled_normal``, an approximation; none where that does not exist.
         ax: where to draw; None makes a figure.

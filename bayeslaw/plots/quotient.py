@@ -25,7 +25,7 @@ def unpooled_normal(
 
     Args:
         posterior: the fit.
-        name: of a family, or ``gamma``.
+        name: of a group parameter, or ``gamma``.
         group: (study, optimizer), with values of its own.
         seed: of the conditional draws.
 
@@ -36,7 +36,7 @@ def unpooled_normal(
     others = replace(
         posterior,
         groups=tuple(other for other in posterior.groups if other != group),
-        group={family: np.delete(values, own, axis=1) for family, values in posterior.group.items()},
+        group={name: np.delete(values, own, axis=1) for name, values in posterior.group.items()},
     )
     pooled = group_draws(posterior, *group, seed)[name]
     given = group_draws(others, *group, seed)[name]

@@ -16,20 +16,18 @@ from numpy.typing import NDArray
 from bayeslaw.arrays import Floats
 from bayeslaw.posterior.convergence import arviz_module
 from bayeslaw.posterior.draws import Posterior
-from bayeslaw.posterior.netcdf import named_draws, named_labels, named_numbers
+from bayeslaw.posterior.netcdf import is_label, named_draws, named_labels, named_numbers
 from bayeslaw.text import short
 
 if TYPE_CHECKING:
     import arviz
 
-BESIDE = ("group_", "cell_", "size_")
-"""What begins so labels the dimension of that name."""
-
 
 def to_inference_data(posterior: Posterior) -> arviz.InferenceData:
     """A posterior as ``arviz.InferenceData``; what its file calls a variable or dimension is called so here.
 
-    Group ``posterior`` has the draws, with dimensions chain, draw, and group, study, family, cell or size;
+    Group ``posterior`` has the draws, with dimensions chain, draw, and group, study, group_parameter, cell or
+    size;
     beside ``group`` stand the coordinates group_study and group_optimizer, likewise for cells and sizes.
     Group ``constant_data`` has group_prior and study_prior (mean, sd).
 
@@ -63,7 +61,7 @@ def to_inference_data(posterior: Posterior) -> arviz.InferenceData:
     beside = {name: (axis, list(texts)) for name, (axis, texts) in labels.items()}
     beside |= {name: (axes[0], values) for name, (axes, values) in numbers.items()}
     data.posterior = data.posterior.assign_coords(
-        {name: entry for name, entry in beside.items() if name.startswith(BESIDE)}
+        {name: entry for name, entry in beside.items() if is_label(name)}
     )
     return data
 

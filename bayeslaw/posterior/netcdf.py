@@ -49,9 +49,7 @@ def _fill(file: Any, p: Posterior) -> None:
     file.attrs["format_version"] = np.int64(FORMAT_VERSION)
     file.attrs["title"] = "bayeslaw posterior; natural logarithms about the pivot"
     labels, numbers, draws = named_labels(p), named_numbers(p), named_draws(p)
-    file.attrs["coordinates"] = " ".join(
-        name for name in (*labels, *numbers) if name.startswith(("group_", "cell_", "size_"))
-    )
+    file.attrs["coordinates"] = " ".join(filter(is_label, (*labels, *numbers)))
     lengths = {dimension: len(texts) for dimension, texts in labels.values()}
     file.dimensions = lengths | {"draw": p.draws}
     for name, (dimension, texts) in labels.items():
@@ -70,6 +68,11 @@ def _fill(file: Any, p: Posterior) -> None:
         file.create_variable(
             name, dimensions, np.float32, data=rounded(values), chunks=values.shape, **packing
         )
+
+
+def is_label(name: str) -> bool:
+    """Whether a variable labels the groups, cells or sizes."""
+    return name.startswith(("group_", "cell_", "size_")) and not name.endswith(("_parameter", "_prior"))
 
 
 def named_labels(p: Posterior) -> dict[str, tuple[str, Sequence[str]]]:

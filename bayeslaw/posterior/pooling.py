@@ -1,6 +1,6 @@
 """Partial pooling: what the fitted groups say about a group that may never have been seen.
 
-The values that a family of parameters takes over (study, optimizer) groups are, in each draw, jointly
+The values that a parameter takes over (study, optimizer) groups are, in each draw, jointly
 Gaussian: N(mean, sd^2 + between_optimizers^2 [same optimizer] + between_studies^2 [same study] + NUGGET I).
 The population mean and the optimizer and study effects are integrated out, in the fit as here; a group
 never seen is drawn from the conditional distribution given those seen (Rasmussen & Williams 2006,
@@ -19,7 +19,7 @@ from bayeslaw.posterior.draws import Posterior
 
 
 def group_draws(posterior: Posterior, study: str | None, optimizer: str, seed: int = 0) -> dict[str, Floats]:
-    """Every family's value in one group: its own draws where seen, else drawn given the seen groups.
+    """Every parameter's value in one group: its own draws where seen, else drawn given the seen groups.
 
     Args:
         posterior: the fit.
@@ -28,13 +28,15 @@ def group_draws(posterior: Posterior, study: str | None, optimizer: str, seed: i
         seed: of the draws of what was not seen; equal for equal groups.
 
     Returns:
-        family -> shape (draw,); ``gamma`` beside them.
+        parameter -> shape (draw,); ``gamma`` beside them.
     """
     own = posterior.groups.index((study, optimizer)) if is_seen(posterior, study, optimizer) else None
     rng = keyed_rng(seed, "group", study, optimizer)
     result = {}
     for name, values in posterior.group.items():
-        normal = rng.standard_normal(posterior.draws)  # drawn always: no family's numbers hang on another's
+        normal = rng.standard_normal(
+            posterior.draws
+        )  # always, so that no parameter's numbers depend on another's
         if own is not None and not np.isnan(values[:, own]).any():
             result[name] = values[:, own]
         else:
@@ -47,12 +49,12 @@ def is_seen(posterior: Posterior, study: str | None, optimizer: str) -> bool:
     return study is not None and (study, optimizer) in posterior.groups
 
 
-def borrowed(posterior: Posterior, study: str | None, optimizer: str, family: str) -> bool:
-    """Whether a seen group lacks its own values of a family, because its runs never varied it."""
+def borrowed(posterior: Posterior, study: str | None, optimizer: str, name: str) -> bool:
+    """Whether a seen group lacks its own values of a parameter, because its runs never varied it."""
     if not is_seen(posterior, study, optimizer):
         return False
     own = posterior.groups.index((study, optimizer))
-    return bool(np.isnan(posterior.group[family][:, own]).any())
+    return bool(np.isnan(posterior.group[name][:, own]).any())
 
 
 def study_draws(posterior: Posterior, study: str | None, seed: int = 0) -> dict[str, Floats]:
@@ -91,7 +93,7 @@ def factor_draws(posterior: Posterior, name: str, value: str | None = None, seed
 
 
 def population_draws(posterior: Posterior, seed: int = 0) -> dict[str, Floats]:
-    """The mean of each family's population given all its groups; family -> shape (draw,)."""
+    """The mean of each parameter's population given all groups; parameter -> shape (draw,)."""
     rng = keyed_rng(seed, "population")
     result = {}
     for name in posterior.group:
@@ -151,7 +153,7 @@ def _unseen(posterior: Posterior, name: str, study: str | None, optimizer: str, 
 
 
 def _seen(posterior: Posterior, name: str) -> tuple[Floats, Floats, list[int]]:
-    """Values of the groups that have the family, (draw, k); their covariance (draw, k, k); which groups."""
+    """Values of the groups that have a parameter, (draw, k); their covariance (draw, k, k); which ones."""
     everything = posterior.group[name]
     index = [int(i) for i in np.flatnonzero(~np.isnan(everything).any(axis=0))]
     studies, optimizers = (np.array([posterior.groups[i][k] for i in index]) for k in (0, 1))

@@ -9,27 +9,27 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bayeslaw.advice.decision import decide
+from bayeslaw.advice.decision import MAX_EXCESS, decide
 from bayeslaw.advice.prediction import example_target, extrapolation, loss_curve, outcome_of, predict
 from bayeslaw.advice.target_surface import (
-    MAX_EXCESS,
-    cell_effects,
-    coordinates,
+    cell_shifts,
     fitted_cell,
-    from_coordinate,
     lr_batch_excess,
+    place,
     surface_at,
     surface_draws,
 )
 from bayeslaw.errors import BadInput
-from bayeslaw.law import parameters, surface
+from bayeslaw.law import surface
+from bayeslaw.law.parameters import of_level
+from bayeslaw.law.terms import OPTIMA, from_coordinate, optimum_of
 from bayeslaw.posterior.netcdf import read_posterior, write_posterior
-from bayeslaw.target import Target
+from bayeslaw.target import Cell, Target
 from tests.support.fakes import PIVOT, TRUTH, fake_posterior, shifted
 
 SEEN = Target(1e9, 2e10, "adamw", "ours")
 LARGE = Target(7e9, 1.4e11, "adamw", "ours")
-CERTAIN = tuple(name for name in parameters.STUDY if name.startswith("log_tau_"))
+CERTAIN = tuple(name for name in of_level("study") if name.startswith("log_tau_"))
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def certain():
 
 def truth(target):
     """ln eta*, ln B* of the made-up posterior."""
-    n, d = np.log(target.params_nonembedding / PIVOT[0]), np.log(target.tokens / PIVOT[1])
+    n, d = np.log(target.params_nonembedding / PIVOT["n"]), np.log(target.tokens / PIVOT["d"])
     gamma = TRUTH["gamma_path"] - TRUTH["delta"]
     epsilon_n = fake_posterior(1, spread=0.0).group_prior["epsilon_n"][0]
     rate = TRUTH["alpha"] - gamma * n - TRUTH["delta"] * d
@@ -64,7 +64,7 @@ def test_answers_change_smoothly_with_scale_though_each_cell_is_drawn(fit):
     ]
     assert abs(np.log(medians[1] / medians[0])) < 0.01
     shifts = [
-        cell_effects(fit, Target(n, 2e10, "adamw", "ours"), surface_draws(fit, "ours", "adamw"))["lr"]
+        cell_shifts(fit, Target(n, 2e10, "adamw", "ours"), surface_draws(fit, "ours", "adamw"))["lr"]
         for n in (2.0e9, 2.01e9)
     ]
     assert abs(np.corrcoef(shifts)[0, 1]) < 0.3  # where targets are judged together each has its own
@@ -77,7 +77,7 @@ def test_certainty_recommends_the_optimum_and_regrets_nothing(certain, target):
     use = result["recommendation"]
     assert np.log(use["learning_rate"]) == pytest.approx(rate, abs=1e-3)
     assert np.log(use["batch_tokens"]) == pytest.approx(batch, abs=1e-3)
-    assert use["weight_decay"] == pytest.approx(0.15 - surface.DECAY_FLOOR, rel=1e-3)
+    assert use["weight_decay"] == pytest.approx(0.15 - OPTIMA["weight_decay"].transform.offset, rel=1e-3)
     assert result["regret"]["expected"] == pytest.approx(0.0, abs=1e-6)
     for name, value in use.items():
         spans = result["optimum"][name]
@@ -87,8 +87,7 @@ def test_certainty_recommends_the_optimum_and_regrets_nothing(certain, target):
 
 def test_the_loss_of_a_certain_cell_is_its_level(certain):
     p = {name: values[:, 0] for name, values in (certain.group | certain.study).items()}
-    n, d = (np.float64(x) for x in coordinates(certain, SEEN))
-    level = np.exp(surface.log_level(p, n, d))[0]
+    level = np.exp(surface.log_level(p, place(certain, SEEN)))[0]
     loss = predict(certain, SEEN, level=0.5)["loss_nats_per_token"]
     assert loss["median"] == pytest.approx(level, rel=1e-3)
     assert 0 < loss["upper"] - loss["lower"] < 0.02
@@ -178,11 +177,11 @@ def test_intervals_nest(fit):
 
 def test_a_fitted_cell_uses_its_own_shifts(fit):
     cell = fitted_cell(fit, replace(SEEN, params_nonembedding=1.0005e9))
-    assert fit.cells[cell] == ("ours", "adamw", 1e9, 2e10)
+    assert fit.cells[cell] == Cell("ours", "adamw", 1e9, 2e10)
     assert fitted_cell(fit, replace(SEEN, params_nonembedding=1.002e9)) is None
     assert fitted_cell(fit, replace(SEEN, study=None)) is None
     basin = surface_at(fit, SEEN)
-    centre = surface.log_lr_optimum(basin.p, np.float64(basin.n), np.float64(basin.d))
+    centre = optimum_of("learning_rate", basin.p, basin.x)
     assert basin.log_lr - centre == pytest.approx(fit.cell["lr"][:, cell])
 
 
@@ -192,7 +191,7 @@ def test_unseen_cells_of_a_fitted_size_share_its_shift(fit):
     sized = shifted(replace(fit, sizes=(("ours", 1e9),), size=size), **dict.fromkeys(CERTAIN, -30.0))
     known = surface_at(sized, Target(1e9, 9e10, "adamw", "ours"))
     other = surface_at(replace(sized, sizes=(), size={}), Target(1e9, 9e10, "adamw", "ours"))
-    assert known.log_loss - other.log_loss == pytest.approx(0.5 + 0.1 * np.log(9e10 / PIVOT[1]))
+    assert known.log_loss - other.log_loss == pytest.approx(0.5 + 0.1 * np.log(9e10 / PIVOT["d"]))
     assert known.log_lr - other.log_lr == pytest.approx(0.2)
     assert known.log_batch - other.log_batch == pytest.approx(0.3)
 
@@ -205,10 +204,10 @@ def test_the_batch_is_at_most_the_tokens(fit):
 
 
 def test_momentum_follows_its_law_and_stays_below_one():
-    fit = fake_posterior(50, spread=0.0, families=parameters.LR_BATCH | parameters.MOMENTUM)
+    fit = fake_posterior(50, spread=0.0, extras=("momentum",))
     result = predict(fit, SEEN)
     zeta, kappa = (fit.group_prior[name][0] for name in ("zeta", "kappa"))
-    expected = 1 - np.exp(zeta - kappa * np.log(1e9 / PIVOT[0]))
+    expected = 1 - np.exp(zeta - kappa * np.log(1e9 / PIVOT["n"]))
     assert result["recommendation"]["momentum"] == pytest.approx(expected, abs=1e-3)
     assert "weight_decay" not in result["recommendation"]
     assert predict(shifted(fit, zeta=3.0), SEEN)["recommendation"]["momentum"] == 0.0
@@ -352,7 +351,7 @@ def test_nothing_that_is_not_finite_goes_out(fit, target):
 
 
 def test_the_example_lies_ten_times_beyond_the_group_of_most_cells(fit):
-    more = replace(fit, cells=(*fit.cells, ("theirs", "adamw", 1.0737e9, 2e10)))
+    more = replace(fit, cells=(*fit.cells, Cell("theirs", "adamw", 1.0737e9, 2e10)))
     assert example_target(more) == Target(1e10, 2e11, "adamw", "theirs")
     assert example_target(fit, "ours").study == "ours"
     with pytest.raises(BadInput, match="holds no cells of nobody"):
@@ -364,5 +363,5 @@ def test_beliefs_without_cells_extrapolate_nothing(fit):
 
 
 def test_no_weight_decay_is_none_at_all():
-    assert from_coordinate("weight_decay", np.log(surface.DECAY_FLOOR)) == 0.0
+    assert from_coordinate("weight_decay", np.log(OPTIMA["weight_decay"].transform.offset)) == 0.0
     assert from_coordinate("momentum", 0.1) == 0.0

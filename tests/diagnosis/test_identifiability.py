@@ -26,16 +26,19 @@ def test_a_sweep_that_brackets_its_optima_leaves_no_doubt():
             "ours, adamw: one cell (N, D) only: the exponents are the prior's; "
             "add a second size to extrapolate",
         ),
-        (WELL[:2], "ours, adamw: one N only: gamma is the prior's; add runs of another model size"),
+        (
+            WELL[:2],
+            "ours, adamw: one N only: gamma_path and epsilon_n are the prior's; add runs with another N",
+        ),
         (
             [(1e8, 2e9), (3e8, 2e9)],
-            "ours, adamw: one D only: delta and epsilon are the prior's; "
-            "add runs with other numbers of tokens",
+            "ours, adamw: one D only: epsilon is the prior's; these runs do not separate gamma_path and "
+            "delta; add runs with another D",
         ),
         (
             [(1e8, 2e9), (3e8, 6e9)],
-            "ours, adamw: tokens per parameter never vary: only gamma + delta is measured, "
-            "their split is the prior's; add runs with more tokens at one N",
+            "ours, adamw: N and D vary together: delta is the prior's; these runs do not separate "
+            "epsilon and epsilon_n; add cells in which one of them differs alone",
         ),
     ],
 )

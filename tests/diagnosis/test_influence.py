@@ -10,7 +10,7 @@ import pytest
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
-from bayeslaw.advice.target_surface import moved, surface_at
+from bayeslaw.advice.target_surface import shift, surface_at
 from bayeslaw.diagnosis.fitted_runs import fitted_runs, log_density, moments
 from bayeslaw.diagnosis.influence import FREE, left_out, log_marginal, own_shifts
 from bayeslaw.target import Target
@@ -49,7 +49,7 @@ def test_of_any_runs_it_is_close_to_quadrature():
     for each in itertools.product(range(9), repeat=3):
         basin = cell.basin
         for k, name in enumerate(("level", "lr", "batch")):
-            basin = moved(basin, name, sd[k] * nodes[each[k]])
+            basin = shift(basin, name, sd[k] * nodes[each[k]])
         density = log_density(cell, moments(cell, basin)).sum(axis=1)
         terms.append(density + np.log(weights[list(each)]).sum())
     exact = logsumexp(terms, axis=0)

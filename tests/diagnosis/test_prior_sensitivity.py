@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import norm
 
 from bayeslaw.diagnosis.prior_sensitivity import SENSITIVE, log_priors, power_scaling, prior_part
-from bayeslaw.law import parameters
+from bayeslaw.law.parameters import PARAMETERS, SPREAD_LOG_SD
 from bayeslaw.posterior.prior import prior_posterior
 from bayeslaw.target import Target
 from tests.support.fakes import fake_posterior, shifted
@@ -24,9 +24,9 @@ def by_name(parts):
 
 def test_contraction_is_that_of_the_variances():
     told = by_name(prior_part(fake_posterior(1000), TARGET))
-    family = parameters.LR_BATCH["beta"]
+    family = PARAMETERS["beta"]
     spreads = family.between_optimizers**2 + family.between_studies**2
-    prior = family.sd**2 + spreads * np.exp(2 * parameters.SPREAD_LOG_SD**2)
+    prior = family.sd**2 + spreads * np.exp(2 * SPREAD_LOG_SD**2)
     assert told["beta"]["prior_sd"] == pytest.approx(np.sqrt(prior), rel=0.05)
     assert told["beta"]["posterior_sd"] == pytest.approx(0.1 * family.sd, rel=0.1)
     assert told["beta"]["contraction"] == pytest.approx(1 - (0.1 * family.sd) ** 2 / prior, abs=0.002)
@@ -64,12 +64,12 @@ def test_the_log_prior_of_a_family_is_that_of_one_group():
     fit = fake_posterior(5)
     told = log_priors(fit, TARGET)
     mean, sd = fit.group_prior["alpha"]
-    family = parameters.LR_BATCH["alpha"]
+    family = PARAMETERS["alpha"]
     variance = sd**2 + family.between_optimizers**2 + family.between_studies**2
     values = fit.group["alpha"][:, 0]
-    at_medians = 2 * norm.logpdf(0.0, 0.0, parameters.SPREAD_LOG_SD)
+    at_medians = 2 * norm.logpdf(0.0, 0.0, SPREAD_LOG_SD)
     assert told["alpha"] == pytest.approx(norm.logpdf(values, mean, np.sqrt(variance)) + at_medians)
-    assert told["bend"] == pytest.approx(norm.logpdf(fit.bend, *parameters.BEND[:2]))
+    assert told["bend"] == pytest.approx(norm.logpdf(fit.common["bend"], *fit.common_prior["bend"]))
     assert set(told) == {"bend", *fit.group_prior, *fit.study_prior}
 
 

@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bayeslaw.advice.target_surface import extra_excess, lr_batch_excess, surface_at, to_coordinate
+from bayeslaw.advice.target_surface import extra_excess, lr_batch_excess, surface_at
 from bayeslaw.evaluation.advisors import PosteriorAdvisor, fitted_cells
 from bayeslaw.evaluation.heldout import evaluate
 from bayeslaw.evaluation.scores import Advisor
+from bayeslaw.law.terms import to_coordinate
 from bayeslaw.target import Target
 from tests.support.fakes import fake_posterior, shifted
 

@@ -12,7 +12,6 @@ from bayeslaw.evaluation.advisors import PosteriorAdvisor
 from bayeslaw.inference import fitting, model
 from bayeslaw.law import surface
 from bayeslaw.law.observations import prepare
-from bayeslaw.posterior import pooling
 
 
 @pytest.fixture(scope="module")
@@ -65,10 +64,6 @@ def test_predicted_runs_are_those_of_the_likelihood(runs, monkeypatch):
     )
     scaled = np.log(PosteriorAdvisor(posterior).loss_draws(runs))[0]
     assert scaled - mean == pytest.approx(log_scale, abs=1e-5)
-
-
-def test_both_use_the_same_nugget():
-    assert pooling.NUGGET == model.SPREAD_JITTER
 
 
 def test_runs_far_from_the_best_hardly_centre_a_cells_level(runs):

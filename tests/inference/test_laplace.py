@@ -11,10 +11,10 @@ import pytest
 import bayeslaw
 from bayeslaw.inference import laplace
 from bayeslaw.inference.laplace import Density, density, whitening
-from bayeslaw.inference.model import study_priors
-from bayeslaw.law import parameters
 from bayeslaw.law.observations import prepare
 from bayeslaw.law.simulation import example_design, simulate_runs
+from bayeslaw.law.structure import structure_of
+from bayeslaw.law.terms import blocks
 from bayeslaw.runs.io import read_runs
 
 jax.config.update("jax_enable_x64", True)
@@ -58,7 +58,7 @@ def test_the_noise_is_found_without_collapsing(whitened):
     """The sweep was simulated with scale 0.0012: the joint mode would say much less."""
     sweep, target, w = whitened
     values = np.asarray(target.unravel(w.mean)["study_values"])
-    noise = np.exp(values[list(study_priors(sweep)).index("log_noise"), 0])
+    noise = np.exp(values[list(structure_of(sweep).study).index("log_noise"), 0])
     assert 0.0006 < noise < 0.0024
 
 
@@ -72,7 +72,7 @@ def test_the_mode_is_not_one_with_an_optimum_far_away(monkeypatch):
 
     def alpha(target):
         values = target.unravel(whitening(sweep, target).mean)["surface_values"]
-        return values[list(parameters.LR_BATCH).index("alpha")]
+        return values[list(blocks()["surface"]).index("alpha")]
 
     assert alpha(target) == pytest.approx(np.log(1.5e-3), abs=1.0)  # the truth at a scale near the pivot
     monkeypatch.setattr(laplace, "NOISE_FIRST", 0.0)  # it leads out of this trap too, though not all the way
@@ -110,5 +110,5 @@ def test_the_scales_get_widths_from_the_runs(whitened):
     assert np.count_nonzero(w.scale[held]) == np.count_nonzero(w.scale[:, held]) == len(held)
     shares = np.ones(len(target.sd))
     shares[held] = widths / prior
-    noise = list(study_priors(sweep)).index("log_noise")
+    noise = list(structure_of(sweep).study).index("log_noise")
     assert target.unravel(shares)["study_values"][noise, 0] < 0.6

@@ -32,7 +32,7 @@ def test_every_run_finds_its_cell_group_study_and_size():
     group = sweep.cell_group[sweep.cell]
     assert [sweep.studies[s] for s in sweep.group_study[group]] == list(runs["study"])
     assert [sweep.optimizers[o] for o in sweep.group_optimizer[group]] == list(runs["optimizer"])
-    assert np.exp(sweep.cell_log_d[sweep.cell]) * sweep.pivot[1] == pytest.approx(runs["tokens"])
+    assert np.exp(sweep.x["d"][sweep.cell]) * sweep.pivot["d"] == pytest.approx(runs["tokens"])
     assert [sweep.studies[s] for s in sweep.size_study[sweep.cell_size[sweep.cell]]] == list(runs["study"])
 
 
@@ -45,21 +45,21 @@ def test_the_order_of_rows_does_not_matter():
 def test_weight_decay_counts_where_finished_runs_of_a_cell_compare_three():
     sweep = prepare(table(tokens=2e9, weight_decay=[0.1, 0.2, 0.3, 0.1, 0.2, 0.3]))  # the last has crashed
     b = [s == "b" for s in table()["study"]]
-    assert [sweep.studies[sweep.group_study[g]] for g in sweep.decay_groups] == ["b"]
-    assert (np.isfinite(sweep.log_decay) == b).all()
+    assert [sweep.studies[sweep.group_study[g]] for g in sweep.groups_with["weight_decay"]] == ["b"]
+    assert (np.isfinite(sweep.settings["weight_decay"]) == b).all()
 
 
 def test_of_two_values_the_rarer_is_off_and_no_optimum_is_fitted():
     """Two values tell a slope; an optimum fitted to them runs away to one side."""
     sweep = prepare(table(tokens=2e9, study="b", optimizer="adamw", momentum=[0.9, 0.9, 0.95, 0.9, 0.9, 0.9]))
-    assert len(sweep.momentum_groups) == 0
-    assert np.isnan(sweep.log_momentum_gap).all()
+    assert len(sweep.groups_with["momentum"]) == 0
+    assert np.isnan(sweep.settings["momentum"]).all()
     assert list(sweep.off) == [0, 0, 1, 0, 0, 0]
 
 
 def test_values_that_differ_between_cells_only_are_no_comparison():
     sweep = prepare(table(tokens=np.arange(1, 7) * 1e9, weight_decay=np.arange(6) / 10))
-    assert len(sweep.decay_groups) == 0
+    assert len(sweep.groups_with["weight_decay"]) == 0
     assert sweep.off.sum() == 0
 
 

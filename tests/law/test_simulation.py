@@ -9,8 +9,9 @@ import pytest
 
 from bayeslaw.assets import EXAMPLE_SWEEP
 from bayeslaw.errors import BadInput
-from bayeslaw.law import parameters
+from bayeslaw.law.parameters import of_level
 from bayeslaw.law.simulation import TRUTH, example_design, simulate_runs, true_optimum, true_regret
+from bayeslaw.law.terms import blocks
 from bayeslaw.runs.schema import validate
 from bayeslaw.target import Target
 
@@ -21,7 +22,7 @@ QUIET = {"log_noise": -30.0, "log_noise_slope": -30.0} | {
 
 
 def test_the_truth_names_every_parameter_of_the_surface():
-    assert set(TRUTH) == {"bend", *parameters.LR_BATCH, *parameters.STUDY}
+    assert set(TRUTH) == {*of_level("common"), *blocks()["surface"], *of_level("study")}
 
 
 def test_the_shipped_sweep_is_what_the_command_writes(tmp_path):

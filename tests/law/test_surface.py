@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from bayeslaw.law import surface
+from bayeslaw.law.terms import OPTIMA, from_coordinate, optimum_of
 
 jax.config.update("jax_enable_x64", True)
 
@@ -81,10 +82,10 @@ def test_the_ridge_bends_from_one_slope_to_the_other():
 
 
 def test_level_has_the_stated_value_slopes_and_curves_at_the_pivot():
-    gradient = jax.grad(lambda x: surface.log_level(LEVEL, x[0], x[1]))
-    hessian = jax.hessian(lambda x: surface.log_level(LEVEL, x[0], x[1]))
+    gradient = jax.grad(lambda x: surface.log_level(LEVEL, {"n": x[0], "d": x[1]}))
+    hessian = jax.hessian(lambda x: surface.log_level(LEVEL, {"n": x[0], "d": x[1]}))
     zero = jnp.zeros(2)
-    assert float(surface.log_level(LEVEL, zero[0], zero[1])) == pytest.approx(0.9)
+    assert float(surface.log_level(LEVEL, {"n": zero[0], "d": zero[1]})) == pytest.approx(0.9)
     assert np.asarray(gradient(zero)) == pytest.approx([-0.06, -0.05])
     assert np.asarray(hessian(zero)).ravel() == pytest.approx([0.01, -0.005, -0.005, 0.01])
 
@@ -96,7 +97,7 @@ def test_a_pure_power_law_is_reproduced_to_all_orders():
     level |= {"curve_nd": 0.0, "curve_dd": 0.0}
     n = np.linspace(-4, 4, 9)
     exact = 0.9 + np.log(0.5 + 0.5 * np.exp(-p * n))
-    assert surface.log_level(level, n, 0.0 * n) == pytest.approx(exact, abs=1e-12)
+    assert surface.log_level(level, {"n": n, "d": 0.0 * n}) == pytest.approx(exact, abs=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -119,12 +120,13 @@ def test_numpy_and_jax_agree(function):
 def test_best_decay_and_momentum_stay_within_what_can_be_run():
     """A bend of an eighth of a nat at either end, and nothing else between."""
     x = np.linspace(-40.0, 40.0, 801)
-    decay = surface.log_decay_optimum({"lambda": x, "mu": 0.0}, np.float64(0.0))
-    gap = surface.log_momentum_gap({"zeta": x, "kappa": 0.0}, np.float64(0.0))
-    for found, (low, high) in ((decay, surface.DECAY_RANGE), (gap, surface.MOMENTUM_GAP_RANGE)):
+    decay = optimum_of("weight_decay", {"lambda": x, "mu": 0.0}, {"n": 0.0})
+    gap = optimum_of("momentum", {"zeta": x, "kappa": 0.0}, {"n": 0.0})
+    for name, found in (("weight_decay", decay), ("momentum", gap)):
+        low, high = OPTIMA[name].range
         assert (np.diff(found) >= -1e-12).all()
         assert (found >= low - 1e-12).all()
         assert (found <= high + 1e-12).all()
         inner = (x > low + 1) & (x < high - 1)
         assert found[inner] == pytest.approx(x[inner], abs=1e-4)
-    assert np.exp(surface.DECAY_RANGE[0]) - surface.DECAY_FLOOR == pytest.approx(0.0)
+    assert from_coordinate("weight_decay", OPTIMA["weight_decay"].range[0]) == 0.0

@@ -13,11 +13,11 @@ import pandas as pd
 import pytest
 
 from bayeslaw.errors import BadInput
-from bayeslaw.planning.batches import design, parse_target, plan_table
+from bayeslaw.planning.batches import design, plan_table
 from bayeslaw.planning.candidates import drawn_from, with_cost
 from bayeslaw.planning.stopping import compute_slope, seed_noise, stop_rule
 from bayeslaw.posterior.netcdf import write_posterior
-from bayeslaw.target import Target
+from bayeslaw.target import Target, parse_target
 from tests.support.command import run
 from tests.support.fakes import fake_posterior, shifted
 
@@ -166,7 +166,7 @@ def test_each_reason_to_stop():
 
 def test_noise_and_slope_are_those_of_the_surface():
     exact = shifted(fake_posterior(20, spread=0.0), log_noise=np.log(2e-3), log_dof_minus_4=np.log(2.0))
-    target = Target(*exact.pivot, "adamw", "ours")
+    target = Target(*exact.reference, "adamw", "ours")
     assert seed_noise(exact, target) == pytest.approx(2e-3 * np.sqrt(6 / 4))
     assert compute_slope(exact, target) == pytest.approx(exact.study["slope_d"][0, 0], rel=0.01)
 
@@ -276,7 +276,7 @@ def test_candidates_that_name_their_study(folder, monkeypatch, capsys):
 
 def test_design_loads_no_jax(folder):
     script = (
-        "import sys, bayeslaw.cli as cli\n"
+        "import sys, bayeslaw.cli.app as cli\n"
         f"sys.argv = ['bayeslaw', *{ASKED!r}, '--json']\n"
         "try: cli.main()\n"
         "except SystemExit: pass\n"

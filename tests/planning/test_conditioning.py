@@ -128,7 +128,7 @@ def test_runs_are_those_of_predict():
     outcome = outcome_of(basin, {"learning_rate": 8e-3, "batch_tokens": 3e5, "weight_decay": 0.1})
     assert run.diverges[:, 2] == pytest.approx(outcome.diverges)
     excess = lr_batch_excess(basin, np.log([8e-3]), np.log([3e5]))[:, 0]
-    assert run.log_loss[:, 2] == pytest.approx(basin.log_loss + excess)
+    assert run.moments.mean[:, 2] == pytest.approx(basin.log_loss + excess)
 
 
 def test_what_was_never_seen_is_drawn_as_pooling_draws_it():
@@ -151,7 +151,7 @@ def test_weights_stand_for_repeated_draws():
         group={k: v[:100] for k, v in fit.group.items()},
         study={k: v[:100] for k, v in fit.study.items()},
         cell={k: v[:100] for k, v in fit.cell.items()},
-        bend=fit.bend[:100],
+        common={k: v[:100] for k, v in fit.common.items()},
         between_optimizers={k: v[:100] for k, v in fit.between_optimizers.items()},
         between_studies={k: v[:100] for k, v in fit.between_studies.items()},
     )

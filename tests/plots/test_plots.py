@@ -16,10 +16,10 @@ from bayeslaw.advice.decision import decide
 from bayeslaw.advice.prediction import predict
 from bayeslaw.advice.target_surface import log_lr_at_batch, lr_batch_excess, run_excess, surface_at
 from bayeslaw.errors import BadInput
+from bayeslaw.law.parameters import derived
 from bayeslaw.law.published import LAWS, published
 from bayeslaw.plots.axes import new_axes, new_axis, round_ticks
 from bayeslaw.plots.quotient import unpooled_normal
-from bayeslaw.posterior.draws import derived
 from bayeslaw.posterior.pooling import NUGGET, population_draws
 from bayeslaw.target import Target
 from tests.support.fakes import fake_posterior, shifted
@@ -285,7 +285,7 @@ def test_prior_and_posterior_of_a_group_beside_theory(fake):
 
 def test_prior_and_posterior_in_the_unit_of_the_parameter(fake):
     ax = plots.plot_prior_posterior(fake, "alpha")
-    assert line(ax, "law: step")[0][0] == pytest.approx(LAWS["step"].learning_rate(*fake.pivot), rel=1e-3)
+    assert line(ax, "law: step")[0][0] == pytest.approx(LAWS["step"].learning_rate(*fake.reference), rel=1e-3)
     x, y = line(ax, "posterior, population mean")
     middle = np.exp(np.median(population_draws(fake)["alpha"]))
     assert x[np.argmax(y)] == pytest.approx(middle, rel=0.3)
@@ -397,7 +397,9 @@ def test_a_loop_without_a_round_is_refused():
 def chained():
     """Four chains of 75 draws; the third is off in one parameter."""
     posterior = fake_posterior(draws=300)
-    posterior = shifted(posterior, share=np.where(np.arange(300) // 75 == 2, 3.0, 0.0) + posterior.bend)
+    posterior = shifted(
+        posterior, share=np.where(np.arange(300) // 75 == 2, 3.0, 0.0) + posterior.common["bend"]
+    )
     said = {"chains": 4, "draws": 75, "rhat_max": 1.004, "ess_bulk_min": 900.0, "ess_tail_min": 800.0}
     return replace(posterior, diagnostics=posterior.diagnostics | said)
 

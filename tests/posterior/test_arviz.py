@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from bayeslaw.law.parameters import derived
 from bayeslaw.posterior.arviz import chain_rows, scalars, to_inference_data
-from bayeslaw.posterior.draws import derived
 from tests.support.fakes import GROUPS, fake_posterior
 
 KEEP = 1000
@@ -21,7 +21,7 @@ def of_chains(chains, each):
     kept = np.linspace(0, total - 1, min(KEEP, total)).round().astype(int)
     posterior = fake_posterior(draws=len(kept))
     said = posterior.diagnostics | {"chains": chains, "draws": each}
-    return replace(posterior, bend=kept.astype(float), diagnostics=said)
+    return replace(posterior, common={"bend": kept.astype(float)}, diagnostics=said)
 
 
 @pytest.mark.parametrize(("chains", "each"), [(4, 1000), (4, 200), (4, 600), (2, 777), (3, 900), (1, 50)])
@@ -52,10 +52,10 @@ def test_everything_has_its_name():
     np.testing.assert_array_equal(gamma, derived(posterior.group)["gamma"][:, 2])
     large = data["cell_lr"].sel(cell=data["cell_params"] > 5e8)
     assert large.shape == (1, 200, len(GROUPS))
-    spread = data["between_optimizers"].sel(family="rho").to_numpy()[0]
+    spread = data["between_optimizers"].sel(group_parameter="rho").to_numpy()[0]
     np.testing.assert_array_equal(spread, posterior.between_optimizers["rho"])
     assert data["level"].dims == ("chain", "draw", "study")
-    prior = found.constant_data["group_prior"].sel(family="rho").to_numpy()
+    prior = found.constant_data["group_prior"].sel(group_parameter="rho").to_numpy()
     assert tuple(prior) == posterior.group_prior["rho"]
 
 

@@ -192,7 +192,7 @@ def test_the_priors_speak_until_a_run_finishes(runs):
 
 
 def test_the_prior_posterior_is_wide_and_knows_no_run():
-    nothing = prior_posterior(weight_decay=True, draws=50)
+    nothing = prior_posterior(["weight_decay"], draws=50)
     assert (nothing.groups, nothing.cells, nothing.draws) == ((), (), 50)
     assert "lambda" in nothing.group
     assert "zeta" not in nothing.group

@@ -14,9 +14,8 @@ import pytest
 from bayeslaw.advice.prediction import example_target, predict
 from bayeslaw.assets import POSTERIOR
 from bayeslaw.errors import BadInput
-from bayeslaw.law.parameters import DECAY, LR_BATCH, MOMENTUM
+from bayeslaw.law.parameters import SIZE_SHIFTS
 from bayeslaw.posterior import pooling
-from bayeslaw.posterior.draws import SIZE_SHIFTS
 from bayeslaw.posterior.netcdf import read_posterior, write_posterior
 from bayeslaw.reporting import figures, sections
 from bayeslaw.reporting.page import write_report
@@ -55,7 +54,7 @@ TARGETS = {
 
 def known_posterior(draws=300):
     """All hyperparameters, cells, and sizes with shifts of their own."""
-    fit = fake_posterior(draws, families=LR_BATCH | DECAY | MOMENTUM)
+    fit = fake_posterior(draws, extras=("weight_decay", "momentum"))
     rng = np.random.default_rng(5)
     size = {name: 0.05 * rng.standard_normal((draws, len(SIZES))) for name in SIZE_SHIFTS}
     return replace(fit, sizes=SIZES, size=size)

@@ -41,7 +41,7 @@ from bayeslaw.inference import fitting, model
 from bayeslaw.inference.laplace import density
 from bayeslaw.law.observations import Sweep, prepare
 from bayeslaw.law.simulation import example_design
-from bayeslaw.law.surface import log_lr_optimum
+from bayeslaw.law.terms import optimum_of
 from bayeslaw.posterior.draws import Posterior
 from bayeslaw.target import Target
 
@@ -135,7 +135,7 @@ def quantities(posterior: Posterior, seed: int) -> dict[str, np.ndarray]:
         "ln eta*": basin.log_lr,
         "ln B*": basin.log_batch,
         "ln eta* at a fixed batch": log_lr_at_batch(fixed, np.log(FIXED.batch_tokens or 1.0)),
-        "ln eta* without shifts": log_lr_optimum(p, np.float64(basin.n), np.float64(basin.d)),
+        "ln eta* without shifts": optimum_of("learning_rate", p, basin.x),
         "ln loss at the optimum": basin.log_loss,
         "alpha": p["alpha"],
         "gamma": p["gamma"],

@@ -19,11 +19,11 @@ import numpy as np
 import pandas as pd
 from tables import heldout_tables, read_rows
 
-from bayeslaw.advice.target_surface import to_coordinate
 from bayeslaw.evaluation import baselines
 from bayeslaw.evaluation.advisors import PosteriorAdvisor
 from bayeslaw.evaluation.heldout import evaluate, law_advisor
 from bayeslaw.evaluation.scores import coverage, crps
+from bayeslaw.law.terms import to_coordinate
 from bayeslaw.runs.importing import import_runs
 from bayeslaw.runs.schema import CELL
 from bayeslaw.target import Target
@@ -164,7 +164,7 @@ def score(advisor: Any, test: pd.DataFrame) -> dict[str, Any]:
 def side_optima(advisor: PosteriorAdvisor, test: pd.DataFrame) -> dict[str, Any]:
     """Weight decay and momentum of each cell's best run against the draws of their optimum.
 
-    CRPS in nats of ``basin.to_coordinate``; only cells that hold two values. A best run is a noisy optimum on
+    CRPS in nats of ``terms.to_coordinate``; only cells that hold two values. A best run is a noisy optimum on
     a coarse grid: of use to compare methods on the same cells, not to judge coverage.
     """
     found: dict[str, Any] = {}

@@ -122,7 +122,7 @@ def before(optimizer: str) -> Posterior:
 @functools.lru_cache(1)
 def nothing() -> Posterior:
     """The literature's priors."""
-    return prior_posterior(True, True)
+    return prior_posterior(EXTRAS)
 
 
 def after(optimizer: str, way: str, own: pd.DataFrame) -> Posterior:
