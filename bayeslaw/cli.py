@@ -73,7 +73,8 @@ def _pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
     for text in texts:
         name, equals, value = text.partition("=")
         if not (name and equals and value):
-            raise BadInput(f"{option} {text}: expected NAME=VALUE; give it as {option} learning_rate=lr")
+            example = "soap=ours" if option == "--rename" else "learning_rate=lr"
+            raise BadInput(f"{option} {text}: expected NAME=VALUE; give it as {option} {example}")
     return pairs
 
 
@@ -90,6 +91,10 @@ def import_(
     ] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="COLUMN=VALUE, repeated: the same for all runs.")
+    ] = None,
+    rename: Annotated[
+        list[str] | None,
+        typer.Option(help="OLD=NEW, repeated: another name for an optimizer, as in soap=ours."),
     ] = None,
     diverged_ratio: Annotated[
         float, typer.Option(help="A loss above this many times its cell's smallest counts as diverged.")
@@ -120,6 +125,7 @@ def import_(
         mapping=_pairs("--map", map_ or []),
         constants=_pairs("--set", set_ or []),
         diverged_ratio=diverged_ratio,
+        rename=_pairs("--rename", rename or []),
     )
     write_runs(table, output)
     for note in notes:
@@ -213,10 +219,11 @@ def predict_(
     from bayeslaw.compare import ALL, law_answer, laws_named
     from bayeslaw.target import Target
 
-    target = Target(params, tokens, optimizer.lower(), study, batch_tokens)
-    answers = [law_answer(each, target) for each in laws_named(law)] if law else []
+    target = Target(params, tokens, optimizer.strip().lower(), study, batch_tokens)
+    named = _by_its_name(target)
+    answers = [law_answer(each, named) for each in laws_named(law)] if law else []
     if law and law != ALL:
-        print_json({"inputs": _inputs(target)} | answers[0]) if as_json else print_law(answers[0], target)
+        print_json({"inputs": _inputs(named)} | answers[0]) if as_json else print_law(answers[0], named)
         return
     result = _prediction(target, posterior, level)
     if not law:
@@ -236,8 +243,20 @@ def _prediction(target: Any, path: Path | None, level: float) -> dict[str, Any]:
     path = path or default_posterior_path()
     posterior = read_posterior(path)
     _refuse_unknown(target.study, posterior.studies, path)
-    result = predict(posterior, target, level)
+    named = _by_its_name(target, posterior.optimizers)
+    if named.optimizer != target.optimizer:
+        say(f"note: optimizer {target.optimizer} read as {named.optimizer}")
+    result = predict(posterior, named, level)
     return result | {"posterior": {"path": str(path)} | result["posterior"]}
+
+
+def _by_its_name(target: Any, known: Sequence[str] = ()) -> Any:
+    """The target with its optimizer's spelling settled; ``known`` names stay."""
+    from dataclasses import replace
+
+    from bayeslaw.optimizer_names import canonical
+
+    return replace(target, optimizer=canonical(target.optimizer, known))
 
 
 def _inputs(target: Any) -> dict[str, Any]:

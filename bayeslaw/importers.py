@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,17 +14,21 @@ import pandas as pd
 from bayeslaw.adapters import ADAPTERS, fitting
 from bayeslaw.doubts import notes as doubts
 from bayeslaw.errors import BadInput
+from bayeslaw.optimizer_names import canonical
 from bayeslaw.roles import ambiguous, resolve_roles
 from bayeslaw.runs import TEXT, PathLike, narrow, read_table
 from bayeslaw.schema import BY_NAME, DIVERGED_RATIO, REQUIRED, mark_diverged, validate
 from bayeslaw.wandb_export import read_wandb
 
 STATES = {
-    "finished": "finished completed complete success succeeded done ok",
+    "finished": "finished completed complete success succeeded done ok terminated",
     "diverged": "diverged nan exploded",
-    "crashed": "crashed failed failure error oom timeout",
-    "stopped": "stopped killed preempted preempting running pending cancelled canceled",
+    "crashed": "crashed failed failure fail error errored oom out_of_memory timeout node_fail",
+    "stopped": "stopped killed preempted preempting pruned running pending waiting paused scheduled "
+    "cancelled canceled",
 }
+"""Words of W&B, Optuna, Ray, MLflow and Slurm, in lower case, words joined by underscores."""
+
 STATE_OF = {word: status for status, words in STATES.items() for word in words.split()}
 HINTS = {
     "study": "add --study NAME",
@@ -45,6 +50,7 @@ def import_runs(
     mapping: Mapping[str, str] | None = None,
     constants: Mapping[str, Any] | None = None,
     diverged_ratio: float = DIVERGED_RATIO,
+    rename: Mapping[str, str] | None = None,
 ) -> tuple[pd.DataFrame, list[str]]:
     """Read a foreign table and turn it into a run table.
 
@@ -55,6 +61,8 @@ def import_runs(
         mapping: role to column, where names do not say it (`{"batch_sequences": "bs"}`).
         constants: column to value, the same for every run (`{"optimizer": "adamw"}`).
         diverged_ratio: see `bayeslaw.schema.mark_diverged`.
+        rename: names of optimizers in the table to names for them, before
+            `bayeslaw.optimizer_names.canonical` settles the spelling of the others.
 
     Returns:
         A valid run table, and notes in plain words: what was converted, dropped, or looks wrong.
@@ -79,8 +87,9 @@ def import_runs(
         raise BadInput(
             f"--adapter {adapter}: unknown; expected one of {known}; or leave it out and use --map"
         )
+    table, named = _name_optimizers(table, rename or {}, name)
     table, more = _settle(table, diverged_ratio, name)
-    return table, [*notes, *more, *doubts(table)]
+    return table, [*notes, *named, *more, *doubts(table)]
 
 
 def convert(
@@ -246,18 +255,44 @@ def _add_status(table: pd.DataFrame, states: pd.Series | None) -> list[str]:
     if states is None:
         status = pd.Series("finished", index=table.index)
     else:
-        words = states.astype("str").str.strip().str.lower()
-        status = words.map(lambda word: STATE_OF.get(word, word))
+        words = states.astype("str").str.strip().str.lower().str.removeprefix("trialstate.")
+        status = words.map(lambda word: STATE_OF.get(re.sub(r"[\s-]+", "_", word), word))
     lost = missing & (status == "finished")
     table["status"] = status.mask(lost, "crashed").mask(recorded_nan, "diverged")
     notes = []
     if states is None:
         notes.append("no status column: runs with a loss count as finished")
+    elif (words == "terminated").any():
+        notes.append(
+            f"runs with state TERMINATED, counted as finished: {(words == 'terminated').sum()}; "
+            "Ray says so too where its scheduler stopped a trial early: drop those"
+        )
     if lost.any():
         notes.append(f"runs without a loss, counted as crashed: {lost.sum()}")
     if recorded_nan.any():
         notes.append(f"runs with a loss of NaN, counted as diverged: {recorded_nan.sum()}")
     return notes
+
+
+def _name_optimizers(
+    table: pd.DataFrame, rename: Mapping[str, str], source: str
+) -> tuple[pd.DataFrame, list[str]]:
+    """Optimizers by the names that the user gave, else by those of `canonical`; with a note of the latter."""
+    given = {str(name): str(name).strip().lower() for name in table["optimizer"].dropna().unique()}
+    wanted = {old.strip().lower(): new.strip().lower() for old, new in rename.items()}
+    for old in wanted:
+        if old not in given.values():
+            raise BadInput(
+                f"{source}: --rename {old}={wanted[old]}: no such optimizer; expected one of "
+                f"{', '.join(list(given)[:30])}; name one of these"
+            )
+    names = {name: wanted.get(plain) or canonical(plain) for name, plain in given.items()}
+    changed = [name for name, plain in given.items() if names[name] != plain]
+    guessed = [name for name in changed if given[name] not in wanted]
+    keep = f" (to keep a name: --rename {guessed[0]}={guessed[0]})" if guessed else ""
+    read = ", ".join(f"{name} as {names[name]}" for name in changed)
+    named = table["optimizer"].map(lambda name: names.get(str(name), name))
+    return table.assign(optimizer=named), [f"read optimizer {read}{keep}"] if changed else []
 
 
 def _settle(table: pd.DataFrame, ratio: float, source: str) -> tuple[pd.DataFrame, list[str]]:

@@ -14,7 +14,7 @@ from math import exp
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
-from bayeslaw import acquisition, importers, laws, priors, roles, schema
+from bayeslaw import acquisition, importers, laws, optimizer_names, priors, roles, schema
 from bayeslaw.atomic import written_whole
 from bayeslaw.cli import app
 
@@ -81,6 +81,15 @@ def states() -> str:
     """Words of foreign tables for how a run ended."""
     rows = [(f"`{status}`", words.replace(" ", ", ")) for status, words in importers.STATES.items()]
     return table(["status", "words"], rows)
+
+
+def optimizers_table() -> str:
+    """Spellings of each optimizer."""
+    rows = [
+        (f"`{name}`", ", ".join(f"`{alias}`" for alias in aliases.split()))
+        for name, aliases in optimizer_names.ALIASES.items()
+    ]
+    return table(["optimizer", "other spellings"], rows)
 
 
 def laws_table() -> str:
@@ -162,6 +171,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "columns": schema.columns_markdown,
     "roles": roles_table,
     "states": states,
+    "optimizers": optimizers_table,
     "families": families,
     "study-parameters": study_parameters,
     "laws": laws_table,

@@ -229,6 +229,48 @@ def test_diverged_runs_are_marked_and_said(sweep):
     )
 
 
+OPTIMIZERS = ["torch.optim.AdamW", "adamw_torch_fused", "FusedAdam", "MuonWithAuxAdam", "SOAP", "AdamW"]
+
+
+def test_spellings_of_an_optimizer_are_one_and_said(sweep):
+    rows = pd.concat([SWEEP.iloc[[0]]] * 6).assign(name=list("abcdef"), optimizer=OPTIMIZERS)
+    path = write("spelt.csv", rows)
+    table, notes = import_runs(path, "ours", mapping=SAID["mapping"])
+    assert table["optimizer"].tolist() == ["adamw"] * 3 + ["muon", "soape", "adamw"]
+    assert (
+        "read optimizer torch.optim.AdamW as adamw, adamw_torch_fused as adamw, FusedAdam as adamw, "
+        "MuonWithAuxAdam as muon, SOAP as soape (to keep a name: "
+        "--rename torch.optim.AdamW=torch.optim.AdamW)"
+    ) in notes
+
+
+def test_an_optimizer_gets_the_name_that_the_user_gives_it(sweep):
+    path = write("spelt.csv", SWEEP.assign(optimizer=["SOAP", "ours-v2", "FusedAdam"]))
+    rename = {"soap": "soap", "ours-v2": "Ours", "FusedAdam": "adam"}
+    table, notes = import_runs(path, "ours", mapping=SAID["mapping"], rename=rename)
+    assert table["optimizer"].tolist() == ["soap", "ours", "adam"]
+    assert "read optimizer ours-v2 as ours, FusedAdam as adam" in notes
+
+
+def test_a_rename_of_no_optimizer_is_refused(sweep):
+    assert error_of(sweep, "ours", **SAID, rename={"adam": "x"}) == (
+        "sweep.csv: --rename adam=x: no such optimizer; expected one of adamw; name one of these"
+    )
+
+
+def test_states_of_optuna_ray_and_slurm(sweep):
+    states = [*"TrialState.COMPLETE COMPLETE PRUNED FAIL TERMINATED ERROR NODE_FAIL".split(), "Out of memory"]
+    rows = pd.concat([SWEEP.iloc[[0]]] * 8).assign(name=list("abcdefgh"), state=states)
+    table, notes = import_runs(write("states.csv", rows), "ours", **SAID)
+    assert table["status"].tolist() == (
+        "finished finished stopped crashed finished crashed crashed crashed".split()
+    )
+    assert (
+        "runs with state TERMINATED, counted as finished: 1; "
+        "Ray says so too where its scheduler stopped a trial early: drop those"
+    ) in notes
+
+
 def test_steplaw_row(tmp_path):
     row = {"h": 960, "ffnh": 9368, "numh": 15, "numl": 7, "lr": 9.766e-4, "bs": 32, "ti": 61035, "loss": 2.6}
     raw = pd.DataFrame([{**row, "smooth loss": 2.5, "exp_name": "e", "D": 4_000_000_000, "N": 214_663_680}])
