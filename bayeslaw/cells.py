@@ -59,9 +59,12 @@ HELD_FIXED = (
     "dropout",
     "schedule",
     "final_lr_ratio",
+    "decay_share",
     "warmup_tokens",
     "sequence_length",
     "parametrization",
+    "normalization",
+    "tokenizer",
 )
 
 Floats = NDArray[np.float64]

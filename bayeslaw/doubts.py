@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -9,10 +10,15 @@ import pandas as pd
 
 CONFIGURATION = (
     *("study", "optimizer", "params_nonembedding", "width", "depth", "tokens", "batch_tokens"),
-    *("learning_rate", "schedule", "warmup_tokens", "final_lr_ratio", "momentum", "beta2", "weight_decay"),
-    *("dropout", "epsilon", "grad_clip", "seed"),
+    *("learning_rate", "schedule", "warmup_tokens", "final_lr_ratio", "decay_share", "momentum", "beta2"),
+    *("weight_decay", "dropout", "epsilon", "grad_clip", "seed"),
+    *("params_embedding", "heads", "parametrization", "normalization", "sequence_length", "tokenizer"),
 )
-CONVENTIONS = ("loss_kind", "schedule", "sequence_length", "parametrization")
+OUTCOMES = (
+    *("run_id", "loss", "loss_kind", "status", "flops", "wall_seconds", "energy_joules", "device"),
+    *("lambda_max", "hessian_trace", "commit", "created"),
+)
+CONVENTIONS = ("loss_kind", "schedule", "sequence_length", "parametrization", "tokenizer")
 
 
 def notes(table: pd.DataFrame) -> list[str]:
@@ -51,15 +57,39 @@ def _outcomes(table: pd.DataFrame) -> Iterable[str]:
 
 
 def _repeats(table: pd.DataFrame) -> Iterable[str]:
-    """Same configuration under several run_ids: seeds when the seed is not recorded, or copies."""
+    """Same configuration under several run_ids: seeds, copies, or a setting in a column that is not used."""
     names = [name for name in CONFIGURATION if name in table]
     others = [name for name in table if str(name).startswith(("extra_", "config."))]
-    repeated = table[names].join(table[others].astype(str)).duplicated(keep=False)
-    if repeated.any():
+    settings = table[names].join(table[others].astype(str))
+    repeated = settings.duplicated(keep=False)
+    if not repeated.any():
+        return
+    group = settings[repeated].groupby(list(settings), dropna=False).ngroup()
+    known = {*names, *others, *OUTCOMES}
+    unused = [name for name in table if name not in known and not str(name).endswith("_as_given")]
+    apart = [name for name in unused if _sets_apart(table.loc[repeated, name], group)]
+    if apart:
+        yield (
+            f"runs that repeat a configuration: {_which(table, repeated)}; they differ in "
+            f"{', '.join(map(str, apart[:8]))}{', ...' if len(apart) > 8 else ''}: a setting that moves the "
+            f"loss counts as noise until it is named, as with --map extra_{_word(apart[0])}={apart[0]}"
+        )
+    else:
         yield (
             f"runs that repeat a configuration: {_which(table, repeated)}; "
             "record the seed if they are seeds, drop the copies if they are not"
         )
+
+
+def _sets_apart(values: pd.Series, group: pd.Series) -> bool:
+    """Whether a column differs within groups, and is no measurement or name, which differs in every row."""
+    texts = values.astype("str")
+    return bool(texts.groupby(group).nunique().gt(1).any() and (len(texts) == 2 or texts.duplicated().any()))
+
+
+def _word(name: str) -> str:
+    """A column's name as one of the run table: lower case, words joined by underscores."""
+    return re.sub(r"[^a-z0-9]+", "_", str(name).lower()).strip("_")
 
 
 def _mixed_conventions(table: pd.DataFrame) -> Iterable[str]:

@@ -123,14 +123,15 @@ def convert(
     roles = resolve_roles(raw.columns, mapping, source)
     raw = _numbers_but_for(raw, roles.get("loss"))
     columns = {role: raw[name] for role, name in roles.items()}
-    table = pd.DataFrame({role: values for role, values in columns.items() if role in BY_NAME})
+    own = [role for role in roles if role in BY_NAME or role.startswith("extra_")]
+    table = pd.DataFrame({role: columns[role] for role in own})
     _add_converted(table, columns, source)
     _require(table, roles, raw, source)
     notes = _reading_notes(roles, raw)
     if "loss_kind" not in table and "loss" in roles:
         table["loss_kind"] = _loss_kind(roles["loss"])
     notes += _add_status(table, columns.get("status"))
-    direct = {name for role, name in roles.items() if role in BY_NAME}
+    direct = {roles[role] for role in own}
     kept = raw[[name for name in raw if name not in direct]]
     table = table.join(kept.rename(columns=lambda name: f"original_{name}" if name in BY_NAME else name))
     notes += _add_ids(table, raw, borrowed=roles.get("run_id") != "run_id" and "run_id" not in mapping)

@@ -19,6 +19,7 @@ SYNONYMS: dict[str, str] = {
     "width": "d_model hidden_size hidden_dim n_embd",
     "depth": "n_layer n_layers num_layers num_hidden_layers",
     "heads": "n_head n_heads num_heads num_attention_heads",
+    "normalization": "normalisation norm_type normalization_type",
     "tokens": "d n_tokens num_tokens total_tokens train_tokens data_size tokens_seen training_tokens",
     "tokens_per_param": "tpp d_n tokens_per_parameter token_param_ratio",
     "steps": "n_steps num_steps max_steps train_steps total_steps iterations iters max_iters num_train_steps",
@@ -26,11 +27,13 @@ SYNONYMS: dict[str, str] = {
     "global_batch_tokens total_batch_size_tokens",
     "batch_sequences": "batch_size_sequences sequences_per_batch batch_size_in_sequences",
     "sequence_length": "seq_len seqlen seq_length context_length max_seq_len n_ctx max_sequence_length",
+    "tokenizer": "tokenizer_name",
     "learning_rate": "lr peak_lr max_lr peak_learning_rate max_learning_rate",
     "schedule": "lr_schedule lr_scheduler scheduler lr_scheduler_type",
     "warmup_steps": "warmup_iters num_warmup_steps",
     "final_lr_ratio": "min_lr_ratio lr_min_ratio",
     "final_learning_rate": "min_lr final_lr min_learning_rate",
+    "decay_share": "decay_fraction decay_frac cooldown_fraction cooldown_frac",
     "beta1": "beta_1 adam_beta1 b1",
     "beta2": "beta_2 adam_beta2 b2",
     "betas": "adam_betas",
@@ -99,8 +102,11 @@ def ambiguous(role: str, names: Iterable[str]) -> str | None:
 
 def _check_mapping(names: list[str], mapping: Mapping[str, str], source: str) -> None:
     for role, name in mapping.items():
-        if role not in ROLES:
-            raise BadInput(f"{source}: --map {role}={name}: unknown role; expected one of {', '.join(ROLES)}")
+        if role not in ROLES and not re.fullmatch(r"extra_\w+", role):
+            raise BadInput(
+                f"{source}: --map {role}={name}: unknown role; expected one of {', '.join(ROLES)}, "
+                "or extra_NAME for another setting"
+            )
         if name not in names:
             raise BadInput(
                 f"{source}: --map {role}={name}: no such column; found {', '.join(map(str, names[:60]))}"

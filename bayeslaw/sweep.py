@@ -15,7 +15,7 @@ from bayeslaw.surface import DECAY_FLOOR
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-UNMODELLED = ("beta2", "epsilon", "grad_clip", "dropout", "schedule")
+UNMODELLED = ("beta2", "epsilon", "grad_clip", "dropout", "schedule", "decay_share", "normalization")
 """Columns whose departure from the cell's usual value the surface cannot explain; ``extra_*`` join them."""
 
 

@@ -35,6 +35,21 @@ def test_repeated_configurations_are_named(clean):
     assert doubts(again.assign(extra_gamma=["1", "1", "1", "2"])) == []
 
 
+def test_repeats_name_the_columns_that_set_them_apart(clean):
+    four = pd.concat([clean.iloc[[0]]] * 4).assign(
+        run_id=list("abcd"),
+        **{"Decay shape": ["linear", "sqrt"] * 2},
+        corpus=["x", "x", "x", "y"],
+        last_val=[3.01, 3.02, 3.03, 3.04],
+        model="llama",
+    )
+    assert doubts(four) == [
+        "runs that repeat a configuration: 4 (a, b, c, ...); they differ in Decay shape, corpus: a setting "
+        "that moves the loss counts as noise until it is named, as with --map extra_decay_shape=Decay shape"
+    ]
+    assert doubts(four.assign(decay_share=[0.1, 0.2, 0.3, 0.4])) == []
+
+
 @pytest.mark.parametrize(
     ("name", "values", "shown"),
     [

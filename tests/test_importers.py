@@ -158,6 +158,17 @@ def test_a_column_that_lost_its_name_to_another_is_kept(sweep):
     assert table["original_loss"].tolist() == [2.0, 2.0, 2.0]
 
 
+def test_a_setting_of_another_name_joins_as_an_extra(sweep):
+    path = write(
+        "shape.csv", SWEEP.assign(**{"decay shape": ["linear", "sqrt", "sqrt"], "decay_fraction": 0.2})
+    )
+    said = {**SAID, "mapping": {**SAID["mapping"], "extra_decay_shape": "decay shape"}}
+    table, _ = import_runs(path, "ours", **said)
+    assert table["extra_decay_shape"].tolist() == ["linear", "sqrt", "sqrt"]
+    assert "decay shape" not in table
+    assert table["decay_share"].tolist() == [0.2] * 3
+
+
 def test_mapping_mistakes_are_named(sweep):
     assert error_of(sweep, mapping={"loss": "final"}) == (
         "sweep.csv: --map loss=final: no such column; found name, lr, bs, seq_len, N, D, val_loss, comment"
