@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperOption
 
 from bayeslaw.errors import BadInput
 from bayeslaw.printing import (
@@ -78,13 +79,26 @@ def _pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
     return pairs
 
 
-@app.command("import")
+class _ImportCommand(TyperCommand):
+    """The command with its known layouts explained, which are read only when help is asked for."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """As every command's help, with the layouts."""
+        from bayeslaw.adapters import layouts_help
+
+        for parameter in self.params:
+            if isinstance(parameter, TyperOption) and parameter.name == "adapter":
+                parameter.help = layouts_help()
+        super().format_help(ctx, formatter)
+
+
+@app.command("import", cls=_ImportCommand)
 def import_(
     source: Annotated[Path, typer.Argument(help="CSV, Parquet, JSONL, or a W&B export.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Run table: .parquet, .csv or .jsonl.")],
     study: Annotated[str | None, typer.Option(help="Name of the set-up these runs share.")] = None,
     adapter: Annotated[
-        str | None, typer.Option(help="A known layout: steplaw, scalebench, marin or wandb.")
+        str | None, typer.Option(help="A known layout of published runs, or of Weights & Biases.")
     ] = None,
     map_: Annotated[
         list[str] | None, typer.Option("--map", help="ROLE=COLUMN, repeated: what a column means.")

@@ -5,20 +5,19 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from bayeslaw.adapters import ADAPTERS, fitting
+from bayeslaw.adapters import LAYOUTS, Layout, converted, fitting
 from bayeslaw.doubts import notes as doubts
 from bayeslaw.errors import BadInput
 from bayeslaw.optimizer_names import canonical
 from bayeslaw.roles import ambiguous, resolve_roles
 from bayeslaw.runs import TEXT, PathLike, narrow, read_table
 from bayeslaw.schema import BY_NAME, DIVERGED_RATIO, REQUIRED, mark_diverged, validate
-from bayeslaw.wandb_export import read_wandb
 
 STATES = {
     "finished": "finished completed complete success succeeded done ok terminated",
@@ -57,7 +56,7 @@ def import_runs(
     Args:
         source: .csv, .parquet or .jsonl (the wandb adapter also takes .json).
         study: names the set-up of these runs; steplaw, scalebench and marin have their own default.
-        adapter: a known layout, one of `ADAPTERS` or wandb; None reads columns by their names.
+        adapter: a known layout, one of `bayeslaw.adapters.LAYOUTS`; None reads columns by their names.
         mapping: role to column, where names do not say it (`{"batch_sequences": "bs"}`).
         constants: column to value, the same for every run (`{"optimizer": "adamw"}`).
         diverged_ratio: see `bayeslaw.schema.mark_diverged`.
@@ -72,24 +71,30 @@ def import_runs(
     """
     name, mapping, constants = str(source), dict(mapping or {}), dict(constants or {})
     _check_constants(constants, name)
-    if adapter in ADAPTERS:
+    layout = _layout(adapter)
+    if layout.convert is None:
+        table, notes = convert(layout.read(source), study, mapping, constants, name)
+    else:
         if mapping:
             raise BadInput(
                 f"--map {next(iter(mapping))}: adapter {adapter} knows its columns; leave --map out"
             )
-        table, notes = ADAPTERS[adapter](read_table(source), study)
+        table, notes = converted(layout, layout.read(source), study, name)
         table = table.assign(**constants)
-    elif adapter in (None, "wandb"):
-        raw = read_wandb(Path(source)) if adapter else read_table(source, nan_is_text=True)
-        table, notes = convert(raw, study, mapping, constants, name)
-    else:
-        known = ", ".join([*ADAPTERS, "wandb"])
-        raise BadInput(
-            f"--adapter {adapter}: unknown; expected one of {known}; or leave it out and use --map"
-        )
     table, named = _name_optimizers(table, rename or {}, name)
     table, more = _settle(table, diverged_ratio, name)
     return table, [*notes, *named, *more, *doubts(table)]
+
+
+def _layout(adapter: str | None) -> Layout:
+    if adapter is None:
+        return Layout("", (), None, "columns by their names", partial(read_table, nan_is_text=True))
+    if adapter not in LAYOUTS:
+        raise BadInput(
+            f"--adapter {adapter}: unknown; expected one of {', '.join(LAYOUTS)}; "
+            "or leave it out and use --map"
+        )
+    return LAYOUTS[adapter]
 
 
 def convert(

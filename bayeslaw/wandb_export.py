@@ -9,12 +9,12 @@ from typing import Any
 import pandas as pd
 
 from bayeslaw.errors import BadInput
-from bayeslaw.runs import narrow
+from bayeslaw.runs import PathLike, narrow
 
 WANDB_COLUMNS = {"ID": "run_id", "State": "state", "Runtime": "wall_seconds", "Created": "created"}
 
 
-def read_wandb(path: Path) -> pd.DataFrame:
+def read_wandb(path: PathLike) -> pd.DataFrame:
     """A W&B export as a flat table: the runs page's CSV, or JSON (lines) with config and summary.
 
     Configuration keys are flattened to ``config.a.b`` and metrics to ``summary.x``; ID, State, Runtime
@@ -23,6 +23,7 @@ def read_wandb(path: Path) -> pd.DataFrame:
     Raises:
         BadInput: for a missing, damaged or foreign file.
     """
+    path = Path(path)
     if not path.is_file():
         raise BadInput(f"{path}: does not exist; expected a W&B export (.csv, .json, .jsonl); check the path")
     if path.suffix.lower() == ".csv":

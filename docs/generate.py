@@ -14,7 +14,7 @@ from math import exp
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
-from bayeslaw import acquisition, importers, laws, optimizer_names, priors, roles, schema
+from bayeslaw import acquisition, adapters, importers, laws, optimizer_names, priors, roles, schema
 from bayeslaw.atomic import written_whole
 from bayeslaw.cli import app
 
@@ -90,6 +90,13 @@ def optimizers_table() -> str:
         for name, aliases in optimizer_names.ALIASES.items()
     ]
     return table(["optimizer", "other spellings"], rows)
+
+
+def layouts_table() -> str:
+    """Layouts of tables that an import knows."""
+    return table(
+        ["layout", "what it is"], [(f"`{each.name}`", each.help) for each in adapters.LAYOUTS.values()]
+    )
 
 
 def laws_table() -> str:
@@ -172,6 +179,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "roles": roles_table,
     "states": states,
     "optimizers": optimizers_table,
+    "layouts": layouts_table,
     "families": families,
     "study-parameters": study_parameters,
     "laws": laws_table,

@@ -72,6 +72,12 @@ def test_an_optimizer_is_renamed(folder, monkeypatch, capsys):
     assert set(read_runs("r.csv")["optimizer"]) == {"ours"}
 
 
+def test_help_lists_the_layouts(monkeypatch, capsys):
+    assert run(monkeypatch, "import", "--help") == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "A known layout: steplaw, Step Law's table of dense runs (arXiv 2503.04715); scalebench, " in out
+
+
 def test_json_is_one_object_on_stdout(folder, monkeypatch, capsys):
     assert run(monkeypatch, "import", "sweep.csv", "-o", "runs.csv", *SAID, "--json") == 0
     out, err = capsys.readouterr()

@@ -180,7 +180,7 @@ def test_mapping_mistakes_are_named(sweep):
         "sweep.csv: --set optimiser=adamw: unknown column; expected one of run_id, "
     )
     assert error_of(sweep, adapter="marine") == (
-        "--adapter marine: unknown; expected one of steplaw, scalebench, marin, wandb; "
+        "--adapter marine: unknown; expected one of steplaw, scalebench, marin, schaipp, wandb; "
         "or leave it out and use --map"
     )
     assert error_of(sweep, adapter="steplaw").startswith(
@@ -229,6 +229,16 @@ def test_names_that_repeat_are_told_apart_unless_the_rows_are_copies(sweep):
 def test_a_known_layout_is_recognised(tmp_path):
     path = write(str(tmp_path / "m.csv"), pd.DataFrame([MARIN]))
     assert "\n  or are they marin's? add --adapter marin\n" in error_of(path)
+
+
+def test_a_layout_that_cannot_read_the_values_is_not_suggested_and_says_so(tmp_path):
+    path = write(str(tmp_path / "m.csv"), pd.DataFrame([{**MARIN, "size": "1b"}]))
+    assert "or are they" not in error_of(path)
+    path = write(str(tmp_path / "n.csv"), pd.DataFrame([{**MARIN, "chinchilla": "two"}]))
+    assert "or are they" not in error_of(path)
+    text = error_of(path, adapter="marin")
+    assert text.startswith(f"{path}: has the columns of marin, but other values (")
+    assert text.endswith("expected the table as published; leave --adapter out and name columns with --map")
 
 
 def test_diverged_runs_are_marked_and_said(sweep):
@@ -378,6 +388,72 @@ def test_marin_rows(tmp_path):
     assert (adamw["momentum"], adamw["schedule"], adamw["epsilon"]) == (0.9, "cosine", 1e-20)
     assert adamw["extra_nesterov"] == "false"
     assert "extra_adam_beta1" not in adamw
+
+
+SCHAIPP = {
+    **{"run": "ann", "optimizer": "adamw", "params_total": 59845120, "params_nonembedding": 34089472},
+    **{"width": 512, "depth": 10, "heads": 8, "model": "llama_norm", "dataset": "slimpajama"},
+    **{"learning_rate": 1e-3, "schedule": "wsd", "decay_shape": "sqrt", "decay_fraction": 0.2},
+    **{"warmup_steps": 300, "cos_final_lr": -1.0, "iterations": 12500, "sequence_length": 512},
+    **{"batch_tokens": 102400, "tokens": 1280000000, "beta1": 0.9, "beta2": 0.95, "weight_decay": 0.1},
+    **{"grad_clip": 1, "seed": 0, "final_val_loss": 3.3},
+}
+
+
+def test_schaipp_rows(tmp_path):
+    cosine = {**SCHAIPP, "run": "cos", "schedule": "cos", "decay_fraction": 0.0, "dataset": "openwebtext2"}
+    zero = {**cosine, "run": "zero", "cos_final_lr": 1e-7}
+    stable = {**SCHAIPP, "run": "stable", "decay_fraction": 0.0}
+    rows = pd.DataFrame([SCHAIPP, cosine, zero, stable])
+    table, _ = import_runs(write(str(tmp_path / "s.csv"), rows), adapter="schaipp")
+    assert table.iloc[0].to_dict() == {
+        "run_id": "ann",
+        "study": "schaipp-slimpajama",
+        "optimizer": "adamw",
+        "params_nonembedding": 34089472,
+        "params_embedding": 59845120 - 34089472,
+        "width": 512,
+        "depth": 10,
+        "heads": 8,
+        "tokens": 1.28e9,
+        "batch_tokens": 102400,
+        "sequence_length": 512,
+        "learning_rate": 1e-3,
+        "schedule": "wsd",
+        "warmup_tokens": 300 * 102400,
+        "final_lr_ratio": 0,
+        "decay_share": 0.2,
+        "momentum": 0.9,
+        "beta2": 0.95,
+        "weight_decay": 0.1,
+        "grad_clip": 1,
+        "seed": 0,
+        "loss": 3.3,
+        "loss_kind": "val_final",
+        "status": "finished",
+        "extra_decay_shape": "sqrt",
+        "extra_model": "llama_norm",
+    }
+    others = table.iloc[1:][["study", "schedule", "final_lr_ratio", "decay_share", "extra_decay_shape"]]
+    assert others.astype(object).where(others.notna(), None).to_numpy().tolist() == [
+        ["schaipp-openwebtext2", "cosine", 0.1, pytest.approx(1 - 300 / 12500), None],
+        ["schaipp-openwebtext2", "cosine", pytest.approx(1e-4), pytest.approx(1 - 300 / 12500), None],
+        ["schaipp-slimpajama", "constant", 1.0, 0.0, None],
+    ]
+
+
+def test_the_schedules_of_schaipp_are_no_noise(shared_data):
+    source = shared_data / "schaipp_haegele_runs.csv"
+    table, notes = import_runs(source, adapter="schaipp")
+    assert (len(table), table["study"].nunique(), table["decay_share"].nunique()) == (235, 3, 24)
+    assert [note[:43] for note in notes if "repeat" in note] == [
+        "runs that repeat a configuration: 36 (ann12"
+    ]
+    mapping = {"run_id": "run", "loss": "final_val_loss"}
+    _, notes = import_runs(source, "plain", mapping=mapping)
+    assert any(
+        "differ in set, dataset, decay_shape, cos_final_lr, wandb_prefix: a set" in note for note in notes
+    )
 
 
 def test_marin_statuses_and_names(tmp_path):
