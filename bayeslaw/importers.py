@@ -16,6 +16,7 @@ from bayeslaw.doubts import notes as doubts
 from bayeslaw.errors import BadInput
 from bayeslaw.optimizer_names import canonical
 from bayeslaw.roles import ambiguous, resolve_roles
+from bayeslaw.rounding import merge_rounded
 from bayeslaw.runs import TEXT, PathLike, narrow, read_table
 from bayeslaw.schema import BY_NAME, DIVERGED_RATIO, REQUIRED, mark_diverged, validate
 
@@ -315,6 +316,8 @@ def _settle(table: pd.DataFrame, ratio: float, source: str) -> tuple[pd.DataFram
     infinite = pd.to_numeric(table["loss"], errors="coerce").map(math.isinf) & (table["status"] == "finished")
     table = table.assign(status=table["status"].mask(infinite, "diverged"))[keep]
     table = validate(table, source, row_numbers=numbers[keep].tolist())
+    table, merged = merge_rounded(table)
+    notes += merged
     marked = mark_diverged(table, ratio)
     changed = int((marked["status"] != table["status"]).sum() + (infinite & keep).sum())
     if changed:
