@@ -53,7 +53,7 @@ def _outcomes(table: pd.DataFrame) -> Iterable[str]:
         yield "no run finished: there is nothing to fit a loss to"
     silent = _known(table, "loss").isna() & (table["status"] != "finished")
     if silent.any():
-        yield f"runs without a loss: {_which(table, silent)}"
+        yield f"runs without a loss: {which(table, silent)}"
 
 
 def _repeats(table: pd.DataFrame) -> Iterable[str]:
@@ -70,13 +70,13 @@ def _repeats(table: pd.DataFrame) -> Iterable[str]:
     apart = [name for name in unused if _sets_apart(table.loc[repeated, name], group)]
     if apart:
         yield (
-            f"runs that repeat a configuration: {_which(table, repeated)}; they differ in "
+            f"runs that repeat a configuration: {which(table, repeated)}; they differ in "
             f"{', '.join(map(str, apart[:8]))}{', ...' if len(apart) > 8 else ''}: a setting that moves the "
             f"loss counts as noise until it is named, as with --map extra_{_word(apart[0])}={apart[0]}"
         )
     else:
         yield (
-            f"runs that repeat a configuration: {_which(table, repeated)}; "
+            f"runs that repeat a configuration: {which(table, repeated)}; "
             "record the seed if they are seeds, drop the copies if they are not"
         )
 
@@ -113,7 +113,7 @@ def _batch_in_sequences(table: pd.DataFrame) -> Iterable[str]:
         steps = runs["tokens"] / batch
         if short.any():
             yield (
-                f"study {study}: batch_tokens below one sequence: {_which(runs, short)}; "
+                f"study {study}: batch_tokens below one sequence: {which(runs, short)}; "
                 "is the batch in sequences?"
             )
         elif batch.max() <= 8192 and steps.median() > 5e6:
@@ -131,7 +131,7 @@ def _tokens_per_parameter(table: pd.DataFrame) -> Iterable[str]:
         elif (tokens < params / 2).any():
             few = tokens < params / 2
             yield (
-                f"study {study}: less than half a token a parameter: {_which(runs, few)}; "
+                f"study {study}: less than half a token a parameter: {which(runs, few)}; "
                 "are params and tokens in the same unit?"
             )
 
@@ -140,14 +140,14 @@ def _learning_rates(table: pd.DataFrame) -> Iterable[str]:
     high = table["learning_rate"] > 1
     if high.any():
         cause = "are they -log10 of it?" if _integers(table.loc[high, "learning_rate"]) else "is it the peak?"
-        yield f"learning rates above 1: {_which(table, high)}; {cause}"
+        yield f"learning rates above 1: {which(table, high)}; {cause}"
 
 
 def _warmup(table: pd.DataFrame) -> Iterable[str]:
     unfinished = _known(table, "warmup_tokens") >= table["tokens"]
     if unfinished.any():
         yield (
-            f"warm-up not shorter than the run: {_which(table, unfinished)}; "
+            f"warm-up not shorter than the run: {which(table, unfinished)}; "
             "the peak learning rate is never reached"
         )
 
@@ -157,7 +157,7 @@ def _losses(table: pd.DataFrame) -> Iterable[str]:
     huge = (_known(table, "loss") > 15) & (table["status"] == "finished")
     if huge.any():
         yield (
-            f"finished runs with a loss above 15: {_which(table, huge)}; "
+            f"finished runs with a loss above 15: {which(table, huge)}; "
             "is it a perplexity, or in bits? expected nats a token"
         )
 
@@ -175,7 +175,7 @@ def _embeddings_in_params(table: pd.DataFrame) -> Iterable[str]:
         if counted.any():
             yield (
                 f"study {study}: params_nonembedding equals 12 depth width^2 plus params_embedding: "
-                f"{_which(runs, counted)}; were the embeddings counted?"
+                f"{which(runs, counted)}; were the embeddings counted?"
             )
         elif _grows_like_embeddings(runs):
             yield (
@@ -186,7 +186,7 @@ def _embeddings_in_params(table: pd.DataFrame) -> Iterable[str]:
             wide = params > 6 * runs["blocks"]
             yield (
                 f"study {study}: params_nonembedding above six times 12 depth width^2: "
-                f"{_which(runs, wide)}; embeddings counted, or experts?"
+                f"{which(runs, wide)}; embeddings counted, or experts?"
             )
 
 
@@ -212,7 +212,7 @@ def _integers(values: pd.Series) -> bool:
     return bool((values % 1 == 0).all())
 
 
-def _which(table: pd.DataFrame, rows: pd.Series) -> str:
+def which(table: pd.DataFrame, rows: pd.Series) -> str:
     """How many rows, and the first three run ids."""
     ids = table.loc[rows, "run_id"]
     return f"{len(ids)} ({', '.join(ids.head(3))}{', ...' if len(ids) > 3 else ''})"

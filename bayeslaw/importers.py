@@ -13,6 +13,7 @@ import pandas as pd
 
 from bayeslaw.adapters import LAYOUTS, Layout, converted, fitting
 from bayeslaw.doubts import notes as doubts
+from bayeslaw.doubts import which
 from bayeslaw.errors import BadInput
 from bayeslaw.optimizer_names import canonical
 from bayeslaw.roles import ambiguous, resolve_roles
@@ -319,11 +320,16 @@ def _settle(table: pd.DataFrame, ratio: float, source: str) -> tuple[pd.DataFram
     table, merged = merge_rounded(table)
     notes += merged
     marked = mark_diverged(table, ratio)
-    changed = int((marked["status"] != table["status"]).sum() + (infinite & keep).sum())
+    small = (marked["status"] == "stopped") & (table["status"] == "finished")
+    if small.any():
+        notes.append(
+            f"losses too small to be true, runs set aside as stopped: {which(table, small)}; correct them"
+        )
+    changed = int((marked["status"] != table["status"]).sum() - small.sum() + (infinite & keep).sum())
     if changed:
         notes.append(
             f"runs counted as diverged: {changed} "
-            f"(loss above {ratio:g} times the smallest of their cell, or infinite)"
+            f"(loss above {ratio:g} times the smallest of their cell, far above their study, or infinite)"
         )
     return _ordered(marked), notes
 

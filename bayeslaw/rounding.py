@@ -37,7 +37,8 @@ def merge_rounded(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
             example = changed.idxmax()
             notes.append(
                 f"{name} within {WIDTH:.0%} of each other made one, so that runs share a cell: "
-                f"{changed.sum()} runs, such as {table[name][example]:.10g} to {merged[example]:.10g}; given: {name}_as_given"
+                f"{changed.sum()} runs, such as {table[name][example]:.10g} to {merged[example]:.10g}; "
+                f"given: {name}_as_given"
             )
             kept = table.get(f"{name}_as_given", table[name])
             table = table.assign(**{name: merged, f"{name}_as_given": kept})

@@ -16,6 +16,12 @@ from bayeslaw.errors import BadInput
 STATUSES = ("finished", "diverged", "crashed", "stopped")
 CELL = ("study", "optimizer", "params_nonembedding", "tokens")
 DIVERGED_RATIO = 1.4
+FAR = 4.0
+"""An untrained model's loss over a good one's: ln(50,000) / 2.7."""
+
+MOST_NATS = 15.0
+"""A uniform guess over a vocabulary of a million costs 13.8 nats a token."""
+
 MAX_SHOWN = 20
 
 
@@ -141,7 +147,13 @@ def mark_diverged(table: pd.DataFrame, ratio: float = DIVERGED_RATIO) -> pd.Data
     """Re-label finished runs that did not train: status becomes diverged, the loss is kept.
 
     A finished run diverged where its loss is infinite, or above ``ratio`` times the smallest loss of a
-    finished run of its cell (study, optimizer, N, tokens). A missing loss says nothing and is left.
+    finished run of its cell (study, optimizer, N, tokens). In a cell of one or two finished runs it also
+    diverged above ``FAR`` times the median of its study. A missing loss says nothing and is left.
+
+    A loss that is too small to be true is no measure of the others: its run is set aside as stopped. It is
+    below 1/``ratio`` of the median of its cell, with at most a tenth of the cell's runs (or one), and no
+    divergence explains it: some of the other runs had no higher learning rate, or it is below 1/``FAR`` of
+    their median. In a cell of one or two finished runs it is below 1/``FAR`` of the median of its study.
 
     Args:
         table: a run table with the required columns and loss in nats/token.
@@ -154,9 +166,32 @@ def mark_diverged(table: pd.DataFrame, ratio: float = DIVERGED_RATIO) -> pd.Data
         raise BadInput(f"diverged ratio = {ratio:g}; expected a number above 1; leave it at {DIVERGED_RATIO}")
     finished = table["status"] == "finished"
     loss = table["loss"].where(finished & np.isfinite(table["loss"]))
-    smallest = loss.groupby([table[name] for name in CELL]).transform("min")
-    diverged = finished & (np.isposinf(table["loss"]) | (loss > ratio * smallest))
-    return table.assign(status=table["status"].mask(diverged, "diverged"))
+    cell = [table[name] for name in CELL]
+    far = _far_from_study(table, loss)
+    small = _too_small(table, loss, ratio) | (far < 1 / FAR)
+    smallest = loss.mask(small).groupby(cell).transform("min")
+    diverged = np.isposinf(table["loss"]) | (loss > ratio * smallest) | (far > FAR)
+    status = table["status"].mask(finished & diverged & ~small, "diverged")
+    return table.assign(status=status.mask(small, "stopped"))
+
+
+def _far_from_study(table: pd.DataFrame, loss: pd.Series) -> pd.Series:
+    """Loss over the median of its study, of at least three; missing where three of its own cell judge it."""
+    few = loss.groupby([table[name] for name in CELL]).transform("count") < 3
+    study = loss.groupby(table["study"])
+    return (loss / study.transform("median")).where(few & (study.transform("count") >= 3))
+
+
+def _too_small(table: pd.DataFrame, loss: pd.Series, ratio: float) -> pd.Series:
+    """Where a loss is too small beside those of its cell; see `mark_diverged`."""
+    cell = [table[name] for name in CELL]
+    runs, median = loss.groupby(cell).transform("count"), loss.groupby(cell).transform("median")
+    low = (loss < median / ratio) & (runs >= 3) & (median <= MOST_NATS)
+    few = low.groupby(cell).transform("sum") <= np.maximum(1, runs / 10)
+    rate = table["learning_rate"].where(loss.notna())
+    highest, others = (rate.where(rows).groupby(cell) for rows in (low, ~low))
+    explained = highest.transform("max") < others.transform("min")
+    return low & few & (~explained | (loss < median / FAR))
 
 
 def columns_markdown() -> str:

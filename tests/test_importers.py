@@ -246,8 +246,17 @@ def test_diverged_runs_are_marked_and_said(sweep):
     assert table["status"].tolist() == ["finished", "diverged", "diverged"]
     assert table["loss"].tolist()[:2] == [3.0, 4.3]
     assert (
-        "runs counted as diverged: 2 (loss above 1.4 times the smallest of their cell, or infinite)" in notes
-    )
+        "runs counted as diverged: 2 (loss above 1.4 times the smallest of their cell, "
+        "far above their study, or infinite)"
+    ) in notes
+
+
+def test_a_loss_too_small_is_set_aside_and_said(sweep):
+    rows = pd.concat([SWEEP.iloc[[0]]] * 4).assign(name=list("abcd"), lr=[1e-3, 2e-3, 3e-3, 4e-3])
+    path = write("small.csv", rows.assign(val_loss=[3.1, 3.0, 0.3, 3.2]))
+    table, notes = import_runs(path, "ours", **SAID)
+    assert table["status"].tolist() == ["finished", "finished", "stopped", "finished"]
+    assert "losses too small to be true, runs set aside as stopped: 1 (c); correct them" in notes
 
 
 OPTIMIZERS = ["torch.optim.AdamW", "adamw_torch_fused", "FusedAdam", "MuonWithAuxAdam", "SOAP", "AdamW"]

@@ -174,6 +174,57 @@ def test_an_infinite_loss_diverged_and_does_not_spoil_its_cell(runs):
     assert mark_diverged(runs.astype({"loss": float}))["status"].tolist()[:2] == ["diverged", "finished"]
 
 
+def cell_of(losses: list[float], rates: list[float] | None = None, tokens: float = 2e7) -> pd.DataFrame:
+    """One cell of finished runs, at growing learning rates unless given."""
+    size = len(losses)
+    return pd.DataFrame(
+        {
+            "run_id": [f"{tokens:g}-{row}" for row in range(size)],
+            "study": "ours",
+            "optimizer": "adamw",
+            "params_nonembedding": 1e6,
+            "tokens": tokens,
+            "batch_tokens": 4096.0,
+            "learning_rate": rates or np.geomspace(1e-3, 1e-2, size),
+            "loss": losses,
+            "status": "finished",
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("losses", "expected"),
+    [
+        ([3.1, 3.0, 2.0, 3.1, 3.3], "ffsff"),  # 2.0 alone is wrong
+        ([3.1, 3.0, 3.05, 3.2, 3e-6], "ffffs"),
+        ([0.3, 3.0, 3.05, 3.2, 7.0], "sfffd"),  # of the lowest rate, but too far
+        ([3.0, 6.9, 7.0, 7.2, 8.0], "fdddd"),  # divergence explains it: the lowest rate alone trained
+        ([3.0, 3.2, 3.1, 3.3, 7.0, 7.1, 9.0, 8.0, 8.0, 8.0], "ffffdddddd"),  # too many to be wrong
+        ([3.0, 3.1, 1e4, 1e5, 1e6], "ffddd"),
+        ([3.0, 6.0], "fd"),
+    ],
+)
+def test_a_loss_far_off_to_either_side_spoils_no_cell(losses, expected):
+    assert "".join(status[0] for status in mark_diverged(cell_of(losses))["status"]) == expected
+
+
+def test_an_alone_run_is_judged_by_its_study():
+    split = [cell_of([loss], tokens=2e7 * 2**row) for row, loss in enumerate([3.0, 1e5, 3.2, 0.1, 2.9])]
+    marked = mark_diverged(pd.concat(split, ignore_index=True))
+    assert marked["status"].tolist() == ["finished", "diverged", "finished", "stopped", "finished"]
+
+
+@given(st.floats(0.2, 0.6) | st.floats(1.5, 1e6), st.integers(0, 9))
+def test_one_wrong_loss_changes_no_other_run(factor, row):
+    losses = np.linspace(3.0, 3.3, 10)
+    losses[row] *= factor
+    status = mark_diverged(cell_of(list(losses)))["status"]
+    others = status.drop(row)
+    alone_at_the_lowest_rate = row == 0 and 1 / 4 <= factor < 1
+    assert (others == "finished").all() or alone_at_the_lowest_rate
+    assert status[row] == ("stopped" if factor < 1 else "diverged") or alone_at_the_lowest_rate
+
+
 def test_the_ratio_must_mean_something(runs):
     with pytest.raises(BadInput, match=r"diverged ratio = 0\.9; expected a number above 1"):
         mark_diverged(runs, 0.9)
