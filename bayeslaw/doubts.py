@@ -37,6 +37,7 @@ def notes(table: pd.DataFrame) -> list[str]:
         _batch_in_sequences,
         _tokens_per_parameter,
         _learning_rates,
+        _last_rates,
         _warmup,
         _losses,
         _embeddings_in_params,
@@ -141,6 +142,16 @@ def _learning_rates(table: pd.DataFrame) -> Iterable[str]:
     if high.any():
         cause = "are they -log10 of it?" if _integers(table.loc[high, "learning_rate"]) else "is it the peak?"
         yield f"learning rates above 1: {which(table, high)}; {cause}"
+
+
+def _last_rates(table: pd.DataFrame) -> Iterable[str]:
+    """Signs of a learning rate that is the last of its schedule, not the peak."""
+    falling = _known(table, "schedule").notna() & (_known(table, "schedule") != "constant")
+    last = falling & (_known(table, "final_lr_ratio") >= 1)
+    low = table["learning_rate"] < 1e-7
+    for rows, sign in ((last, "not above the final one of a falling schedule"), (low, "below 1e-7")):
+        if rows.any():
+            yield f"learning rates {sign}: {which(table, rows)}; are they the last, not the peak?"
 
 
 def _warmup(table: pd.DataFrame) -> Iterable[str]:

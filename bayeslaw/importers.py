@@ -16,7 +16,7 @@ from bayeslaw.doubts import notes as doubts
 from bayeslaw.doubts import which
 from bayeslaw.errors import BadInput
 from bayeslaw.optimizer_names import canonical
-from bayeslaw.roles import ambiguous, resolve_roles
+from bayeslaw.roles import ambiguous, passed_over, resolve_roles
 from bayeslaw.rounding import merge_rounded
 from bayeslaw.runs import TEXT, PathLike, narrow, read_table
 from bayeslaw.schema import BY_NAME, DIVERGED_RATIO, REQUIRED, mark_diverged, validate
@@ -134,7 +134,7 @@ def convert(
     table = pd.DataFrame({role: columns[role] for role in own})
     _add_converted(table, columns, source)
     _require(table, roles, raw, source)
-    notes = _reading_notes(roles, raw)
+    notes = [*_reading_notes(roles, raw), *_peak_notes(roles, raw, {*mapping, *constants}, source)]
     if "loss_kind" not in table and "loss" in roles:
         table["loss_kind"] = _loss_kind(roles["loss"])
     notes += _add_status(table, columns.get("status"))
@@ -223,6 +223,8 @@ def _hint(name: str, roles: Mapping[str, str], raw: pd.DataFrame) -> str:
     if name == "tokens" and "tokens_per_param" in roles:
         return f"follows from {roles['tokens_per_param']} once the parameters are known"
     unsaid = ambiguous(name, raw.columns)
+    if unsaid and name == "learning_rate":
+        return f"is {unsaid} the peak, or the last one logged? add --map learning_rate={unsaid} if the peak"
     if unsaid and name == "batch_tokens":
         length = "" if "sequence_length" in roles else " with --set sequence_length=2048"
         return (
@@ -244,6 +246,34 @@ def _reading_notes(roles: Mapping[str, str], raw: pd.DataFrame) -> list[str]:
         *([f"read {', '.join(read)}"] if read else []),
         *([f"kept without using: {', '.join(kept)}"] if kept else []),
     ]
+
+
+def _peak_notes(roles: Mapping[str, str], raw: pd.DataFrame, said: set[str], source: str) -> list[str]:
+    """Which of several learning rates was taken as the peak, and whether a loss may be a mean over the run.
+
+    Raises:
+        BadInput: where another learning rate is higher, so that the one taken is no peak.
+    """
+    notes = []
+    rate, loss = roles["learning_rate"], roles.get("loss", "")
+    others = [] if "learning_rate" in said else passed_over("learning_rate", raw.columns, rate)
+    taken = pd.to_numeric(raw[rate], errors="coerce")
+    for other in others:
+        higher = pd.to_numeric(raw[other], errors="coerce") > 1.001 * taken
+        if higher.any():
+            raise BadInput(
+                f"{source}: {other} is higher than {rate} in {higher.sum()} rows; "
+                "expected the peak learning rate; "
+                f"add --map learning_rate={other}, or --map learning_rate={rate} if that is the peak"
+            )
+    if others:
+        notes.append(f"took {rate} as the peak learning rate, not {', '.join(others)}")
+    if "loss" not in said and re.split(r"[./]", loss.lower())[-1] == "train_loss":
+        notes.append(
+            f"is {loss} the last, or the mean over the run, as the Trainer of transformers reports it? "
+            "expected the final loss"
+        )
+    return notes
 
 
 def _loss_kind(column: str) -> str | None:

@@ -92,6 +92,17 @@ def test_learning_rates_that_are_logarithms(clean):
     assert note == "learning rates above 1: 3 (a, b, c); are they -log10 of it?"
 
 
+def test_learning_rates_that_are_the_last(clean):
+    [note] = doubts(clean.assign(schedule="cosine", final_lr_ratio=[1.0, 0.1, 0.1]))
+    assert note == (
+        "learning rates not above the final one of a falling schedule: 1 (a); "
+        "are they the last, not the peak?"
+    )
+    [note] = doubts(clean.assign(learning_rate=[1e-9, 1e-3, 1e-3]))
+    assert note == "learning rates below 1e-7: 1 (a); are they the last, not the peak?"
+    assert doubts(clean.assign(schedule="constant", final_lr_ratio=1.0)) == []
+
+
 def test_perplexities(clean):
     [note] = doubts(clean.assign(loss=[20, 21, 22]))
     assert note.startswith("finished runs with a loss above 15: 3 (a, b, c); is it a perplexity")

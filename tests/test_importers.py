@@ -193,6 +193,80 @@ def test_a_name_of_its_own_beats_a_synonym_and_the_whole_beats_the_last_part():
     assert roles == {"tokens": "tokens", "learning_rate": "config.lr"}
 
 
+@pytest.mark.parametrize(
+    ("names", "taken"),
+    [
+        (["lr", "optimizer.lr"], "optimizer.lr"),
+        (["summary.lr", "config.optimizer.lr"], "config.optimizer.lr"),
+        (["summary.learning_rate", "config.lr"], "config.lr"),
+        (["train/learning_rate", "lr"], "lr"),
+        (["config/lr", "lr"], "config/lr"),
+        (["metrics.lr", "params.lr"], "params.lr"),
+        (["optimizer.lr", "schedule.max_lr", "lr"], "schedule.max_lr"),
+        (["learning_rate", "lr"], "learning_rate"),
+        (["train/lr"], None),
+        (["summary.train/learning_rate"], None),
+    ],
+)
+def test_the_peak_comes_before_the_last_and_configuration_before_summary(names, taken):
+    for order in (names, names[::-1]):
+        assert resolve_roles(order, {}, "x").get("learning_rate") == taken
+
+
+def test_outcomes_are_what_the_run_reported():
+    assert resolve_roles(["config.loss", "summary.val/loss"], {}, "x") == {"loss": "summary.val/loss"}
+    assert resolve_roles(["config.tokens", "summary.tokens"], {}, "x") == {"tokens": "config.tokens"}
+
+
+def test_the_rate_that_was_taken_is_said(sweep):
+    path = write("rates.csv", SWEEP.assign(**{"optimizer.lr": [1e-2, 2e-2, 4e-2]}))
+    table, notes = import_runs(path, "ours", **SAID)
+    assert table["learning_rate"].tolist() == [1e-2, 2e-2, 4e-2]
+    assert "took optimizer.lr as the peak learning rate, not lr" in notes
+
+
+def test_a_rate_below_another_is_no_peak(sweep):
+    path = write("rates.csv", SWEEP.assign(**{"optimizer.lr": [1e-2, 2e-5, 4e-5]}, learning_rate=1e-4))
+    assert error_of(path, "ours", **SAID) == (
+        "rates.csv: lr is higher than learning_rate in 3 rows; expected the peak learning rate; "
+        "add --map learning_rate=lr, or --map learning_rate=learning_rate if that is the peak"
+    )
+    said = {**SAID, "mapping": {**SAID["mapping"], "learning_rate": "learning_rate"}}
+    assert import_runs(path, "ours", **said)[0]["learning_rate"].tolist() == [1e-4] * 3
+
+
+def test_a_logged_rate_alone_is_asked_about(sweep):
+    path = write("logged.csv", SWEEP.rename(columns={"lr": "train/learning_rate"}))
+    assert (
+        "  learning_rate: is train/learning_rate the peak, or the last one logged? "
+        "add --map learning_rate=train/learning_rate if the peak\n"
+    ) in error_of(path, "ours", **SAID)
+
+
+def test_a_mean_training_loss_is_doubted(sweep):
+    path = write("mean.csv", SWEEP.rename(columns={"val_loss": "train/train_loss"}))
+    _, notes = import_runs(path, "ours", **SAID)
+    doubt = (
+        "is train/train_loss the last, or the mean over the run, as the Trainer of transformers reports it? "
+        "expected the final loss"
+    )
+    assert doubt in notes
+    said = {**SAID, "mapping": {**SAID["mapping"], "loss": "train/train_loss"}}
+    assert doubt not in import_runs(path, "ours", **said)[1]
+
+
+def test_wandb_json_takes_the_configured_rate(tmp_path):
+    run = wandb_run("w1", "finished", 3.0, optimizer={"name": "AdamW", "lr": 1e-2})
+    del run["config"]["lr"]
+    run["summary"]["lr"] = 1e-3
+    path = tmp_path / "export.json"
+    path.write_text(json.dumps([run]))
+    mapping = {**WANDB_SAID["mapping"], "optimizer": "config.optimizer.name"}
+    table, notes = import_runs(path, "ours", "wandb", mapping, WANDB_SAID["constants"])
+    assert table["learning_rate"].tolist() == [1e-2]
+    assert "took config.optimizer.lr as the peak learning rate, not summary.lr" in notes
+
+
 def test_copies_are_dropped_and_incomplete_crashes_too(sweep):
     rows = pd.concat([SWEEP, SWEEP.iloc[[0]], SWEEP.iloc[[2]].assign(name="r4", D=None)])
     table, notes = import_runs(write("many.csv", rows), "ours", **SAID)
