@@ -36,11 +36,15 @@ def notes(table: pd.DataFrame) -> list[str]:
         _mixed_conventions,
         _batch_in_sequences,
         _tokens_per_parameter,
+        _scaled_params,
         _learning_rates,
         _last_rates,
         _warmup,
         _losses,
+        _scaled_losses,
+        _mostly_diverged,
         _embeddings_in_params,
+        _one_embedding,
     )
     return [note for check in checks for note in check(table)]
 
@@ -137,6 +141,19 @@ def _tokens_per_parameter(table: pd.DataFrame) -> Iterable[str]:
             )
 
 
+def _scaled_params(table: pd.DataFrame) -> Iterable[str]:
+    """Public runs see at most some thousands of tokens a parameter; N in millions makes that billions."""
+    for study, runs in table.groupby("study"):
+        ratio = (runs["tokens"] / runs["params_nonembedding"]).median()
+        if ratio > 1e5:
+            largest = runs["params_nonembedding"].max()
+            unit = "millions" if largest < 1e6 else "another unit"
+            yield (
+                f"study {study}: params_nonembedding up to {largest:.3g} mean {ratio:.3g} tokens a "
+                f"parameter: is N in {unit}?"
+            )
+
+
 def _learning_rates(table: pd.DataFrame) -> Iterable[str]:
     high = table["learning_rate"] > 1
     if high.any():
@@ -171,6 +188,44 @@ def _losses(table: pd.DataFrame) -> Iterable[str]:
             f"finished runs with a loss above 15: {which(table, huge)}; "
             "is it a perplexity, or in bits? expected nats a token"
         )
+
+
+def _scaled_losses(table: pd.DataFrame) -> Iterable[str]:
+    """No language is as predictable as 0.05 nats a token; and two runs seldom end at one loss."""
+    for study, runs in table[table["status"] == "finished"].groupby("study"):
+        losses = _known(runs, "loss").dropna()
+        if len(losses) and losses.median() < 0.05:
+            yield (
+                f"study {study}: losses around {losses.median():.3g}: are they scaled? expected nats a token"
+            )
+        if len(losses) >= 3 and losses.nunique() == 1:
+            yield f"study {study}: all {len(losses)} losses are {losses.iloc[0]:g}: is it the right column?"
+
+
+def _mostly_diverged(table: pd.DataFrame) -> Iterable[str]:
+    """Cells in which most runs count as diverged: a sweep of high rates, or one loss too small."""
+    judged = table[table["status"].isin(["finished", "diverged"])]
+    for _, runs in judged.groupby(["study", "optimizer", "params_nonembedding", "tokens"]):
+        share = (runs["status"] == "diverged").mean()
+        if len(runs) >= 4 and 0.5 < share < 1:
+            best = runs.loc[runs["loss"].idxmin(), "run_id"]
+            yield f"{share:.0%} of {len(runs)} runs of a cell count as diverged: is the loss of {best} right?"
+
+
+def _one_embedding(table: pd.DataFrame) -> Iterable[str]:
+    """Embeddings are a vocabulary times the width: a constant over widths is a placeholder."""
+    for study, runs in table.groupby("study"):
+        embedding, width = _known(runs, "params_embedding").dropna(), _known(runs, "width")
+        if embedding.nunique() != 1 or embedding.iloc[0] == 0:
+            continue
+        sizes = runs.loc[embedding.index, "params_nonembedding"]
+        widths = width[embedding.index].dropna().nunique()
+        if widths > 1 or (not widths and sizes.max() > 4 * sizes.min()):
+            several = f"{widths} widths" if widths else f"N from {sizes.min():.3g} to {sizes.max():.3g}"
+            yield (
+                f"study {study}: one params_embedding of {embedding.iloc[0]:.10g} for {several}: "
+                "it grows with the width, and so does what was subtracted from the total"
+            )
 
 
 def _embeddings_in_params(table: pd.DataFrame) -> Iterable[str]:
