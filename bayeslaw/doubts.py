@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import pandas as pd
 
+from bayeslaw.errors import BadInput
+
 CONFIGURATION = (
     *("study", "optimizer", "params_nonembedding", "width", "depth", "tokens", "batch_tokens"),
     *("learning_rate", "schedule", "warmup_tokens", "final_lr_ratio", "decay_share", "momentum", "beta2"),
@@ -47,6 +49,23 @@ def notes(table: pd.DataFrame) -> list[str]:
         _one_embedding,
     )
     return [note for check in checks for note in check(table)]
+
+
+def refuse_uninformative(table: pd.DataFrame) -> None:
+    """Refuse runs from whose losses nothing can be learnt.
+
+    Args:
+        table: a valid run table.
+
+    Raises:
+        BadInput: when three or more runs finished, all with one and the same loss.
+    """
+    losses = _known(table, "loss")[table["status"] == "finished"].dropna()
+    if len(losses) >= 3 and losses.nunique() == 1:
+        raise BadInput(
+            f"run table: all {len(losses)} finished runs have a loss of {losses.iloc[0]:g}; expected losses "
+            "that differ with the settings; import the column that holds each run's own final loss"
+        )
 
 
 def _outcomes(table: pd.DataFrame) -> Iterable[str]:

@@ -22,6 +22,7 @@ import numpyro  # noqa: E402
 import pandas as pd  # noqa: E402
 
 from bayeslaw.diagnose import diagnose  # noqa: E402
+from bayeslaw.doubts import refuse_uninformative  # noqa: E402
 from bayeslaw.draw import Drawn, draw  # noqa: E402
 from bayeslaw.errors import BadInput  # noqa: E402
 from bayeslaw.model import CELL_TAUS, SIZE_TAUS, SPREADS, blocks, cells, families, study_priors  # noqa: E402
@@ -63,12 +64,13 @@ def fit(
         say: receives progress messages.
 
     Raises:
-        BadInput: nothing finished, or a count that is not positive.
+        BadInput: nothing finished, one loss in all runs, or a count that is not positive.
     """
     for name, count in {"chains": chains, "draws": draws}.items():
         if count < 1:
             raise BadInput(f"fit: {name} = {count}; expected at least 1; leave it out for the default")
     began = time.perf_counter()
+    refuse_uninformative(runs)
     sweep = prepare(runs)
     say(
         f"{len(sweep.cell)} runs, {len(sweep.cell_group)} cells, {len(sweep.group_study)} groups of one "

@@ -19,7 +19,7 @@ from bayeslaw.optimizer_names import canonical
 from bayeslaw.roles import ambiguous, passed_over, resolve_roles
 from bayeslaw.rounding import merge_rounded
 from bayeslaw.runs import TEXT, PathLike, narrow, read_table
-from bayeslaw.schema import BY_NAME, DIVERGED_RATIO, REQUIRED, mark_diverged, validate
+from bayeslaw.schema import BY_NAME, DIVERGED_RATIO, MOST_LOSS, REQUIRED, mark_diverged, validate
 
 STATES = {
     "finished": "finished completed complete success succeeded done ok terminated",
@@ -344,7 +344,7 @@ def _settle(table: pd.DataFrame, ratio: float, source: str) -> tuple[pd.DataFram
     if (lost & ~copies).any():
         notes.append(f"dropped unfinished runs of incomplete configuration: {(lost & ~copies).sum()}")
     keep = ~(copies | lost)
-    infinite = pd.to_numeric(table["loss"], errors="coerce").map(math.isinf) & (table["status"] == "finished")
+    infinite = (pd.to_numeric(table["loss"], errors="coerce") > MOST_LOSS) & (table["status"] == "finished")
     table = table.assign(status=table["status"].mask(infinite, "diverged"))[keep]
     table = validate(table, source, row_numbers=numbers[keep].tolist())
     table, merged = merge_rounded(table)

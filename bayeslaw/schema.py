@@ -19,6 +19,9 @@ DIVERGED_RATIO = 1.4
 FAR = 4.0
 """An untrained model's loss over a good one's: ln(50,000) / 2.7."""
 
+MOST_LOSS = 1e6
+"""A finished run's loss above it is refused, whatever its unit."""
+
 MOST_NATS = 15.0
 """A uniform guess over a vocabulary of a million costs 13.8 nats a token."""
 
@@ -68,14 +71,16 @@ COLUMNS: tuple[Column, ...] = (
     Column("run_id", "text", "", "names the run, once in the table", required=True),
     Column("study", "text", "", "the set-up the runs share: data, code, conventions", required=True),
     Column("optimizer", "text", "", "lower-case name, such as adamw or muon", required=True),
-    Column("params_nonembedding", "count", "count", "N, parameters without embeddings", True, above=0),
+    Column(
+        "params_nonembedding", "count", "count", "N, parameters without embeddings", True, 0, at_most=1e15
+    ),
     Column("params_embedding", "count", "count", "embedding parameters, output head included", at_least=0),
     Column("width", "count", "count", "residual stream width", above=0),
     Column("depth", "count", "count", "number of blocks", above=0),
     Column("heads", "count", "count", "attention heads", above=0),
     Column("parametrization", "text", "", "standard, mup, ..."),
     Column("normalization", "text", "", "layernorm, rmsnorm, qk-norm, ..."),
-    Column("tokens", "count", "count", "D, training tokens, repeats included", True, above=0),
+    Column("tokens", "count", "count", "D, training tokens, repeats included", True, 0, None, 1e18),
     Column("batch_tokens", "count", "tokens", "B, tokens (not sequences) a step", True, above=0),
     Column("sequence_length", "count", "tokens", "tokens a sequence", above=0),
     Column("tokenizer", "text", "", "what cut the text into tokens"),
@@ -289,7 +294,9 @@ def _cross_checks(table: pd.DataFrame, skip: set[int]) -> list[Problem]:
         if batch > tokens:
             limit = f"tokens = {tokens:.10g} [tokens, not sequences]"
             problems.append((row, f"batch_tokens = {batch:.10g}; expected <= {limit}"))
-        if status == "finished" and not math.isfinite(loss):
+        if status == "finished" and math.isfinite(loss) and loss > MOST_LOSS:
+            problems.append((row, f"loss = {loss:g} in a finished run; set status=diverged"))
+        elif status == "finished" and not math.isfinite(loss):
             what = "missing" if math.isnan(loss) else f"= {loss:g}"
             fix = "set status=crashed or drop the row" if math.isnan(loss) else "set status=diverged"
             problems.append((row, f"loss {what} in a finished run; {fix}"))

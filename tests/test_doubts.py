@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from bayeslaw.doubts import notes
+from bayeslaw.errors import BadInput
 from bayeslaw.schema import validate
 
 
@@ -124,6 +125,19 @@ def test_losses_that_are_scaled(clean):
 def test_one_loss_everywhere(clean):
     [note] = doubts(clean.assign(loss=3.0))
     assert note == "study ours: all 3 losses are 3: is it the right column?"
+
+
+def test_a_fit_to_one_loss_is_refused_before_it_begins(clean):
+    from bayeslaw.fit import fit
+
+    said: list[str] = []
+    with pytest.raises(BadInput) as caught:
+        fit(validate(clean.assign(loss=3.0), "runs.csv"), say=said.append)
+    assert str(caught.value) == (
+        "run table: all 3 finished runs have a loss of 3; expected losses that differ with the settings; "
+        "import the column that holds each run's own final loss"
+    )
+    assert said == []
 
 
 def test_a_cell_that_mostly_diverged(clean):

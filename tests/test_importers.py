@@ -677,12 +677,28 @@ def test_ids_of_digits_stay_as_they_are_written(sweep, kind):
         ("list.json", "[1, 2]", "expected a list of runs"),
         ("runs.txt", "", "unknown suffix '.txt'"),
         ("gone.json", None, "does not exist"),
-        ("empty.csv", "", "not a readable CSV"),
+        ("binary.json", b"\x80\x81\x00\x01", "not a readable .json file ("),
+        ("binary.csv", b"\x80\x81\x00\x01", "not a readable .csv file ("),
+        ("deep.json", "[" * 100_000, "not a readable .json file ("),
+        ("empty.csv", "", "not a readable .csv file ("),
         ("empty.jsonl", "", "no rows; expected one row a run"),
         ("other.jsonl", '{"id": 1}', "does not say what these runs are"),
     ],
 )
 def test_wandb_files_that_are_none(tmp_path, name, content, words):
     if content is not None:
-        (tmp_path / name).write_text(content)
+        (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     assert words in error_of(tmp_path / name, "ours", "wandb")
+
+
+@pytest.mark.parametrize("adapter", [None, "wandb", "marin"])
+def test_a_folder_is_called_one(tmp_path, adapter):
+    assert error_of(tmp_path, "ours", adapter) == (
+        f"{tmp_path}: is a folder; expected a file with one run a row; name the file in it"
+    )
+
+
+@pytest.mark.parametrize("adapter", [None, "wandb"])
+def test_a_table_in_utf_16_is_read(sweep, adapter):
+    SWEEP.to_csv("wide.csv", index=False, encoding="utf-16")
+    assert import_runs("wide.csv", "ours", adapter, **SAID)[0]["run_id"].tolist() == ["r1", "r2", "r3"]
