@@ -83,7 +83,7 @@ def _outcomes(table: pd.DataFrame) -> Iterable[str]:
 def _repeats(table: pd.DataFrame) -> Iterable[str]:
     """Same configuration under several run_ids: seeds, copies, or a setting in a column that is not used."""
     names = [name for name in CONFIGURATION if name in table]
-    others = [name for name in table if str(name).startswith(("extra_", "config."))]
+    others = [name for name in table if str(name).startswith("extra_")]
     settings = table[names].join(table[others].astype(str))
     repeated = settings.duplicated(keep=False)
     if not repeated.any():

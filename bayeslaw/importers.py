@@ -57,7 +57,7 @@ def import_runs(
 
     Args:
         source: .csv, .parquet or .jsonl (the wandb adapter also takes .json).
-        study: names the set-up of these runs; steplaw, scalebench and marin have their own default.
+        study: names the set-up of these runs; layouts of published tables have their own default.
         adapter: a known layout, one of `bayeslaw.adapters.LAYOUTS`; None reads columns by their names.
         mapping: role to column, where names do not say it (`{"batch_sequences": "bs"}`).
         constants: column to value, the same for every run (`{"optimizer": "adamw"}`).
@@ -316,6 +316,8 @@ def _name_optimizers(
     table: pd.DataFrame, rename: Mapping[str, str], source: str
 ) -> tuple[pd.DataFrame, list[str]]:
     """Optimizers by the names that the user gave, else by those of `canonical`; with a note of the latter."""
+    if "optimizer" not in table:  # what is missing is told by `validate`
+        return table, []
     given = {str(name): str(name).strip().lower() for name in table["optimizer"].dropna().unique()}
     wanted = {old.strip().lower(): new.strip().lower() for old, new in rename.items()}
     for old in wanted:
@@ -395,7 +397,7 @@ def _numeric(values: pd.Series, role: str, source: str) -> pd.Series:
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
         raise BadInput(
-            f"{source}: row {row + 1}: {role} = {values.iloc[row]!r}; expected a number; "
+            f"{source}: row {row + 1}: {role} = {str(values.iloc[row])[:60]!r}; expected a number; "
             f"correct it, or map another column with --map {role}=COLUMN"
         )
     return numbers

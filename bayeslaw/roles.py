@@ -147,8 +147,9 @@ def _ranked(role: str, names: list[str]) -> list[list[str]]:
 
 
 def _logged(name: str) -> bool:
-    """Whether a column's name is that of a metric: ``summary.lr``, ``metrics.lr``, ``train/lr``."""
-    return bool(REPORTED.match(name)) or ("/" in name and not CONFIGURED.match(name))
+    """Whether a column's name is that of a metric: ``summary.lr``, ``train/lr``, ``train.lr``."""
+    slash = "/" in name and not CONFIGURED.match(name)
+    return bool(slash or REPORTED.match(name) or LOGGED.match(name))
 
 
 def _named(role: str, names: list[str]) -> list[str]:
@@ -164,8 +165,9 @@ def _named(role: str, names: list[str]) -> list[str]:
     return []
 
 
-CONFIGURED = re.compile(r"\s*(config|params)[./]", re.I)
-REPORTED = re.compile(r"\s*(summary|summary_metrics|metrics)[./]", re.I)
+CONFIGURED = re.compile(r"^\s*(config|params)[./]", re.I)
+REPORTED = re.compile(r"^\s*(summary|summary_metrics|metrics)[./]", re.I)
+LOGGED = re.compile(r"^\s*(train|training|val|valid|eval)\.", re.I)
 
 
 def _plain(name: str) -> str:

@@ -71,9 +71,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("run_id", "text", "", "names the run, once in the table", required=True),
     Column("study", "text", "", "the set-up the runs share: data, code, conventions", required=True),
     Column("optimizer", "text", "", "lower-case name, such as adamw or muon", required=True),
-    Column(
-        "params_nonembedding", "count", "count", "N, parameters without embeddings", True, 0, at_most=1e15
-    ),
+    Column("params_nonembedding", "count", "count", "N, parameters without embeddings", True, 0, None, 1e15),
     Column("params_embedding", "count", "count", "embedding parameters, output head included", at_least=0),
     Column("width", "count", "count", "residual stream width", above=0),
     Column("depth", "count", "count", "number of blocks", above=0),
@@ -88,7 +86,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("schedule", "text", "", "cosine, linear, wsd, constant, ..."),
     Column("warmup_tokens", "count", "tokens", "tokens until the peak learning rate", at_least=0),
     Column("final_lr_ratio", "real", "", "last learning rate over its peak", at_least=0),
-    Column("decay_share", "real", "", "last part of the run, in which the rate falls", at_least=0, at_most=1),
+    Column("decay_share", "real", "", "share of the run in which the rate falls", at_least=0, at_most=1),
     Column("momentum", "real", "", "SGD or Muon momentum, or Adam's beta1", at_least=0, below=1),
     Column("beta2", "real", "", "decay of the second moment", at_least=0, at_most=1),
     Column("weight_decay", "real", "", "decoupled weight decay", at_least=0),

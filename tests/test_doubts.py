@@ -49,6 +49,9 @@ def test_repeats_name_the_columns_that_set_them_apart(clean):
         "runs that repeat a configuration: 4 (a, b, c, ...); they differ in Decay shape, corpus: a setting "
         "that moves the loss counts as noise until it is named, as with --map extra_decay_shape=Decay shape"
     ]
+    by_wandb = four.rename(columns={"Decay shape": "config.decay_shape"}).drop(columns="corpus")
+    [note] = doubts(by_wandb)
+    assert note.endswith("as with --map extra_config_decay_shape=config.decay_shape")
     assert doubts(four.assign(decay_share=[0.1, 0.2, 0.3, 0.4])) == []
 
 

@@ -205,6 +205,8 @@ def test_a_name_of_its_own_beats_a_synonym_and_the_whole_beats_the_last_part():
         (["optimizer.lr", "schedule.max_lr", "lr"], "schedule.max_lr"),
         (["learning_rate", "lr"], "learning_rate"),
         (["train/lr"], None),
+        (["train.lr"], None),
+        (["train.lr", "config.train.lr"], "config.train.lr"),
         (["summary.train/learning_rate"], None),
     ],
 )
