@@ -20,7 +20,7 @@ from bayeslaw.law import published
 from bayeslaw.law.parameters import Parameter, of_level
 from bayeslaw.law.terms import OPTIMA, formula
 from bayeslaw.planning.policies import POLICIES
-from bayeslaw.runs import column_names, importing, schema
+from bayeslaw.runs.io import column_names, importing, schema
 
 FOLDER = Path(__file__).parent
 MARKED = re.compile(r"(?<=<!-- generated: )([\w-]+)( -->\n).*?(?=<!-- end -->)", re.S)
@@ -90,6 +90,22 @@ def states() -> str:
     """Words of foreign tables for how a run ended."""
     rows = [(f"`{status}`", words.replace(" ", ", ")) for status, words in importing.STATES.items()]
     return table(["status", "words"], rows)
+
+
+def optimizers_table() -> str:
+    """Spellings of each optimizer."""
+    rows = [
+        (f"`{name}`", ", ".join(f"`{alias}`" for alias in aliases.split()))
+        for name, aliases in optimizer_names.ALIASES.items()
+    ]
+    return table(["optimizer", "other spellings"], rows)
+
+
+def layouts_table() -> str:
+    """Layouts of tables that an import knows."""
+    return table(
+        ["layout", "what it is"], [(f"`{each.name}`", each.help) for each in layouts.LAYOUTS.values()]
+    )
 
 
 def laws_table() -> str:
@@ -171,6 +187,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "columns": schema.columns_markdown,
     "roles": roles_table,
     "states": states,
+    "optimizers": optimizers_table,
+    "layouts": layouts_table,
     "families": families,
     "study-parameters": study_parameters,
     "laws": laws_table,

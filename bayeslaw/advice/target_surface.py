@@ -20,8 +20,7 @@ from bayeslaw.law.terms import (
     shift_key,
     to_coordinate,
 )
-from bayeslaw.posterior import pooling
-from bayeslaw.posterior.draws import Posterior
+from bayeslaw.posterior.draws import Posterior, pooling
 from bayeslaw.target import Cell, Target
 
 if TYPE_CHECKING:

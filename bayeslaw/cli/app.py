@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperOption
 
 from bayeslaw.cli.tables import (
     print_comparison,
@@ -74,23 +75,41 @@ def _pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
     for text in texts:
         name, equals, value = text.partition("=")
         if not (name and equals and value):
-            raise BadInput(f"{option} {text}: expected NAME=VALUE; give it as {option} learning_rate=lr")
+            example = "soap=ours" if option == "--rename" else "learning_rate=lr"
+            raise BadInput(f"{option} {text}: expected NAME=VALUE; give it as {option} {example}")
     return pairs
 
 
-@app.command("import")
+class _ImportCommand(TyperCommand):
+    """The command with its known layouts explained, which are read only when help is asked for."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """As every command's help, with the layouts."""
+        from bayeslaw.runs.layouts import layouts_help
+
+        for parameter in self.params:
+            if isinstance(parameter, TyperOption) and parameter.name == "adapter":
+                parameter.help = layouts_help()
+        super().format_help(ctx, formatter)
+
+
+@app.command("import", cls=_ImportCommand)
 def import_(
     source: Annotated[Path, typer.Argument(help="CSV, Parquet, JSONL, or a W&B export.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Run table: .parquet, .csv or .jsonl.")],
     study: Annotated[str | None, typer.Option(help="Name of the set-up these runs share.")] = None,
     adapter: Annotated[
-        str | None, typer.Option(help="A known layout: steplaw, scalebench, marin or wandb.")
+        str | None, typer.Option(help="A known layout of published runs, or of Weights & Biases.")
     ] = None,
     map_: Annotated[
         list[str] | None, typer.Option("--map", help="ROLE=COLUMN, repeated: what a column means.")
     ] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="COLUMN=VALUE, repeated: the same for all runs.")
+    ] = None,
+    rename: Annotated[
+        list[str] | None,
+        typer.Option(help="OLD=NEW, repeated: another name for an optimizer, as in soap=ours."),
     ] = None,
     diverged_ratio: Annotated[
         float, typer.Option(help="A loss above this many times its cell's smallest counts as diverged.")
@@ -121,6 +140,7 @@ def import_(
         mapping=_pairs("--map", map_ or []),
         constants=_pairs("--set", set_ or []),
         diverged_ratio=diverged_ratio,
+        rename=_pairs("--rename", rename or []),
     )
     write_runs(table, output)
     for note in notes:
@@ -218,10 +238,11 @@ def predict_(
     from bayeslaw.target import Target, parse_covariates
 
     covariates = parse_covariates("--covariate", covariate or [])
-    target = Target(params, tokens, optimizer.lower(), study, batch_tokens, covariates)
-    answers = [law_answer(each, target) for each in laws_named(law)] if law else []
+    target = Target(params, tokens, optimizer.strip().lower(), study, batch_tokens, covariates)
+    named = _by_its_name(target)
+    answers = [law_answer(each, named) for each in laws_named(law)] if law else []
     if law and law != ALL:
-        print_json({"inputs": _inputs(target)} | answers[0]) if as_json else print_law(answers[0], target)
+        print_json({"inputs": _inputs(named)} | answers[0]) if as_json else print_law(answers[0], named)
         return
     result = _prediction(target, posterior, level)
     if not law:
@@ -242,8 +263,20 @@ def _prediction(target: Any, path: Path | None, level: float) -> dict[str, Any]:
     path = path or POSTERIOR
     posterior = read_posterior(path)
     _refuse_unknown(target.study, posterior.studies, path)
-    result = predict(posterior, target, level)
+    named = _by_its_name(target, posterior.optimizers)
+    if named.optimizer != target.optimizer:
+        say(f"note: optimizer {target.optimizer} read as {named.optimizer}")
+    result = predict(posterior, named, level)
     return result | {"posterior": {"path": str(path)} | result["posterior"]}
+
+
+def _by_its_name(target: Any, known: Sequence[str] = ()) -> Any:
+    """The target with its optimizer's spelling settled; ``known`` names stay."""
+    from dataclasses import replace
+
+    from bayeslaw.runs.optimizer_names import canonical
+
+    return replace(target, optimizer=canonical(target.optimizer, known))
 
 
 def _inputs(target: Any) -> dict[str, Any]:

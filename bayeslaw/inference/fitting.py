@@ -30,6 +30,7 @@ from bayeslaw.law.parameters import CELL_SHIFTS, SIZE_SHIFTS, SPREADS  # noqa: E
 from bayeslaw.law.structure import Structure, structure_of  # noqa: E402
 from bayeslaw.posterior.convergence import diagnose  # noqa: E402
 from bayeslaw.posterior.draws import Posterior  # noqa: E402
+from bayeslaw.runs.checks import refuse_uninformative  # noqa: E402
 from bayeslaw.runs.io import table_sha256  # noqa: E402
 
 jax.config.update("jax_enable_x64", True)
@@ -64,12 +65,13 @@ def fit(
         say: receives progress messages.
 
     Raises:
-        BadInput: nothing finished, or a count that is not positive.
+        BadInput: nothing finished, one loss in all runs, or a count that is not positive.
     """
     for name, count in {"chains": chains, "draws": draws}.items():
         if count < 1:
             raise BadInput(f"fit: {name} = {count}; expected at least 1; leave it out for the default")
     began = time.perf_counter()
+    refuse_uninformative(runs)
     observed = prepare(runs)
     say(
         f"{len(observed.cell)} runs, {len(observed.cells)} cells, {len(observed.groups)} groups of one "

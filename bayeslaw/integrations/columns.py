@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-NAMES = {"adamw8bit": "adamw", "pagedadamw8bit": "adamw"}
-"""Class of an optimizer, in lower case -> its name in run tables, where the two differ."""
+from bayeslaw.runs.optimizer_names import canonical
 
 DECOUPLED = ("adamw", "muon", "lion", "lamb", "adafactor")
 """Optimizers whose weight decay is decoupled, whoever wrote them."""
@@ -36,17 +35,17 @@ def parameter_counts(model: Any, head: Any = None) -> dict[str, int]:
 def settings_of(optimizer: Any) -> dict[str, Any]:
     """Columns that a PyTorch optimizer tells: its name, peak learning rate, momentum, beta2, epsilon, decay.
 
-    The name is that of its class. Learning rate and decay are the largest of its groups, the others those of
-    the first. Decay that joins the gradient (L2) is not the run table's: that of SGD is converted, the
-    inverse of ``optimizer_settings``; any other becomes ``extra_weight_decay_l2``.
+    The name is that of its class, spelt as in `runs.optimizer_names`. Learning rate and decay are the
+    largest of its groups, the others those of the first. Decay that joins the gradient (L2) is not the run
+    table's: that of SGD is converted, the inverse of ``optimizer_settings``; any other becomes
+    ``extra_weight_decay_l2``.
 
     Args:
         optimizer: a ``torch.optim.Optimizer``, perhaps in a wrapper that has it as ``optimizer``.
     """
     while hasattr(optimizer, "optimizer"):
         optimizer = optimizer.optimizer
-    kind = type(optimizer).__name__.lower()
-    name, groups = NAMES.get(kind, kind), optimizer.param_groups
+    name, groups = canonical(type(optimizer).__name__), optimizer.param_groups
     beta1, beta2 = groups[0].get("betas", (groups[0].get("momentum"), groups[0].get("alpha")))[:2]
     epsilon = groups[0].get("eps")
     found = {

@@ -17,7 +17,7 @@ from bayeslaw.law.terms import COVARIATES, FACTORS, coordinates, own_bowls, to_c
 from bayeslaw.runs.schema import CELL
 from bayeslaw.target import Cell
 
-CONFIGURATION = ("beta2", "epsilon", "grad_clip", "dropout", "schedule")
+CONFIGURATION = ("beta2", "epsilon", "grad_clip", "dropout", "schedule", "decay_share", "normalization")
 """Columns whose departure from the cell's usual value the surface cannot explain, unless the law has them
 as a hyperparameter, covariate or factor; ``extra_*`` join them."""
 

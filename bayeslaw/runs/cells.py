@@ -19,9 +19,12 @@ HELD_FIXED = (
     "dropout",
     "schedule",
     "final_lr_ratio",
+    "decay_share",
     "warmup_tokens",
     "sequence_length",
     "parametrization",
+    "normalization",
+    "tokenizer",
 )
 """Settings that must be equal for two runs of a cell to differ in learning rate and batch alone."""
 

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 
 import numpy as np
 import pandas as pd
 
+from bayeslaw.errors import BadInput
+
 CONFIGURATION = (
     *("study", "optimizer", "params_nonembedding", "width", "depth", "tokens", "batch_tokens"),
-    *("learning_rate", "schedule", "warmup_tokens", "final_lr_ratio", "momentum", "beta2", "weight_decay"),
-    *("dropout", "epsilon", "grad_clip", "seed"),
+    *("learning_rate", "schedule", "warmup_tokens", "final_lr_ratio", "decay_share", "momentum", "beta2"),
+    *("weight_decay", "dropout", "epsilon", "grad_clip", "seed"),
+    *("params_embedding", "heads", "parametrization", "normalization", "sequence_length", "tokenizer"),
 )
-CONVENTIONS = ("loss_kind", "schedule", "sequence_length", "parametrization")
+OUTCOMES = (
+    *("run_id", "loss", "loss_kind", "status", "flops", "wall_seconds", "energy_joules", "device"),
+    *("lambda_max", "hessian_trace", "commit", "created"),
+)
+CONVENTIONS = ("loss_kind", "schedule", "sequence_length", "parametrization", "tokenizer")
 
 
 def notes(table: pd.DataFrame) -> list[str]:
@@ -30,12 +38,34 @@ def notes(table: pd.DataFrame) -> list[str]:
         _mixed_conventions,
         _batch_in_sequences,
         _tokens_per_parameter,
+        _scaled_params,
         _learning_rates,
+        _last_rates,
         _warmup,
         _losses,
+        _scaled_losses,
+        _mostly_diverged,
         _embeddings_in_params,
+        _one_embedding,
     )
     return [note for check in checks for note in check(table)]
+
+
+def refuse_uninformative(table: pd.DataFrame) -> None:
+    """Refuse runs from whose losses nothing can be learnt.
+
+    Args:
+        table: a valid run table.
+
+    Raises:
+        BadInput: when three or more runs finished, all with one and the same loss.
+    """
+    losses = _known(table, "loss")[table["status"] == "finished"].dropna()
+    if len(losses) >= 3 and losses.nunique() == 1:
+        raise BadInput(
+            f"run table: all {len(losses)} finished runs have a loss of {losses.iloc[0]:g}; expected losses "
+            "that differ with the settings; import the column that holds each run's own final loss"
+        )
 
 
 def _outcomes(table: pd.DataFrame) -> Iterable[str]:
@@ -47,19 +77,43 @@ def _outcomes(table: pd.DataFrame) -> Iterable[str]:
         yield "no run finished: there is nothing to fit a loss to"
     silent = _known(table, "loss").isna() & (table["status"] != "finished")
     if silent.any():
-        yield f"runs without a loss: {_which(table, silent)}"
+        yield f"runs without a loss: {which(table, silent)}"
 
 
 def _repeats(table: pd.DataFrame) -> Iterable[str]:
-    """Same configuration under several run_ids: seeds when the seed is not recorded, or copies."""
+    """Same configuration under several run_ids: seeds, copies, or a setting in a column that is not used."""
     names = [name for name in CONFIGURATION if name in table]
-    others = [name for name in table if str(name).startswith(("extra_", "config."))]
-    repeated = table[names].join(table[others].astype(str)).duplicated(keep=False)
-    if repeated.any():
+    others = [name for name in table if str(name).startswith("extra_")]
+    settings = table[names].join(table[others].astype(str))
+    repeated = settings.duplicated(keep=False)
+    if not repeated.any():
+        return
+    group = settings[repeated].groupby(list(settings), dropna=False).ngroup()
+    known = {*names, *others, *OUTCOMES}
+    unused = [name for name in table if name not in known and not str(name).endswith("_as_given")]
+    apart = [name for name in unused if _sets_apart(table.loc[repeated, name], group)]
+    if apart:
         yield (
-            f"runs that repeat a configuration: {_which(table, repeated)}; "
+            f"runs that repeat a configuration: {which(table, repeated)}; they differ in "
+            f"{', '.join(map(str, apart[:8]))}{', ...' if len(apart) > 8 else ''}: a setting that moves the "
+            f"loss counts as noise until it is named, as with --map extra_{_word(apart[0])}={apart[0]}"
+        )
+    else:
+        yield (
+            f"runs that repeat a configuration: {which(table, repeated)}; "
             "record the seed if they are seeds, drop the copies if they are not"
         )
+
+
+def _sets_apart(values: pd.Series, group: pd.Series) -> bool:
+    """Whether a column differs within groups, and is no measurement or name, which differs in every row."""
+    texts = values.astype("str")
+    return bool(texts.groupby(group).nunique().gt(1).any() and (len(texts) == 2 or texts.duplicated().any()))
+
+
+def _word(name: str) -> str:
+    """A column's name as one of the run table: lower case, words joined by underscores."""
+    return re.sub(r"[^a-z0-9]+", "_", str(name).lower()).strip("_")
 
 
 def _mixed_conventions(table: pd.DataFrame) -> Iterable[str]:
@@ -83,7 +137,7 @@ def _batch_in_sequences(table: pd.DataFrame) -> Iterable[str]:
         steps = runs["tokens"] / batch
         if short.any():
             yield (
-                f"study {study}: batch_tokens below one sequence: {_which(runs, short)}; "
+                f"study {study}: batch_tokens below one sequence: {which(runs, short)}; "
                 "is the batch in sequences?"
             )
         elif batch.max() <= 8192 and steps.median() > 5e6:
@@ -101,8 +155,21 @@ def _tokens_per_parameter(table: pd.DataFrame) -> Iterable[str]:
         elif (tokens < params / 2).any():
             few = tokens < params / 2
             yield (
-                f"study {study}: less than half a token a parameter: {_which(runs, few)}; "
+                f"study {study}: less than half a token a parameter: {which(runs, few)}; "
                 "are params and tokens in the same unit?"
+            )
+
+
+def _scaled_params(table: pd.DataFrame) -> Iterable[str]:
+    """Public runs see at most some thousands of tokens a parameter; N in millions makes that billions."""
+    for study, runs in table.groupby("study"):
+        ratio = (runs["tokens"] / runs["params_nonembedding"]).median()
+        if ratio > 1e5:
+            largest = runs["params_nonembedding"].max()
+            unit = "millions" if largest < 1e6 else "another unit"
+            yield (
+                f"study {study}: params_nonembedding up to {largest:.3g} mean {ratio:.3g} tokens a "
+                f"parameter: is N in {unit}?"
             )
 
 
@@ -110,14 +177,24 @@ def _learning_rates(table: pd.DataFrame) -> Iterable[str]:
     high = table["learning_rate"] > 1
     if high.any():
         cause = "are they -log10 of it?" if _integers(table.loc[high, "learning_rate"]) else "is it the peak?"
-        yield f"learning rates above 1: {_which(table, high)}; {cause}"
+        yield f"learning rates above 1: {which(table, high)}; {cause}"
+
+
+def _last_rates(table: pd.DataFrame) -> Iterable[str]:
+    """Signs of a learning rate that is the last of its schedule, not the peak."""
+    falling = _known(table, "schedule").notna() & (_known(table, "schedule") != "constant")
+    last = falling & (_known(table, "final_lr_ratio") >= 1)
+    low = table["learning_rate"] < 1e-7
+    for rows, sign in ((last, "not above the final one of a falling schedule"), (low, "below 1e-7")):
+        if rows.any():
+            yield f"learning rates {sign}: {which(table, rows)}; are they the last, not the peak?"
 
 
 def _warmup(table: pd.DataFrame) -> Iterable[str]:
     unfinished = _known(table, "warmup_tokens") >= table["tokens"]
     if unfinished.any():
         yield (
-            f"warm-up not shorter than the run: {_which(table, unfinished)}; "
+            f"warm-up not shorter than the run: {which(table, unfinished)}; "
             "the peak learning rate is never reached"
         )
 
@@ -127,9 +204,47 @@ def _losses(table: pd.DataFrame) -> Iterable[str]:
     huge = (_known(table, "loss") > 15) & (table["status"] == "finished")
     if huge.any():
         yield (
-            f"finished runs with a loss above 15: {_which(table, huge)}; "
+            f"finished runs with a loss above 15: {which(table, huge)}; "
             "is it a perplexity, or in bits? expected nats a token"
         )
+
+
+def _scaled_losses(table: pd.DataFrame) -> Iterable[str]:
+    """No language is as predictable as 0.05 nats a token; and two runs seldom end at one loss."""
+    for study, runs in table[table["status"] == "finished"].groupby("study"):
+        losses = _known(runs, "loss").dropna()
+        if len(losses) and losses.median() < 0.05:
+            yield (
+                f"study {study}: losses around {losses.median():.3g}: are they scaled? expected nats a token"
+            )
+        if len(losses) >= 3 and losses.nunique() == 1:
+            yield f"study {study}: all {len(losses)} losses are {losses.iloc[0]:g}: is it the right column?"
+
+
+def _mostly_diverged(table: pd.DataFrame) -> Iterable[str]:
+    """Cells in which most runs count as diverged: a sweep of high rates, or one loss too small."""
+    judged = table[table["status"].isin(["finished", "diverged"])]
+    for _, runs in judged.groupby(["study", "optimizer", "params_nonembedding", "tokens"]):
+        share = (runs["status"] == "diverged").mean()
+        if len(runs) >= 4 and 0.5 < share < 1:
+            best = runs.loc[runs["loss"].idxmin(), "run_id"]
+            yield f"{share:.0%} of {len(runs)} runs of a cell count as diverged: is the loss of {best} right?"
+
+
+def _one_embedding(table: pd.DataFrame) -> Iterable[str]:
+    """Embeddings are a vocabulary times the width: a constant over widths is a placeholder."""
+    for study, runs in table.groupby("study"):
+        embedding, width = _known(runs, "params_embedding").dropna(), _known(runs, "width")
+        if embedding.nunique() != 1 or embedding.iloc[0] == 0:
+            continue
+        sizes = runs.loc[embedding.index, "params_nonembedding"]
+        widths = width[embedding.index].dropna().nunique()
+        if widths > 1 or (not widths and sizes.max() > 4 * sizes.min()):
+            several = f"{widths} widths" if widths else f"N from {sizes.min():.3g} to {sizes.max():.3g}"
+            yield (
+                f"study {study}: one params_embedding of {embedding.iloc[0]:.10g} for {several}: "
+                "it grows with the width, and so does what was subtracted from the total"
+            )
 
 
 def _embeddings_in_params(table: pd.DataFrame) -> Iterable[str]:
@@ -145,7 +260,7 @@ def _embeddings_in_params(table: pd.DataFrame) -> Iterable[str]:
         if counted.any():
             yield (
                 f"study {study}: params_nonembedding equals 12 depth width^2 plus params_embedding: "
-                f"{_which(runs, counted)}; were the embeddings counted?"
+                f"{which(runs, counted)}; were the embeddings counted?"
             )
         elif _grows_like_embeddings(runs):
             yield (
@@ -156,7 +271,7 @@ def _embeddings_in_params(table: pd.DataFrame) -> Iterable[str]:
             wide = params > 6 * runs["blocks"]
             yield (
                 f"study {study}: params_nonembedding above six times 12 depth width^2: "
-                f"{_which(runs, wide)}; embeddings counted, or experts?"
+                f"{which(runs, wide)}; embeddings counted, or experts?"
             )
 
 
@@ -182,7 +297,7 @@ def _integers(values: pd.Series) -> bool:
     return bool((values % 1 == 0).all())
 
 
-def _which(table: pd.DataFrame, rows: pd.Series) -> str:
+def which(table: pd.DataFrame, rows: pd.Series) -> str:
     """How many rows, and the first three run ids."""
     ids = table.loc[rows, "run_id"]
     return f"{len(ids)} ({', '.join(ids.head(3))}{', ...' if len(ids) > 3 else ''})"

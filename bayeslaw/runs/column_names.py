@@ -19,6 +19,7 @@ SYNONYMS: dict[str, str] = {
     "width": "d_model hidden_size hidden_dim n_embd",
     "depth": "n_layer n_layers num_layers num_hidden_layers",
     "heads": "n_head n_heads num_heads num_attention_heads",
+    "normalization": "normalisation norm_type normalization_type",
     "tokens": "d n_tokens num_tokens total_tokens train_tokens data_size tokens_seen training_tokens",
     "tokens_per_param": "tpp d_n tokens_per_parameter token_param_ratio",
     "steps": "n_steps num_steps max_steps train_steps total_steps iterations iters max_iters num_train_steps",
@@ -26,11 +27,13 @@ SYNONYMS: dict[str, str] = {
     "global_batch_tokens total_batch_size_tokens",
     "batch_sequences": "batch_size_sequences sequences_per_batch batch_size_in_sequences",
     "sequence_length": "seq_len seqlen seq_length context_length max_seq_len n_ctx max_sequence_length",
+    "tokenizer": "tokenizer_name",
     "learning_rate": "lr peak_lr max_lr peak_learning_rate max_learning_rate",
     "schedule": "lr_schedule lr_scheduler scheduler lr_scheduler_type",
     "warmup_steps": "warmup_iters num_warmup_steps",
     "final_lr_ratio": "min_lr_ratio lr_min_ratio",
     "final_learning_rate": "min_lr final_lr min_learning_rate",
+    "decay_share": "decay_fraction decay_frac cooldown_fraction cooldown_frac",
     "beta1": "beta_1 adam_beta1 b1",
     "beta2": "beta_2 adam_beta2 b2",
     "betas": "adam_betas",
@@ -51,6 +54,10 @@ SYNONYMS: dict[str, str] = {
 """Other names of each role, normalised as `_plain` does."""
 
 ROLES = tuple(dict.fromkeys([*SYNONYMS, *(column.name for column in COLUMNS)]))
+OUTCOMES = ("loss", "loss_bits", "perplexity", "status", "flops", "wall_seconds", "created")
+"""Roles that a run reports; all others are settings, which its configuration knows better."""
+
+PEAK = ("peak_lr", "max_lr", "peak_learning_rate", "max_learning_rate")
 RANKED = ("run_id",)  # several names may occur together; the first synonym wins
 AMBIGUOUS = {
     "batch_tokens": "bs b bsz batch batch_size global_batch_size train_batch_size",
@@ -61,7 +68,10 @@ AMBIGUOUS = {
 def resolve_roles(names: Iterable[str], mapping: Mapping[str, str], source: str) -> dict[str, str]:
     """Find the column of each role.
 
-    A mapped column wins, then the role's own name, then a synonym (`lr`, `seq_len`, `val/loss`).
+    A mapped column wins, then the role's own name, then a synonym (`lr`, `seq_len`, `val/loss`). Of settings,
+    columns of a configuration come before logged ones (`summary.lr`, `train/lr`), of outcomes after. A
+    learning rate is the peak by name (`max_lr`), else of a configuration (`optimizer.lr`), else plain; never
+    a logged one, which would be the last of its schedule.
 
     Args:
         names: columns of the foreign table.
@@ -92,23 +102,58 @@ def resolve_roles(names: Iterable[str], mapping: Mapping[str, str], source: str)
 
 
 def ambiguous(role: str, names: Iterable[str]) -> str | None:
-    """A column that is probably meant, but whose unit nobody said: a batch size, a parameter count."""
+    """A column that is probably meant, but not for sure: a batch or a count without a unit, a logged rate."""
+    if role == "learning_rate":
+        return next(iter(_named(role, list(names))), None)
     wanted = set(AMBIGUOUS.get(role, "").split())
     return next((name for name in names if {_plain(name), _last(name)} & wanted), None)
 
 
 def _check_mapping(names: list[str], mapping: Mapping[str, str], source: str) -> None:
     for role, name in mapping.items():
-        if role not in ROLES:
-            raise BadInput(f"{source}: --map {role}={name}: unknown role; expected one of {', '.join(ROLES)}")
+        if role not in ROLES and not re.fullmatch(r"extra_\w+", role):
+            raise BadInput(
+                f"{source}: --map {role}={name}: unknown role; expected one of {', '.join(ROLES)}, "
+                "or extra_NAME for another setting"
+            )
         if name not in names:
             raise BadInput(
                 f"{source}: --map {role}={name}: no such column; found {', '.join(map(str, names[:60]))}"
             )
 
 
+def passed_over(role: str, names: Iterable[str], chosen: str) -> list[str]:
+    """Columns that have a name of the role, and are not the one that was chosen."""
+    words = {role, *SYNONYMS.get(role, "").split()}
+    return [name for name in names if name != chosen and {_plain(name), _last(name)} & words]
+
+
 def _candidates(role: str, names: list[str]) -> list[str]:
-    """Columns that could be the role: by its own name, else by a synonym of the whole or of the last part."""
+    """Columns that could be the role: the first group of `_ranked` that has any by `_named`."""
+    return next((found for group in _ranked(role, names) if (found := _named(role, group))), [])
+
+
+def _ranked(role: str, names: list[str]) -> list[list[str]]:
+    """Columns in groups, those that are likelier the role first."""
+    if role in OUTCOMES:
+        return [[name for name in names if not CONFIGURED.match(name)], names]
+    settings = [name for name in names if not _logged(name)]
+    if role != "learning_rate":
+        return [settings, names]
+    own = [name for name in settings if name == role]
+    peak = [name for name in settings if {_plain(name), _last(name)} & set(PEAK)]
+    nested = [name for name in settings if "." in name or CONFIGURED.match(name)]
+    return [own, peak, nested, settings]
+
+
+def _logged(name: str) -> bool:
+    """Whether a column's name is that of a metric: ``summary.lr``, ``train/lr``, ``train.lr``."""
+    slash = "/" in name and not CONFIGURED.match(name)
+    return bool(slash or REPORTED.match(name) or LOGGED.match(name))
+
+
+def _named(role: str, names: list[str]) -> list[str]:
+    """Columns by the role's own name, else by a synonym, of the whole or else of the last part."""
     synonyms = [role, *SYNONYMS.get(role, "").split()]
     for part in (_plain, _last):
         own = [name for name in names if part(name) == role]
@@ -120,9 +165,14 @@ def _candidates(role: str, names: list[str]) -> list[str]:
     return []
 
 
+CONFIGURED = re.compile(r"^\s*(config|params)[./]", re.I)
+REPORTED = re.compile(r"^\s*(summary|summary_metrics|metrics)[./]", re.I)
+LOGGED = re.compile(r"^\s*(train|training|val|valid|eval)\.", re.I)
+
+
 def _plain(name: str) -> str:
-    """Lower case, words joined by underscores, without the prefixes of an export."""
-    name = re.sub(r"^(config|summary|summary_metrics)[./]", "", str(name).strip().lower())
+    """Lower case, words joined by underscores, without the prefixes of an export (W&B, Ray, MLflow)."""
+    name = REPORTED.sub("", CONFIGURED.sub("", str(name), count=1), count=1).strip().lower()
     return re.sub(r"[^a-z0-9]+", "_", name).strip("_")
 
 

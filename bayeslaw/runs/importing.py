@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,18 +13,23 @@ import pandas as pd
 
 from bayeslaw.errors import BadInput
 from bayeslaw.runs.checks import notes as doubts
-from bayeslaw.runs.column_names import ambiguous, resolve_roles
+from bayeslaw.runs.checks import which
+from bayeslaw.runs.column_names import ambiguous, passed_over, resolve_roles
 from bayeslaw.runs.io import TEXT, PathLike, narrow, read_table
-from bayeslaw.runs.layouts import ADAPTERS, fitting
-from bayeslaw.runs.schema import BY_NAME, DIVERGED_RATIO, REQUIRED, mark_diverged, validate
-from bayeslaw.runs.wandb import read_wandb
+from bayeslaw.runs.layouts import LAYOUTS, Layout, converted, fitting
+from bayeslaw.runs.optimizer_names import canonical
+from bayeslaw.runs.rounding import merge_rounded
+from bayeslaw.runs.schema import BY_NAME, DIVERGED_RATIO, MOST_LOSS, REQUIRED, mark_diverged, validate
 
 STATES = {
-    "finished": "finished completed complete success succeeded done ok",
+    "finished": "finished completed complete success succeeded done ok terminated",
     "diverged": "diverged nan exploded",
-    "crashed": "crashed failed failure error oom timeout",
-    "stopped": "stopped killed preempted preempting running pending cancelled canceled",
+    "crashed": "crashed failed failure fail error errored oom out_of_memory timeout node_fail",
+    "stopped": "stopped killed preempted preempting pruned running pending waiting paused scheduled "
+    "cancelled canceled",
 }
+"""Words of W&B, Optuna, Ray, MLflow and Slurm, in lower case, words joined by underscores."""
+
 STATE_OF = {word: status for status, words in STATES.items() for word in words.split()}
 HINTS = {
     "study": "add --study NAME",
@@ -45,16 +51,19 @@ def import_runs(
     mapping: Mapping[str, str] | None = None,
     constants: Mapping[str, Any] | None = None,
     diverged_ratio: float = DIVERGED_RATIO,
+    rename: Mapping[str, str] | None = None,
 ) -> tuple[pd.DataFrame, list[str]]:
     """Read a foreign table and turn it into a run table.
 
     Args:
         source: .csv, .parquet or .jsonl (the wandb adapter also takes .json).
-        study: names the set-up of these runs; steplaw, scalebench and marin have their own default.
-        adapter: a known layout, one of `ADAPTERS` or wandb; None reads columns by their names.
+        study: names the set-up of these runs; layouts of published tables have their own default.
+        adapter: a known layout, one of `bayeslaw.runs.layouts.LAYOUTS`; None reads columns by their names.
         mapping: role to column, where names do not say it (`{"batch_sequences": "bs"}`).
         constants: column to value, the same for every run (`{"optimizer": "adamw"}`).
         diverged_ratio: see `bayeslaw.runs.schema.mark_diverged`.
+        rename: names of optimizers in the table to names for them, before
+            `bayeslaw.runs.optimizer_names.canonical` settles the spelling of the others.
 
     Returns:
         A valid run table, and notes in plain words: what was converted, dropped, or looks wrong.
@@ -64,23 +73,30 @@ def import_runs(
     """
     name, mapping, constants = str(source), dict(mapping or {}), dict(constants or {})
     _check_constants(constants, name)
-    if adapter in ADAPTERS:
+    layout = _layout(adapter)
+    if layout.convert is None:
+        table, notes = convert(layout.read(source), study, mapping, constants, name)
+    else:
         if mapping:
             raise BadInput(
                 f"--map {next(iter(mapping))}: adapter {adapter} knows its columns; leave --map out"
             )
-        table, notes = ADAPTERS[adapter](read_table(source), study)
+        table, notes = converted(layout, layout.read(source), study, name)
         table = table.assign(**constants)
-    elif adapter in (None, "wandb"):
-        raw = read_wandb(Path(source)) if adapter else read_table(source, nan_is_text=True)
-        table, notes = convert(raw, study, mapping, constants, name)
-    else:
-        known = ", ".join([*ADAPTERS, "wandb"])
-        raise BadInput(
-            f"--adapter {adapter}: unknown; expected one of {known}; or leave it out and use --map"
-        )
+    table, named = _name_optimizers(table, rename or {}, name)
     table, more = _settle(table, diverged_ratio, name)
-    return table, [*notes, *more, *doubts(table)]
+    return table, [*notes, *named, *more, *doubts(table)]
+
+
+def _layout(adapter: str | None) -> Layout:
+    if adapter is None:
+        return Layout("", (), None, "columns by their names", partial(read_table, nan_is_text=True))
+    if adapter not in LAYOUTS:
+        raise BadInput(
+            f"--adapter {adapter}: unknown; expected one of {', '.join(LAYOUTS)}; "
+            "or leave it out and use --map"
+        )
+    return LAYOUTS[adapter]
 
 
 def convert(
@@ -114,14 +130,15 @@ def convert(
     roles = resolve_roles(raw.columns, mapping, source)
     raw = _numbers_but_for(raw, roles.get("loss"))
     columns = {role: raw[name] for role, name in roles.items()}
-    table = pd.DataFrame({role: values for role, values in columns.items() if role in BY_NAME})
+    own = [role for role in roles if role in BY_NAME or role.startswith("extra_")]
+    table = pd.DataFrame({role: columns[role] for role in own})
     _add_converted(table, columns, source)
     _require(table, roles, raw, source)
-    notes = _reading_notes(roles, raw)
+    notes = [*_reading_notes(roles, raw), *_peak_notes(roles, raw, {*mapping, *constants}, source)]
     if "loss_kind" not in table and "loss" in roles:
         table["loss_kind"] = _loss_kind(roles["loss"])
     notes += _add_status(table, columns.get("status"))
-    direct = {name for role, name in roles.items() if role in BY_NAME}
+    direct = {roles[role] for role in own}
     kept = raw[[name for name in raw if name not in direct]]
     table = table.join(kept.rename(columns=lambda name: f"original_{name}" if name in BY_NAME else name))
     notes += _add_ids(table, raw, borrowed=roles.get("run_id") != "run_id" and "run_id" not in mapping)
@@ -206,6 +223,8 @@ def _hint(name: str, roles: Mapping[str, str], raw: pd.DataFrame) -> str:
     if name == "tokens" and "tokens_per_param" in roles:
         return f"follows from {roles['tokens_per_param']} once the parameters are known"
     unsaid = ambiguous(name, raw.columns)
+    if unsaid and name == "learning_rate":
+        return f"is {unsaid} the peak, or the last one logged? add --map learning_rate={unsaid} if the peak"
     if unsaid and name == "batch_tokens":
         length = "" if "sequence_length" in roles else " with --set sequence_length=2048"
         return (
@@ -229,6 +248,34 @@ def _reading_notes(roles: Mapping[str, str], raw: pd.DataFrame) -> list[str]:
     ]
 
 
+def _peak_notes(roles: Mapping[str, str], raw: pd.DataFrame, said: set[str], source: str) -> list[str]:
+    """Which of several learning rates was taken as the peak, and whether a loss may be a mean over the run.
+
+    Raises:
+        BadInput: where another learning rate is higher, so that the one taken is no peak.
+    """
+    notes = []
+    rate, loss = roles["learning_rate"], roles.get("loss", "")
+    others = [] if "learning_rate" in said else passed_over("learning_rate", raw.columns, rate)
+    taken = pd.to_numeric(raw[rate], errors="coerce")
+    for other in others:
+        higher = pd.to_numeric(raw[other], errors="coerce") > 1.001 * taken
+        if higher.any():
+            raise BadInput(
+                f"{source}: {other} is higher than {rate} in {higher.sum()} rows; "
+                "expected the peak learning rate; "
+                f"add --map learning_rate={other}, or --map learning_rate={rate} if that is the peak"
+            )
+    if others:
+        notes.append(f"took {rate} as the peak learning rate, not {', '.join(others)}")
+    if "loss" not in said and re.split(r"[./]", loss.lower())[-1] == "train_loss":
+        notes.append(
+            f"is {loss} the last, or the mean over the run, as the Trainer of transformers reports it? "
+            "expected the final loss"
+        )
+    return notes
+
+
 def _loss_kind(column: str) -> str | None:
     """From the name of the loss column, when it says so."""
     name = column.lower()
@@ -246,18 +293,46 @@ def _add_status(table: pd.DataFrame, states: pd.Series | None) -> list[str]:
     if states is None:
         status = pd.Series("finished", index=table.index)
     else:
-        words = states.astype("str").str.strip().str.lower()
-        status = words.map(lambda word: STATE_OF.get(word, word))
+        words = states.astype("str").str.strip().str.lower().str.removeprefix("trialstate.")
+        status = words.map(lambda word: STATE_OF.get(re.sub(r"[\s-]+", "_", word), word))
     lost = missing & (status == "finished")
     table["status"] = status.mask(lost, "crashed").mask(recorded_nan, "diverged")
     notes = []
     if states is None:
         notes.append("no status column: runs with a loss count as finished")
+    elif (words == "terminated").any():
+        notes.append(
+            f"runs with state TERMINATED, counted as finished: {(words == 'terminated').sum()}; "
+            "Ray says so too where its scheduler stopped a trial early: drop those"
+        )
     if lost.any():
         notes.append(f"runs without a loss, counted as crashed: {lost.sum()}")
     if recorded_nan.any():
         notes.append(f"runs with a loss of NaN, counted as diverged: {recorded_nan.sum()}")
     return notes
+
+
+def _name_optimizers(
+    table: pd.DataFrame, rename: Mapping[str, str], source: str
+) -> tuple[pd.DataFrame, list[str]]:
+    """Optimizers by the names that the user gave, else by those of `canonical`; with a note of the latter."""
+    if "optimizer" not in table:  # what is missing is told by `validate`
+        return table, []
+    given = {str(name): str(name).strip().lower() for name in table["optimizer"].dropna().unique()}
+    wanted = {old.strip().lower(): new.strip().lower() for old, new in rename.items()}
+    for old in wanted:
+        if old not in given.values():
+            raise BadInput(
+                f"{source}: --rename {old}={wanted[old]}: no such optimizer; expected one of "
+                f"{', '.join(list(given)[:30])}; name one of these"
+            )
+    names = {name: wanted.get(plain) or canonical(plain) for name, plain in given.items()}
+    changed = [name for name, plain in given.items() if names[name] != plain]
+    guessed = [name for name in changed if given[name] not in wanted]
+    keep = f" (to keep a name: --rename {guessed[0]}={guessed[0]})" if guessed else ""
+    read = ", ".join(f"{name} as {names[name]}" for name in changed)
+    named = table["optimizer"].map(lambda name: names.get(str(name), name))
+    return table.assign(optimizer=named), [f"read optimizer {read}{keep}"] if changed else []
 
 
 def _settle(table: pd.DataFrame, ratio: float, source: str) -> tuple[pd.DataFrame, list[str]]:
@@ -271,15 +346,22 @@ def _settle(table: pd.DataFrame, ratio: float, source: str) -> tuple[pd.DataFram
     if (lost & ~copies).any():
         notes.append(f"dropped unfinished runs of incomplete configuration: {(lost & ~copies).sum()}")
     keep = ~(copies | lost)
-    infinite = pd.to_numeric(table["loss"], errors="coerce").map(math.isinf) & (table["status"] == "finished")
+    infinite = (pd.to_numeric(table["loss"], errors="coerce") > MOST_LOSS) & (table["status"] == "finished")
     table = table.assign(status=table["status"].mask(infinite, "diverged"))[keep]
     table = validate(table, source, row_numbers=numbers[keep].tolist())
+    table, merged = merge_rounded(table)
+    notes += merged
     marked = mark_diverged(table, ratio)
-    changed = int((marked["status"] != table["status"]).sum() + (infinite & keep).sum())
+    small = (marked["status"] == "stopped") & (table["status"] == "finished")
+    if small.any():
+        notes.append(
+            f"losses too small to be true, runs set aside as stopped: {which(table, small)}; correct them"
+        )
+    changed = int((marked["status"] != table["status"]).sum() - small.sum() + (infinite & keep).sum())
     if changed:
         notes.append(
             f"runs counted as diverged: {changed} "
-            f"(loss above {ratio:g} times the smallest of their cell, or infinite)"
+            f"(loss above {ratio:g} times the smallest of their cell, far above their study, or infinite)"
         )
     return _ordered(marked), notes
 
@@ -315,7 +397,7 @@ def _numeric(values: pd.Series, role: str, source: str) -> pd.Series:
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
         raise BadInput(
-            f"{source}: row {row + 1}: {role} = {values.iloc[row]!r}; expected a number; "
+            f"{source}: row {row + 1}: {role} = {str(values.iloc[row])[:60]!r}; expected a number; "
             f"correct it, or map another column with --map {role}=COLUMN"
         )
     return numbers

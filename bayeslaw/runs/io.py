@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import logging
 import math
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet
 
 from bayeslaw.errors import BadInput
 from bayeslaw.files import write_atomically
@@ -24,6 +27,10 @@ PathLike = str | os.PathLike[str]
 TEXT = {column.name: "str" for column in COLUMNS if column.kind == "text"}
 MISSING = ["", *"NA N/A n/a #N/A #NA <NA> NULL null None".split()]
 """What pandas reads as missing, but for the ways to write NaN."""
+
+MOST_COLUMNS = 10_000
+MOST_LETTERS = 1_000_000
+"""A table with more columns, or with more letters in one value, is refused: it is none of runs."""
 
 COUNTS = [column.name for column in COLUMNS if column.kind == "count"]
 
@@ -90,12 +97,27 @@ def read_table(path: PathLike, nan_is_text: bool = False) -> pd.DataFrame:
         BadInput: when the file is missing, of another kind, or damaged.
     """
     path = Path(path)
+    _refuse_folder(path)
     reader = _by_suffix(path, READERS | READERS_OF_NAN if nan_is_text else READERS)
+    table = read_with(reader, path)
+    return narrow(table) if nan_is_text and reader in READERS_OF_NAN.values() else table
+
+
+def read_with(reader: Callable[[Path], pd.DataFrame], path: Path) -> pd.DataFrame:
+    """A table by any reader, whose failures become one clear error.
+
+    Raises:
+        BadInput: when the file is missing, a folder, unreadable, damaged, or has more than ``MOST_COLUMNS``
+            columns or ``MOST_LETTERS`` in one value.
+    """
+    _refuse_folder(path)
     if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
-        raise BadInput(f"{path}: {what}; expected a run table; check the path (now in {Path.cwd()})")
+        raise BadInput(f"{path}: does not exist; expected a run table; check the path (now in {Path.cwd()})")
     try:
-        return reader(path)
+        table = reader(path)
+        _refuse_columns(len(table.columns), path)
+        _refuse_long_texts(table, path)
+        return table
     except BadInput:
         raise
     except PermissionError:
@@ -106,6 +128,51 @@ def read_table(path: PathLike, nan_is_text: bool = False) -> pd.DataFrame:
             f"{path}: not a readable {path.suffix} file ({reason}); "
             "expected a complete table; was it cut short? write or download it again"
         ) from None
+
+
+def text_encoding(path: Path) -> str:
+    """Encoding by the mark at the beginning of a file: UTF-16, as spreadsheets write it, else UTF-8."""
+    with path.open("rb") as file:
+        mark = file.read(2)
+    return "utf-16" if mark in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+
+
+def _refuse_folder(path: Path) -> None:
+    if path.is_dir():
+        raise BadInput(f"{path}: is a folder; expected a file with one run a row; name the file in it")
+
+
+def _refuse_columns(count: int, path: Path) -> None:
+    if count > MOST_COLUMNS:
+        raise BadInput(
+            f"{path}: {count:,} columns; expected at most {MOST_COLUMNS:,}: one run a row, one setting "
+            "or result a column; is it transposed? keep the columns that describe the runs"
+        )
+
+
+def _refuse_long_texts(table: pd.DataFrame, path: Path) -> None:
+    for name in table.columns[[not pd.api.types.is_numeric_dtype(kind) for kind in table.dtypes]]:
+        letters = table[name].map(lambda value: len(value) if isinstance(value, str) else 0)
+        if len(letters) and letters.max() > MOST_LETTERS:
+            row = int(letters.to_numpy().argmax()) + 1
+            raise BadInput(
+                f"{path}: row {row}: {str(name)[:60]} has {letters.max():,} letters; "
+                f"expected at most {MOST_LETTERS:,}; drop the column"
+            )
+
+
+def _check_header(path: Path) -> None:
+    """Refuse a CSV by its first line, before pandas spends minutes on its columns."""
+    with path.open(encoding=text_encoding(path), newline="") as lines:
+        header = lines.readline(MOST_LETTERS + 1)
+    if len(header) > MOST_LETTERS:
+        raise BadInput(
+            f"{path}: the first line has more than {MOST_LETTERS:,} letters; expected the names of columns; "
+            "keep the columns that describe the runs"
+        )
+    if "\0" in header:
+        raise BadInput(f"{path}: is no text; expected CSV in UTF-8 or UTF-16 with its mark; export it again")
+    _refuse_columns(len(next(csv.reader([header]), [])), path)
 
 
 def narrow(table: pd.DataFrame) -> pd.DataFrame:
@@ -123,17 +190,27 @@ def narrow(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
-    return pd.read_csv(path, dtype=TEXT, low_memory=False)
+    _check_header(path)
+    return pd.read_csv(path, dtype=TEXT, low_memory=False, encoding=text_encoding(path))
 
 
-def _read_csv_and_nan(path: Path) -> pd.DataFrame:
-    return narrow(pd.read_csv(path, dtype="str", keep_default_na=False, na_values=MISSING))
+def read_texts(path: Path) -> pd.DataFrame:
+    """A CSV as text, NaN included."""
+    _check_header(path)
+    return pd.read_csv(
+        path, dtype="str", keep_default_na=False, na_values=MISSING, encoding=text_encoding(path)
+    )
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    _refuse_columns(len(pyarrow.parquet.read_schema(path).names), path)
+    return pd.read_parquet(path)
 
 
 def _read_jsonl(path: Path, constant: Callable[[str], Any] | None = None) -> pd.DataFrame:
     """One JSON object a line; empty lines are skipped; ``constant`` reads NaN and Infinity."""
     records = []
-    with path.open(encoding="utf-8") as lines:
+    with path.open(encoding=text_encoding(path)) as lines:
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
@@ -171,10 +248,10 @@ def _write_jsonl(table: pd.DataFrame, path: Path) -> None:
 
 Reader = Callable[[Path], pd.DataFrame]
 Writer = Callable[[pd.DataFrame, Path], None]
-READERS: dict[str, Reader] = {".csv": _read_csv, ".parquet": pd.read_parquet, ".jsonl": _read_jsonl}
+READERS: dict[str, Reader] = {".csv": _read_csv, ".parquet": _read_parquet, ".jsonl": _read_jsonl}
 READERS_OF_NAN: dict[str, Reader] = {
-    ".csv": _read_csv_and_nan,
-    ".jsonl": lambda path: narrow(_read_jsonl(path, constant=str)),
+    ".csv": read_texts,
+    ".jsonl": partial(_read_jsonl, constant=str),
 }
 WRITERS: dict[str, Writer] = {".csv": _write_csv, ".parquet": _write_parquet, ".jsonl": _write_jsonl}
 

@@ -1,16 +1,39 @@
-"""Known layouts of published sweeps. Each function states the conventions it fixes."""
+"""Known layouts of tables of runs. The function of each states the conventions that it fixes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from bayeslaw.errors import BadInput
-from bayeslaw.runs.io import narrow
+from bayeslaw.runs.io import PathLike, narrow, read_table
+from bayeslaw.runs.wandb import read_wandb
 
-Adapter = Callable[[pd.DataFrame, str | None], tuple[pd.DataFrame, list[str]]]
+Convert = Callable[[pd.DataFrame, str | None], tuple[pd.DataFrame, list[str]]]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A known layout of a table of runs.
+
+    Attributes:
+        name: as ``--adapter`` takes it.
+        needed_columns: those that it cannot do without; by them an import suggests it.
+        convert: the table and the study's name -> a run table, not yet checked, and notes; None for a layout
+            whose columns are found by their names.
+        help: what it is, in a few words.
+        read: the file as a table.
+    """
+
+    name: str
+    needed_columns: tuple[str, ...]
+    convert: Convert | None
+    help: str
+    read: Callable[[PathLike], pd.DataFrame] = read_table
+
 
 STEP_LAW_SEQUENCE = 2048
 MARIN_SEQUENCE = 4096
@@ -20,14 +43,6 @@ MARIN_SIZES = {  # size: (non-embedding N, width); 32 layers, feed-forward 4 x w
     "520m": (536_870_912, 1024),
 }
 MARIN_DIVERGED_LOSS = 5.0
-NEEDED = {
-    "steplaw": ("lr", "bs", "D", "N", "smooth loss", "h", "numl", "numh"),
-    "scalebench": ("lr", "bsz", "data_size", "non_embedding_param_size", "lm_loss"),
-    "marin": (
-        *("optimizer", "size", "chinchilla", "learning_rate", "train_batch_size", "warmup", "beta1"),
-        *("extra", "loss", "run_name"),
-    ),
-}
 
 
 def steplaw(raw: pd.DataFrame, study: str | None = None) -> tuple[pd.DataFrame, list[str]]:
@@ -35,7 +50,6 @@ def steplaw(raw: pd.DataFrame, study: str | None = None) -> tuple[pd.DataFrame, 
 
     N counts no embeddings; the loss is the smoothed training loss; see `_step_law` for the rest.
     """
-    _need(raw, "steplaw")
     table = _step_law(raw["N"], raw["D"], raw["bs"], raw["lr"], raw["smooth loss"], study or "steplaw")
     shape = {"width": raw["h"], "depth": raw["numl"], "heads": raw["numh"]}
     optional = {"ffnh": "extra_ffn_width", "loss": "loss_unsmoothed"}
@@ -48,7 +62,6 @@ def scalebench(raw: pd.DataFrame, study: str | None = None) -> tuple[pd.DataFram
 
     The run ids are made as `steplaw` makes them, so reading both tables keeps each run once.
     """
-    _need(raw, "scalebench")
     params, tokens = raw["non_embedding_param_size"], raw["data_size"]
     table = _step_law(params, tokens, raw["bsz"], raw["lr"], raw["lm_loss"], study or "steplaw")
     return table, [STEP_LAW_NOTE]
@@ -98,7 +111,6 @@ def marin(raw: pd.DataFrame, study: str | None = None) -> tuple[pd.DataFrame, li
     Tokens are 20 N chinchilla; batches count sequences of 4,096; warm-up is in steps. Muon's momentum is
     its own, and its beta1 and beta2 belong to the AdamW part (``extra_adam_beta1``, ``beta2``).
     """
-    _need(raw, "marin")
     unknown = sorted(set(raw["size"]) - set(MARIN_SIZES))
     if unknown:
         raise BadInput(
@@ -182,6 +194,47 @@ def _marin_extra(texts: pd.Series) -> pd.DataFrame:
     return narrow(pd.DataFrame(pairs, index=texts.index))
 
 
+def schaipp(raw: pd.DataFrame, study: str | None = None) -> tuple[pd.DataFrame, list[str]]:
+    """Runs of fabian-sp/lr-scheduling (arXiv 2501.18965 and 2405.18392): AdamW, schedules and decay shares.
+
+    N counts no embeddings, the loss is the final validation loss. Each corpus is a study of its own, since
+    losses on different corpora do not compare. The rate of ``wsd`` falls to 0 over the last
+    ``decay_fraction`` of the steps; without a decay it is ``constant``. That of ``cos`` falls over all steps
+    after the warm-up, to ``cos_final_lr``, or to a tenth of the peak where this is -1 or missing, as in
+    epfml/schedules-and-scaling.
+    """
+    cosine = raw["schedule"] == "cos"
+    constant = (raw["schedule"] == "wsd") & (raw["decay_fraction"] == 0)
+    last = (raw["cos_final_lr"].where(raw["cos_final_lr"] > 0) / raw["learning_rate"]).fillna(0.1)
+    after_warmup = 1 - raw["warmup_steps"] / raw["iterations"]
+    same = (
+        *("optimizer", "params_nonembedding", "width", "depth", "heads", "tokens", "batch_tokens"),
+        *("sequence_length", "learning_rate", "beta2", "weight_decay", "grad_clip", "seed"),
+    )
+    table = raw[list(same)].assign(
+        run_id=raw["run"],
+        study=(study or "schaipp") + "-" + raw["dataset"],
+        params_embedding=raw["params_total"] - raw["params_nonembedding"],
+        schedule=raw["schedule"].mask(cosine, "cosine").mask(constant, "constant"),
+        warmup_tokens=raw["warmup_steps"] * raw["batch_tokens"],
+        final_lr_ratio=last.where(cosine, 0.0).mask(constant, 1.0),
+        decay_share=after_warmup.where(cosine, raw["decay_fraction"]),
+        momentum=raw["beta1"],
+        loss=raw["final_val_loss"],
+        loss_kind="val_final",
+        status=np.where(raw["final_val_loss"].isna(), "crashed", "finished"),
+        extra_decay_shape=raw["decay_shape"].mask(cosine | constant),
+        extra_model=raw["model"],
+    )
+    return table, [SCHAIPP_NOTE]
+
+
+SCHAIPP_NOTE = (
+    "Schaipp and Haegele conventions: N without embeddings, each corpus a study of its own; "
+    "wsd falls to 0, cosine to a tenth of the peak unless stated; loss is the final validation loss"
+)
+
+
 def _taken(table: pd.DataFrame, name: str) -> pd.Series:
     return table[name] if name in table else pd.Series(None, index=table.index, dtype="object")
 
@@ -191,19 +244,116 @@ def _floats(values: pd.Series) -> pd.Series:
     return pd.to_numeric(values).astype("float64").map(lambda value: float(f"{value:.10g}"))
 
 
+LAYOUTS: dict[str, Layout] = {
+    layout.name: layout
+    for layout in (
+        Layout(
+            "steplaw",
+            ("lr", "bs", "D", "N", "smooth loss", "h", "numl", "numh"),
+            steplaw,
+            "Step Law's table of dense runs (arXiv 2503.04715)",
+        ),
+        Layout(
+            "scalebench",
+            ("lr", "bsz", "data_size", "non_embedding_param_size", "lm_loss"),
+            scalebench,
+            "ScaleBench's learning rates and batches (arXiv 2604.22753)",
+        ),
+        Layout(
+            "marin",
+            (
+                *("optimizer", "size", "chinchilla", "learning_rate", "train_batch_size", "warmup", "beta1"),
+                *("extra", "loss", "run_name"),
+            ),
+            marin,
+            "Marin's sweep of optimizers (arXiv 2509.02046)",
+        ),
+        Layout(
+            "schaipp",
+            (
+                *(
+                    "run",
+                    "optimizer",
+                    "params_total",
+                    "params_nonembedding",
+                    "width",
+                    "depth",
+                    "heads",
+                    "model",
+                ),
+                *("dataset", "learning_rate", "schedule", "decay_shape", "decay_fraction", "warmup_steps"),
+                *(
+                    "cos_final_lr",
+                    "iterations",
+                    "sequence_length",
+                    "batch_tokens",
+                    "tokens",
+                    "beta1",
+                    "beta2",
+                ),
+                *("weight_decay", "grad_clip", "seed", "final_val_loss"),
+            ),
+            schaipp,
+            "Schaipp's and Haegele's schedules and decay shares (arXiv 2501.18965, 2405.18392)",
+        ),
+        Layout(
+            "wandb",
+            (),
+            None,
+            "the runs page of Weights & Biases as CSV, or JSON with config and summary",
+            read_wandb,
+        ),
+    )
+}
+
+
+def layouts_help() -> str:
+    """The known layouts as the command line explains them."""
+    return "A known layout: " + "; ".join(f"{each.name}, {each.help}" for each in LAYOUTS.values()) + "."
+
+
 def fitting(raw: pd.DataFrame) -> list[str]:
-    """Adapters whose columns are all in the table."""
-    return [adapter for adapter, names in NEEDED.items() if set(names) <= set(raw.columns)]
+    """Layouts that can read the table: their columns are there, and the conversion works."""
+    return [layout.name for layout in LAYOUTS.values() if layout.needed_columns and _works(layout, raw)]
 
 
-def _need(raw: pd.DataFrame, adapter: str) -> None:
-    missing = [name for name in NEEDED[adapter] if name not in raw]
+def _works(layout: Layout, raw: pd.DataFrame) -> bool:
+    try:
+        converted(layout, raw, None, "")
+    except BadInput:
+        return False
+    return True
+
+
+def converted(
+    layout: Layout, raw: pd.DataFrame, study: str | None, source: str
+) -> tuple[pd.DataFrame, list[str]]:
+    """A table in a known layout as a run table, not yet checked, and notes.
+
+    Args:
+        layout: one with a conversion.
+        raw: the table, as ``layout.read`` gives it.
+        study: names the set-up; None for the layout's own name.
+        source: the file, for messages.
+
+    Raises:
+        BadInput: for missing columns, and for values that the layout does not have.
+    """
+    assert layout.convert is not None
+    missing = [name for name in layout.needed_columns if name not in raw]
     if missing:
         found = ", ".join(map(str, raw.columns[:40]))
         raise BadInput(
-            f"adapter {adapter}: no column {', '.join(missing)}; found {found}; "
+            f"adapter {layout.name}: no column {', '.join(missing)}; found {found}; "
             "leave --adapter out and name columns with --map"
         )
-
-
-ADAPTERS: dict[str, Adapter] = {"steplaw": steplaw, "scalebench": scalebench, "marin": marin}
+    try:
+        return layout.convert(raw, study)
+    except BadInput:
+        raise
+    except Exception as error:  # whatever pandas raises for text where numbers belong
+        reason = " ".join(str(error).split())[:200]
+        raise BadInput(
+            f"{source}: has the columns of {layout.name}, but other values ({reason}); "
+            "expected the table as published; leave --adapter out and name columns with --map"
+        ) from None

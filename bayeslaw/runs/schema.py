@@ -16,6 +16,15 @@ from bayeslaw.runs.checks import notes as notes
 STATUSES = ("finished", "diverged", "crashed", "stopped")
 CELL = ("study", "optimizer", "params_nonembedding", "tokens")
 DIVERGED_RATIO = 1.4
+FAR = 4.0
+"""An untrained model's loss over a good one's: ln(50,000) / 2.7."""
+
+MOST_LOSS = 1e6
+"""A finished run's loss above it is refused, whatever its unit."""
+
+MOST_NATS = 15.0
+"""A uniform guess over a vocabulary of a million costs 13.8 nats a token."""
+
 MAX_SHOWN = 20
 
 
@@ -62,19 +71,22 @@ COLUMNS: tuple[Column, ...] = (
     Column("run_id", "text", "", "names the run, once in the table", required=True),
     Column("study", "text", "", "the set-up the runs share: data, code, conventions", required=True),
     Column("optimizer", "text", "", "lower-case name, such as adamw or muon", required=True),
-    Column("params_nonembedding", "count", "count", "N, parameters without embeddings", True, above=0),
+    Column("params_nonembedding", "count", "count", "N, parameters without embeddings", True, 0, None, 1e15),
     Column("params_embedding", "count", "count", "embedding parameters, output head included", at_least=0),
     Column("width", "count", "count", "residual stream width", above=0),
     Column("depth", "count", "count", "number of blocks", above=0),
     Column("heads", "count", "count", "attention heads", above=0),
     Column("parametrization", "text", "", "standard, mup, ..."),
-    Column("tokens", "count", "count", "D, training tokens, repeats included", True, above=0),
+    Column("normalization", "text", "", "layernorm, rmsnorm, qk-norm, ..."),
+    Column("tokens", "count", "count", "D, training tokens, repeats included", True, 0, None, 1e18),
     Column("batch_tokens", "count", "tokens", "B, tokens (not sequences) a step", True, above=0),
     Column("sequence_length", "count", "tokens", "tokens a sequence", above=0),
+    Column("tokenizer", "text", "", "what cut the text into tokens"),
     Column("learning_rate", "real", "", "peak learning rate", True, above=0),
     Column("schedule", "text", "", "cosine, linear, wsd, constant, ..."),
     Column("warmup_tokens", "count", "tokens", "tokens until the peak learning rate", at_least=0),
     Column("final_lr_ratio", "real", "", "last learning rate over its peak", at_least=0),
+    Column("decay_share", "real", "", "share of the run in which the rate falls", at_least=0, at_most=1),
     Column("momentum", "real", "", "SGD or Muon momentum, or Adam's beta1", at_least=0, below=1),
     Column("beta2", "real", "", "decay of the second moment", at_least=0, at_most=1),
     Column("weight_decay", "real", "", "decoupled weight decay", at_least=0),
@@ -138,7 +150,13 @@ def mark_diverged(table: pd.DataFrame, ratio: float = DIVERGED_RATIO) -> pd.Data
     """Re-label finished runs that did not train: status becomes diverged, the loss is kept.
 
     A finished run diverged where its loss is infinite, or above ``ratio`` times the smallest loss of a
-    finished run of its cell (study, optimizer, N, tokens). A missing loss says nothing and is left.
+    finished run of its cell (study, optimizer, N, tokens). In a cell of one or two finished runs it also
+    diverged above ``FAR`` times the median of its study. A missing loss says nothing and is left.
+
+    A loss that is too small to be true is no measure of the others: its run is set aside as stopped. It is
+    below 1/``ratio`` of the median of its cell, with at most a tenth of the cell's runs (or one), and no
+    divergence explains it: some of the other runs had no higher learning rate, or it is below 1/``FAR`` of
+    their median. In a cell of one or two finished runs it is below 1/``FAR`` of the median of its study.
 
     Args:
         table: a run table with the required columns and loss in nats/token.
@@ -151,9 +169,32 @@ def mark_diverged(table: pd.DataFrame, ratio: float = DIVERGED_RATIO) -> pd.Data
         raise BadInput(f"diverged ratio = {ratio:g}; expected a number above 1; leave it at {DIVERGED_RATIO}")
     finished = table["status"] == "finished"
     loss = table["loss"].where(finished & np.isfinite(table["loss"]))
-    smallest = loss.groupby([table[name] for name in CELL]).transform("min")
-    diverged = finished & (np.isposinf(table["loss"]) | (loss > ratio * smallest))
-    return table.assign(status=table["status"].mask(diverged, "diverged"))
+    cell = [table[name] for name in CELL]
+    far = _far_from_study(table, loss)
+    small = _too_small(table, loss, ratio) | (far < 1 / FAR)
+    smallest = loss.mask(small).groupby(cell).transform("min")
+    diverged = np.isposinf(table["loss"]) | (loss > ratio * smallest) | (far > FAR)
+    status = table["status"].mask(finished & diverged & ~small, "diverged")
+    return table.assign(status=status.mask(small, "stopped"))
+
+
+def _far_from_study(table: pd.DataFrame, loss: pd.Series) -> pd.Series:
+    """Loss over the median of its study, of at least three; missing where three of its own cell judge it."""
+    few = loss.groupby([table[name] for name in CELL]).transform("count") < 3
+    study = loss.groupby(table["study"])
+    return (loss / study.transform("median")).where(few & (study.transform("count") >= 3))
+
+
+def _too_small(table: pd.DataFrame, loss: pd.Series, ratio: float) -> pd.Series:
+    """Where a loss is too small beside those of its cell; see `mark_diverged`."""
+    cell = [table[name] for name in CELL]
+    runs, median = loss.groupby(cell).transform("count"), loss.groupby(cell).transform("median")
+    low = (loss < median / ratio) & (runs >= 3) & (median <= MOST_NATS)
+    few = low.groupby(cell).transform("sum") <= np.maximum(1, runs / 10)
+    rate = table["learning_rate"].where(loss.notna())
+    highest, others = (rate.where(rows).groupby(cell) for rows in (low, ~low))
+    explained = highest.transform("max") < others.transform("min")
+    return low & few & (~explained | (loss < median / FAR))
 
 
 def columns_markdown() -> str:
@@ -251,7 +292,9 @@ def _cross_checks(table: pd.DataFrame, skip: set[int]) -> list[Problem]:
         if batch > tokens:
             limit = f"tokens = {tokens:.10g} [tokens, not sequences]"
             problems.append((row, f"batch_tokens = {batch:.10g}; expected <= {limit}"))
-        if status == "finished" and not math.isfinite(loss):
+        if status == "finished" and math.isfinite(loss) and loss > MOST_LOSS:
+            problems.append((row, f"loss = {loss:g} in a finished run; set status=diverged"))
+        elif status == "finished" and not math.isfinite(loss):
             what = "missing" if math.isnan(loss) else f"= {loss:g}"
             fix = "set status=crashed or drop the row" if math.isnan(loss) else "set status=diverged"
             problems.append((row, f"loss {what} in a finished run; {fix}"))

@@ -9,12 +9,12 @@ from typing import Any
 import pandas as pd
 
 from bayeslaw.errors import BadInput
-from bayeslaw.runs.io import narrow
+from bayeslaw.runs.io import PathLike, narrow, read_texts, read_with, text_encoding
 
 WANDB_COLUMNS = {"ID": "run_id", "State": "state", "Runtime": "wall_seconds", "Created": "created"}
 
 
-def read_wandb(path: Path) -> pd.DataFrame:
+def read_wandb(path: PathLike) -> pd.DataFrame:
     """A W&B export as a flat table: the runs page's CSV, or JSON (lines) with config and summary.
 
     Configuration keys are flattened to ``config.a.b`` and metrics to ``summary.x``; ID, State, Runtime
@@ -23,26 +23,26 @@ def read_wandb(path: Path) -> pd.DataFrame:
     Raises:
         BadInput: for a missing, damaged or foreign file.
     """
-    if not path.is_file():
-        raise BadInput(f"{path}: does not exist; expected a W&B export (.csv, .json, .jsonl); check the path")
-    if path.suffix.lower() == ".csv":
-        return narrow(_wandb_csv(path))
-    if path.suffix.lower() in (".json", ".jsonl"):
-        return narrow(pd.DataFrame([_wandb_run(record) for record in _wandb_records(path)]))
-    raise BadInput(f"{path}: unknown suffix {path.suffix!r}; expected .csv, .json or .jsonl; export it again")
+    path = Path(path)
+    readers = {".csv": _wandb_csv, ".json": _wandb_json, ".jsonl": _wandb_json}
+    if path.suffix.lower() not in readers and path.is_file():
+        raise BadInput(
+            f"{path}: unknown suffix {path.suffix!r}; expected .csv, .json or .jsonl; export it again"
+        )
+    return narrow(read_with(readers.get(path.suffix.lower(), _wandb_json), path))
 
 
 def _wandb_csv(path: Path) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(path, dtype="str", keep_default_na=False, na_values=[""])
-    except (ValueError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path}: not a readable CSV ({error}); export it again") from None
-    return table.rename(columns=WANDB_COLUMNS)
+    return read_texts(path).rename(columns=WANDB_COLUMNS)
+
+
+def _wandb_json(path: Path) -> pd.DataFrame:
+    return pd.DataFrame([_wandb_run(record) for record in _wandb_records(path)])
 
 
 def _wandb_records(path: Path) -> list[dict[str, Any]]:
     """The runs of a JSON array, or of JSON lines; NaN and Infinity are kept as text."""
-    text = path.read_text(encoding="utf-8")
+    text = path.read_text(encoding=text_encoding(path))
     try:
         if path.suffix.lower() == ".json":
             data = json.loads(text, parse_constant=str)

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bayeslaw.cli import app, tables
+from bayeslaw.cli.app import app, tables
 from bayeslaw.runs.io import read_runs
 
 SWEEP = """lr,bs,seq_len,N,D,final_loss
@@ -66,6 +66,18 @@ def test_a_sweep_becomes_a_run_table(folder, monkeypatch, capsys):
     assert table["status"].tolist() == ["finished", "finished", "crashed"]
 
 
+def test_an_optimizer_is_renamed(folder, monkeypatch, capsys):
+    assert run(monkeypatch, "import", "sweep.csv", "-o", "r.csv", *SAID, "--rename", "adamw=ours") == 0
+    assert "note: read optimizer adamw as ours\n" in capsys.readouterr().err
+    assert set(read_runs("r.csv")["optimizer"]) == {"ours"}
+
+
+def test_help_lists_the_layouts(monkeypatch, capsys):
+    assert run(monkeypatch, "import", "--help") == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "A known layout: steplaw, Step Law's table of dense runs (arXiv 2503.04715); scalebench, " in out
+
+
 def test_json_is_one_object_on_stdout(folder, monkeypatch, capsys):
     assert run(monkeypatch, "import", "sweep.csv", "-o", "runs.csv", *SAID, "--json") == 0
     out, err = capsys.readouterr()
@@ -105,6 +117,10 @@ def test_bad_input_is_a_message_and_exit_code_2(folder, monkeypatch, capsys):
         (["impotr", "sweep.csv"], "No such command 'impotr'"),
         (["import", "sweep.csv", "-o", "r.csv", "--diverged-ratio", "much"], "--diverged-ratio"),
         (["import", "sweep.csv", "-o", "r.csv", "--map", "loss"], "error: --map loss: expected NAME=VALUE"),
+        (
+            ["import", "sweep.csv", "-o", "r.csv", "--rename", "a"],
+            "error: --rename a: expected NAME=VALUE;",
+        ),
         (["import", "sweep.csv", "-o", "r.csv", "--adapter", "x"], "error: --adapter x: unknown"),
         (
             ["import", "sweep.csv", "-o", "./sweep.csv", *SAID],

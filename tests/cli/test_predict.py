@@ -63,6 +63,12 @@ def test_people_read_a_table(folder, monkeypatch, capsys):
     assert lines[-1] == "posterior      p.nc, 60 runs, nuts, 2026-11-21"
 
 
+def test_an_optimizer_is_known_by_its_other_spellings(folder, monkeypatch, capsys):
+    code, out, err = run(monkeypatch, capsys, *ASKED, "--study", "ours", "--optimizer", "torch.optim.AdamW")
+    assert (code, err) == (0, "note: optimizer torch.optim.adamw read as adamw\n")
+    assert out.splitlines()[0].startswith("adamw, N = 7B")
+
+
 def test_a_fixed_batch_is_marked_and_doubts_are_printed(folder, monkeypatch, capsys):
     code, out, _ = run(monkeypatch, capsys, *ASKED, "--batch-tokens", "2e7", "--optimizer", "lion")
     assert code == 0

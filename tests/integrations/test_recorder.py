@@ -357,7 +357,7 @@ def test_only_the_main_process_writes(tmp_path, monkeypatch, given, environment)
         ),
         ({"loss": 3.0}, "unknown column loss; "),
         ({"learning_rate": 0.0}, "learning_rate = 0; expected > 0"),
-        ({"tokens": None}, "tokens missing; expected > 0 [count]"),
+        ({"tokens": None}, "tokens missing; expected > 0 and <= 1e+18 [count]"),
         ({"study": None}, "study missing; expected text"),
         ({"batch_tokens": 1e6}, "batch_tokens = 1000000; expected <= tokens = 100000"),
         ({"run_id": "a/b"}, "run_id = 'a/b'; expected the name of a file; leave out slashes"),

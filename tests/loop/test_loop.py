@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bayeslaw.cli import app
+from bayeslaw.cli.app import app
 from bayeslaw.errors import BadInput
 from bayeslaw.law.simulation import simulate_runs
 from bayeslaw.loop import journal, rounds

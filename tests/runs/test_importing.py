@@ -158,6 +158,17 @@ def test_a_column_that_lost_its_name_to_another_is_kept(sweep):
     assert table["original_loss"].tolist() == [2.0, 2.0, 2.0]
 
 
+def test_a_setting_of_another_name_joins_as_an_extra(sweep):
+    path = write(
+        "shape.csv", SWEEP.assign(**{"decay shape": ["linear", "sqrt", "sqrt"], "decay_fraction": 0.2})
+    )
+    said = {**SAID, "mapping": {**SAID["mapping"], "extra_decay_shape": "decay shape"}}
+    table, _ = import_runs(path, "ours", **said)
+    assert table["extra_decay_shape"].tolist() == ["linear", "sqrt", "sqrt"]
+    assert "decay shape" not in table
+    assert table["decay_share"].tolist() == [0.2] * 3
+
+
 def test_mapping_mistakes_are_named(sweep):
     assert error_of(sweep, mapping={"loss": "final"}) == (
         "sweep.csv: --map loss=final: no such column; found name, lr, bs, seq_len, N, D, val_loss, comment"
@@ -169,7 +180,7 @@ def test_mapping_mistakes_are_named(sweep):
         "sweep.csv: --set optimiser=adamw: unknown column; expected one of run_id, "
     )
     assert error_of(sweep, adapter="marine") == (
-        "--adapter marine: unknown; expected one of steplaw, scalebench, marin, wandb; "
+        "--adapter marine: unknown; expected one of steplaw, scalebench, marin, schaipp, wandb; "
         "or leave it out and use --map"
     )
     assert error_of(sweep, adapter="steplaw").startswith(
@@ -180,6 +191,82 @@ def test_mapping_mistakes_are_named(sweep):
 def test_a_name_of_its_own_beats_a_synonym_and_the_whole_beats_the_last_part():
     roles = resolve_roles(["tokens", "D", "config.optim.lr", "config.lr"], {}, "x")
     assert roles == {"tokens": "tokens", "learning_rate": "config.lr"}
+
+
+@pytest.mark.parametrize(
+    ("names", "taken"),
+    [
+        (["lr", "optimizer.lr"], "optimizer.lr"),
+        (["summary.lr", "config.optimizer.lr"], "config.optimizer.lr"),
+        (["summary.learning_rate", "config.lr"], "config.lr"),
+        (["train/learning_rate", "lr"], "lr"),
+        (["config/lr", "lr"], "config/lr"),
+        (["metrics.lr", "params.lr"], "params.lr"),
+        (["optimizer.lr", "schedule.max_lr", "lr"], "schedule.max_lr"),
+        (["learning_rate", "lr"], "learning_rate"),
+        (["train/lr"], None),
+        (["train.lr"], None),
+        (["train.lr", "config.train.lr"], "config.train.lr"),
+        (["summary.train/learning_rate"], None),
+    ],
+)
+def test_the_peak_comes_before_the_last_and_configuration_before_summary(names, taken):
+    for order in (names, names[::-1]):
+        assert resolve_roles(order, {}, "x").get("learning_rate") == taken
+
+
+def test_outcomes_are_what_the_run_reported():
+    assert resolve_roles(["config.loss", "summary.val/loss"], {}, "x") == {"loss": "summary.val/loss"}
+    assert resolve_roles(["config.tokens", "summary.tokens"], {}, "x") == {"tokens": "config.tokens"}
+
+
+def test_the_rate_that_was_taken_is_said(sweep):
+    path = write("rates.csv", SWEEP.assign(**{"optimizer.lr": [1e-2, 2e-2, 4e-2]}))
+    table, notes = import_runs(path, "ours", **SAID)
+    assert table["learning_rate"].tolist() == [1e-2, 2e-2, 4e-2]
+    assert "took optimizer.lr as the peak learning rate, not lr" in notes
+
+
+def test_a_rate_below_another_is_no_peak(sweep):
+    path = write("rates.csv", SWEEP.assign(**{"optimizer.lr": [1e-2, 2e-5, 4e-5]}, learning_rate=1e-4))
+    assert error_of(path, "ours", **SAID) == (
+        "rates.csv: lr is higher than learning_rate in 3 rows; expected the peak learning rate; "
+        "add --map learning_rate=lr, or --map learning_rate=learning_rate if that is the peak"
+    )
+    said = {**SAID, "mapping": {**SAID["mapping"], "learning_rate": "learning_rate"}}
+    assert import_runs(path, "ours", **said)[0]["learning_rate"].tolist() == [1e-4] * 3
+
+
+def test_a_logged_rate_alone_is_asked_about(sweep):
+    path = write("logged.csv", SWEEP.rename(columns={"lr": "train/learning_rate"}))
+    assert (
+        "  learning_rate: is train/learning_rate the peak, or the last one logged? "
+        "add --map learning_rate=train/learning_rate if the peak\n"
+    ) in error_of(path, "ours", **SAID)
+
+
+def test_a_mean_training_loss_is_doubted(sweep):
+    path = write("mean.csv", SWEEP.rename(columns={"val_loss": "train/train_loss"}))
+    _, notes = import_runs(path, "ours", **SAID)
+    doubt = (
+        "is train/train_loss the last, or the mean over the run, as the Trainer of transformers reports it? "
+        "expected the final loss"
+    )
+    assert doubt in notes
+    said = {**SAID, "mapping": {**SAID["mapping"], "loss": "train/train_loss"}}
+    assert doubt not in import_runs(path, "ours", **said)[1]
+
+
+def test_wandb_json_takes_the_configured_rate(tmp_path):
+    run = wandb_run("w1", "finished", 3.0, optimizer={"name": "AdamW", "lr": 1e-2})
+    del run["config"]["lr"]
+    run["summary"]["lr"] = 1e-3
+    path = tmp_path / "export.json"
+    path.write_text(json.dumps([run]))
+    mapping = {**WANDB_SAID["mapping"], "optimizer": "config.optimizer.name"}
+    table, notes = import_runs(path, "ours", "wandb", mapping, WANDB_SAID["constants"])
+    assert table["learning_rate"].tolist() == [1e-2]
+    assert "took config.optimizer.lr as the peak learning rate, not summary.lr" in notes
 
 
 def test_copies_are_dropped_and_incomplete_crashes_too(sweep):
@@ -220,13 +307,74 @@ def test_a_known_layout_is_recognised(tmp_path):
     assert "\n  or are they marin's? add --adapter marin\n" in error_of(path)
 
 
+def test_a_layout_that_cannot_read_the_values_is_not_suggested_and_says_so(tmp_path):
+    path = write(str(tmp_path / "m.csv"), pd.DataFrame([{**MARIN, "size": "1b"}]))
+    assert "or are they" not in error_of(path)
+    path = write(str(tmp_path / "n.csv"), pd.DataFrame([{**MARIN, "chinchilla": "two"}]))
+    assert "or are they" not in error_of(path)
+    text = error_of(path, adapter="marin")
+    assert text.startswith(f"{path}: has the columns of marin, but other values (")
+    assert text.endswith("expected the table as published; leave --adapter out and name columns with --map")
+
+
 def test_diverged_runs_are_marked_and_said(sweep):
     table, notes = import_runs(write("high.csv", SWEEP.assign(val_loss=[3.0, 4.3, math.inf])), "ours", **SAID)
     assert table["status"].tolist() == ["finished", "diverged", "diverged"]
     assert table["loss"].tolist()[:2] == [3.0, 4.3]
     assert (
-        "runs counted as diverged: 2 (loss above 1.4 times the smallest of their cell, or infinite)" in notes
+        "runs counted as diverged: 2 (loss above 1.4 times the smallest of their cell, "
+        "far above their study, or infinite)"
+    ) in notes
+
+
+def test_a_loss_too_small_is_set_aside_and_said(sweep):
+    rows = pd.concat([SWEEP.iloc[[0]]] * 4).assign(name=list("abcd"), lr=[1e-3, 2e-3, 3e-3, 4e-3])
+    path = write("small.csv", rows.assign(val_loss=[3.1, 3.0, 0.3, 3.2]))
+    table, notes = import_runs(path, "ours", **SAID)
+    assert table["status"].tolist() == ["finished", "finished", "stopped", "finished"]
+    assert "losses too small to be true, runs set aside as stopped: 1 (c); correct them" in notes
+
+
+OPTIMIZERS = ["torch.optim.AdamW", "adamw_torch_fused", "FusedAdam", "MuonWithAuxAdam", "SOAP", "AdamW"]
+
+
+def test_spellings_of_an_optimizer_are_one_and_said(sweep):
+    rows = pd.concat([SWEEP.iloc[[0]]] * 6).assign(name=list("abcdef"), optimizer=OPTIMIZERS)
+    path = write("spelt.csv", rows)
+    table, notes = import_runs(path, "ours", mapping=SAID["mapping"])
+    assert table["optimizer"].tolist() == ["adamw"] * 3 + ["muon", "soape", "adamw"]
+    assert (
+        "read optimizer torch.optim.AdamW as adamw, adamw_torch_fused as adamw, FusedAdam as adamw, "
+        "MuonWithAuxAdam as muon, SOAP as soape (to keep a name: "
+        "--rename torch.optim.AdamW=torch.optim.AdamW)"
+    ) in notes
+
+
+def test_an_optimizer_gets_the_name_that_the_user_gives_it(sweep):
+    path = write("spelt.csv", SWEEP.assign(optimizer=["SOAP", "ours-v2", "FusedAdam"]))
+    rename = {"soap": "soap", "ours-v2": "Ours", "FusedAdam": "adam"}
+    table, notes = import_runs(path, "ours", mapping=SAID["mapping"], rename=rename)
+    assert table["optimizer"].tolist() == ["soap", "ours", "adam"]
+    assert "read optimizer ours-v2 as ours, FusedAdam as adam" in notes
+
+
+def test_a_rename_of_no_optimizer_is_refused(sweep):
+    assert error_of(sweep, "ours", **SAID, rename={"adam": "x"}) == (
+        "sweep.csv: --rename adam=x: no such optimizer; expected one of adamw; name one of these"
     )
+
+
+def test_states_of_optuna_ray_and_slurm(sweep):
+    states = [*"TrialState.COMPLETE COMPLETE PRUNED FAIL TERMINATED ERROR NODE_FAIL".split(), "Out of memory"]
+    rows = pd.concat([SWEEP.iloc[[0]]] * 8).assign(name=list("abcdefgh"), state=states)
+    table, notes = import_runs(write("states.csv", rows), "ours", **SAID)
+    assert table["status"].tolist() == (
+        "finished finished stopped crashed finished crashed crashed crashed".split()
+    )
+    assert (
+        "runs with state TERMINATED, counted as finished: 1; "
+        "Ray says so too where its scheduler stopped a trial early: drop those"
+    ) in notes
 
 
 def test_steplaw_row(tmp_path):
@@ -325,6 +473,72 @@ def test_marin_rows(tmp_path):
     assert (adamw["momentum"], adamw["schedule"], adamw["epsilon"]) == (0.9, "cosine", 1e-20)
     assert adamw["extra_nesterov"] == "false"
     assert "extra_adam_beta1" not in adamw
+
+
+SCHAIPP = {
+    **{"run": "ann", "optimizer": "adamw", "params_total": 59845120, "params_nonembedding": 34089472},
+    **{"width": 512, "depth": 10, "heads": 8, "model": "llama_norm", "dataset": "slimpajama"},
+    **{"learning_rate": 1e-3, "schedule": "wsd", "decay_shape": "sqrt", "decay_fraction": 0.2},
+    **{"warmup_steps": 300, "cos_final_lr": -1.0, "iterations": 12500, "sequence_length": 512},
+    **{"batch_tokens": 102400, "tokens": 1280000000, "beta1": 0.9, "beta2": 0.95, "weight_decay": 0.1},
+    **{"grad_clip": 1, "seed": 0, "final_val_loss": 3.3},
+}
+
+
+def test_schaipp_rows(tmp_path):
+    cosine = {**SCHAIPP, "run": "cos", "schedule": "cos", "decay_fraction": 0.0, "dataset": "openwebtext2"}
+    zero = {**cosine, "run": "zero", "cos_final_lr": 1e-7}
+    stable = {**SCHAIPP, "run": "stable", "decay_fraction": 0.0}
+    rows = pd.DataFrame([SCHAIPP, cosine, zero, stable])
+    table, _ = import_runs(write(str(tmp_path / "s.csv"), rows), adapter="schaipp")
+    assert table.iloc[0].to_dict() == {
+        "run_id": "ann",
+        "study": "schaipp-slimpajama",
+        "optimizer": "adamw",
+        "params_nonembedding": 34089472,
+        "params_embedding": 59845120 - 34089472,
+        "width": 512,
+        "depth": 10,
+        "heads": 8,
+        "tokens": 1.28e9,
+        "batch_tokens": 102400,
+        "sequence_length": 512,
+        "learning_rate": 1e-3,
+        "schedule": "wsd",
+        "warmup_tokens": 300 * 102400,
+        "final_lr_ratio": 0,
+        "decay_share": 0.2,
+        "momentum": 0.9,
+        "beta2": 0.95,
+        "weight_decay": 0.1,
+        "grad_clip": 1,
+        "seed": 0,
+        "loss": 3.3,
+        "loss_kind": "val_final",
+        "status": "finished",
+        "extra_decay_shape": "sqrt",
+        "extra_model": "llama_norm",
+    }
+    others = table.iloc[1:][["study", "schedule", "final_lr_ratio", "decay_share", "extra_decay_shape"]]
+    assert others.astype(object).where(others.notna(), None).to_numpy().tolist() == [
+        ["schaipp-openwebtext2", "cosine", 0.1, pytest.approx(1 - 300 / 12500), None],
+        ["schaipp-openwebtext2", "cosine", pytest.approx(1e-4), pytest.approx(1 - 300 / 12500), None],
+        ["schaipp-slimpajama", "constant", 1.0, 0.0, None],
+    ]
+
+
+def test_the_schedules_of_schaipp_are_no_noise(shared_data):
+    source = shared_data / "schaipp_haegele_runs.csv"
+    table, notes = import_runs(source, adapter="schaipp")
+    assert (len(table), table["study"].nunique(), table["decay_share"].nunique()) == (235, 3, 24)
+    assert [note[:43] for note in notes if "repeat" in note] == [
+        "runs that repeat a configuration: 36 (ann12"
+    ]
+    mapping = {"run_id": "run", "loss": "final_val_loss"}
+    _, notes = import_runs(source, "plain", mapping=mapping)
+    assert any(
+        "differ in set, dataset, decay_shape, cos_final_lr, wandb_prefix: a set" in note for note in notes
+    )
 
 
 def test_marin_statuses_and_names(tmp_path):
@@ -465,12 +679,28 @@ def test_ids_of_digits_stay_as_they_are_written(sweep, kind):
         ("list.json", "[1, 2]", "expected a list of runs"),
         ("runs.txt", "", "unknown suffix '.txt'"),
         ("gone.json", None, "does not exist"),
-        ("empty.csv", "", "not a readable CSV"),
+        ("binary.json", b"\x80\x81\x00\x01", "not a readable .json file ("),
+        ("binary.csv", b"\x80\x81\x00\x01", "not a readable .csv file ("),
+        ("deep.json", "[" * 100_000, "not a readable .json file ("),
+        ("empty.csv", "", "not a readable .csv file ("),
         ("empty.jsonl", "", "no rows; expected one row a run"),
         ("other.jsonl", '{"id": 1}', "does not say what these runs are"),
     ],
 )
 def test_wandb_files_that_are_none(tmp_path, name, content, words):
     if content is not None:
-        (tmp_path / name).write_text(content)
+        (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     assert words in error_of(tmp_path / name, "ours", "wandb")
+
+
+@pytest.mark.parametrize("adapter", [None, "wandb", "marin"])
+def test_a_folder_is_called_one(tmp_path, adapter):
+    assert error_of(tmp_path, "ours", adapter) == (
+        f"{tmp_path}: is a folder; expected a file with one run a row; name the file in it"
+    )
+
+
+@pytest.mark.parametrize("adapter", [None, "wandb"])
+def test_a_table_in_utf_16_is_read(sweep, adapter):
+    SWEEP.to_csv("wide.csv", index=False, encoding="utf-16")
+    assert import_runs("wide.csv", "ours", adapter, **SAID)[0]["run_id"].tolist() == ["r1", "r2", "r3"]

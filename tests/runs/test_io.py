@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import json
 import logging
 
 import pandas as pd
+import pyarrow.parquet
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -176,6 +178,41 @@ def test_a_truncated_jsonl_file(tmp_path, runs):
 def test_damaged_files(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     assert str(tmp_path / name) in error_of(tmp_path / name)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_columns_without_end_are_refused(tmp_path, suffix):
+    path = tmp_path / f"wide{suffix}"
+    row = {f"c{i}": 1 for i in range(20_000)}
+    if suffix == ".parquet":
+        pyarrow.parquet.write_table(pyarrow.table({name: [value] for name, value in row.items()}), path)
+    else:
+        path.write_text(json.dumps(row) if suffix == ".jsonl" else ",".join(row))
+    assert error_of(path) == (
+        f"{path}: 20,000 columns; expected at most 10,000: one run a row, one setting or result a column; "
+        "is it transposed? keep the columns that describe the runs"
+    )
+
+
+def test_texts_without_end_are_refused(tmp_path, runs):
+    path = tmp_path / "long.csv"
+    runs.assign(history=["", "x" * 2_000_000, "", ""]).to_csv(path, index=False)
+    assert error_of(path) == (
+        f"{path}: row 2: history has 2,000,000 letters; expected at most 1,000,000; drop the column"
+    )
+    path.write_text("x" * 2_000_000 + "\n1\n")
+    assert error_of(path) == (
+        f"{path}: the first line has more than 1,000,000 letters; expected the names of columns; "
+        "keep the columns that describe the runs"
+    )
+
+
+def test_a_csv_that_is_no_text(tmp_path):
+    path = tmp_path / "wide.csv"
+    path.write_bytes("run_id,study\na,b\n".encode("utf-16-le"))
+    assert error_of(path) == (
+        f"{path}: is no text; expected CSV in UTF-8 or UTF-16 with its mark; export it again"
+    )
 
 
 def test_no_file_at_all():

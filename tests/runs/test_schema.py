@@ -42,7 +42,7 @@ def test_every_bad_row_is_reported_at_once(runs):
     assert message(runs) == (
         "runs.csv breaks the run-table contract in 4 rows:\n"
         "  row 1 (run a): batch_tokens = 100000000; expected <= tokens = 20000000 [tokens, not sequences]\n"
-        "  row 2 (run b): tokens = -1; expected > 0 [count]\n"
+        "  row 2 (run b): tokens = -1; expected > 0 and <= 1e+18 [count]\n"
         "  row 3 (run c): learning_rate = 'fast'; expected a number, > 0\n"
         "  row 3 (run c): status = 'done'; expected one of finished, diverged, crashed, stopped\n"
         "  row 4 (run d): batch_tokens = inf; expected > 0 [tokens]\n"
@@ -60,6 +60,19 @@ def test_a_finished_run_needs_a_loss(runs):
         "  row 1 (run a): loss missing in a finished run; set status=crashed or drop the row\n"
         "  row 2 (run b): loss = inf in a finished run; set status=diverged\n"
         "  row 3 (run c): loss = 0; expected > 0 [nats/token]\n"
+        "Correct or drop these rows; rows are counted from 1 below the header."
+    )
+
+
+def test_numbers_beyond_any_run_are_refused(runs):
+    runs["params_nonembedding"] = [1e300, 1e6, 1e6, 1e6]
+    runs["tokens"] = [2e7, 1e300, 2e7, 2e7]
+    runs["loss"] = [3.0, 3.0, 1e300, None]
+    assert message(runs) == (
+        "runs.csv breaks the run-table contract in 3 rows:\n"
+        "  row 1 (run a): params_nonembedding = 1e+300; expected > 0 and <= 1e+15 [count]\n"
+        "  row 2 (run b): tokens = 1e+300; expected > 0 and <= 1e+18 [count]\n"
+        "  row 3 (run c): loss = 1e+300 in a finished run; set status=diverged\n"
         "Correct or drop these rows; rows are counted from 1 below the header."
     )
 
@@ -153,7 +166,7 @@ def test_numbers_of_any_dtype_are_read(runs, dtype):
 
 def test_truth_values_are_not_numbers(runs):
     runs["tokens"] = True
-    assert "row 1 (run a): tokens = True; expected a number, > 0 [count]" in message(runs)
+    assert "row 1 (run a): tokens = True; expected a number, > 0 and <= 1e+18 [count]" in message(runs)
 
 
 def test_a_run_far_above_its_cell_diverged_and_keeps_its_loss(runs):
@@ -174,6 +187,58 @@ def test_an_infinite_loss_diverged_and_does_not_spoil_its_cell(runs):
     assert mark_diverged(runs.astype({"loss": float}))["status"].tolist()[:2] == ["diverged", "finished"]
 
 
+def cell_of(losses: list[float], rates: list[float] | None = None, tokens: float = 2e7) -> pd.DataFrame:
+    """One cell of finished runs, at growing learning rates unless given."""
+    size = len(losses)
+    return pd.DataFrame(
+        {
+            "run_id": [f"{tokens:g}-{row}" for row in range(size)],
+            "study": "ours",
+            "optimizer": "adamw",
+            "params_nonembedding": 1e6,
+            "tokens": tokens,
+            "batch_tokens": 4096.0,
+            "learning_rate": rates or np.geomspace(1e-3, 1e-2, size),
+            "loss": losses,
+            "status": "finished",
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("losses", "expected"),
+    [
+        ([3.1, 3.0, 2.0, 3.1, 3.3], "ffsff"),  # 2.0 alone is wrong
+        ([3.1, 3.0, 3.05, 3.2, 3e-6], "ffffs"),
+        ([0.3, 3.0, 3.05, 3.2, 7.0], "sfffd"),  # of the lowest rate, but too far
+        ([3.0, 6.9, 7.0, 7.2, 8.0], "fdddd"),  # divergence explains it: the lowest rate alone trained
+        ([3.0, 3.2, 3.1, 3.3, 7.0, 7.1, 9.0, 8.0, 8.0, 8.0], "ffffdddddd"),  # too many to be wrong
+        ([3.0, 3.1, 1e4, 1e5, 1e6], "ffddd"),
+        ([3.0, 6.0], "fd"),
+    ],
+)
+def test_a_loss_far_off_to_either_side_spoils_no_cell(losses, expected):
+    assert "".join(status[0] for status in mark_diverged(cell_of(losses))["status"]) == expected
+
+
+def test_an_alone_run_is_judged_by_its_study():
+    split = [cell_of([loss], tokens=2e7 * 2**row) for row, loss in enumerate([3.0, 1e5, 3.2, 0.1, 2.9])]
+    marked = mark_diverged(pd.concat(split, ignore_index=True))
+    assert marked["status"].tolist() == ["finished", "diverged", "finished", "stopped", "finished"]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.floats(0.2, 0.6) | st.floats(1.5, 1e6), st.integers(0, 9))
+def test_one_wrong_loss_changes_no_other_run(factor, row):
+    losses = np.linspace(3.0, 3.3, 10)
+    losses[row] *= factor
+    status = mark_diverged(cell_of(list(losses)))["status"]
+    others = status.drop(row)
+    alone_at_the_lowest_rate = row == 0 and 1 / 4 <= factor < 1
+    assert (others == "finished").all() or alone_at_the_lowest_rate
+    assert status[row] == ("stopped" if factor < 1 else "diverged") or alone_at_the_lowest_rate
+
+
 def test_the_ratio_must_mean_something(runs):
     with pytest.raises(BadInput, match=r"diverged ratio = 0\.9; expected a number above 1"):
         mark_diverged(runs, 0.9)
@@ -182,4 +247,4 @@ def test_the_ratio_must_mean_something(runs):
 def test_the_documented_table_has_a_line_for_every_column():
     lines = columns_markdown().splitlines()
     assert len(lines) == len(COLUMNS) + 2
-    assert "| tokens* | > 0 [count] | D, training tokens, repeats included |" in lines
+    assert "| tokens* | > 0 and <= 1e+18 [count] | D, training tokens, repeats included |" in lines
