@@ -20,7 +20,7 @@ from bayeslaw.law import published
 from bayeslaw.law.parameters import Parameter, of_level
 from bayeslaw.law.terms import OPTIMA, formula
 from bayeslaw.planning.policies import POLICIES
-from bayeslaw.runs.io import column_names, importing, schema
+from bayeslaw.runs import column_names, importing, layouts, optimizer_names, schema
 
 FOLDER = Path(__file__).parent
 MARKED = re.compile(r"(?<=<!-- generated: )([\w-]+)( -->\n).*?(?=<!-- end -->)", re.S)

@@ -25,7 +25,8 @@ from bayeslaw.arrays import Floats
 from bayeslaw.errors import BadInput
 from bayeslaw.law import surface
 from bayeslaw.law.terms import COVARIATES, FACTORS, check_covariates, coordinates, to_coordinate
-from bayeslaw.posterior.draws import Posterior, pooling
+from bayeslaw.posterior import pooling
+from bayeslaw.posterior.draws import Posterior
 from bayeslaw.target import Target
 
 DECADE = math.log(10.0)

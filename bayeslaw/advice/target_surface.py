@@ -20,7 +20,8 @@ from bayeslaw.law.terms import (
     shift_key,
     to_coordinate,
 )
-from bayeslaw.posterior.draws import Posterior, pooling
+from bayeslaw.posterior import pooling
+from bayeslaw.posterior.draws import Posterior
 from bayeslaw.target import Cell, Target
 
 if TYPE_CHECKING:

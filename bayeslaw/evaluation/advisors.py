@@ -18,7 +18,8 @@ from bayeslaw.advice.target_surface import (
     surface_at,
 )
 from bayeslaw.arrays import Floats
-from bayeslaw.posterior.draws import Posterior, pooling
+from bayeslaw.posterior import pooling
+from bayeslaw.posterior.draws import Posterior
 from bayeslaw.target import Target
 
 if TYPE_CHECKING:

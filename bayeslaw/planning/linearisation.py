@@ -26,7 +26,8 @@ from bayeslaw.advice.target_surface import (
 )
 from bayeslaw.arrays import Floats, Ints
 from bayeslaw.law.terms import OPTIMA, own_bowls
-from bayeslaw.posterior.draws import Posterior, pooling
+from bayeslaw.posterior import pooling
+from bayeslaw.posterior.draws import Posterior
 from bayeslaw.target import NEVER_SEEN, Target
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ import numpy as np
 from bayeslaw.advice.target_surface import place, surface_draws
 from bayeslaw.arrays import Floats
 from bayeslaw.law import surface
-from bayeslaw.posterior.draws import Posterior, pooling
+from bayeslaw.posterior import pooling
+from bayeslaw.posterior.draws import Posterior
 from bayeslaw.target import Target
 from bayeslaw.text import percent
 

@@ -19,7 +19,8 @@ from bayeslaw.advice import decision, prediction, target_surface
 from bayeslaw.advice.target_surface import fresh_normals
 from bayeslaw.arrays import Floats
 from bayeslaw.law import surface, terms
-from bayeslaw.posterior.draws import Posterior, pooling
+from bayeslaw.posterior import pooling
+from bayeslaw.posterior.draws import Posterior
 from bayeslaw.posterior.prior import known_bowls
 from bayeslaw.target import Cell, Target
 
