@@ -104,7 +104,11 @@ def schedule_scalars(learning_rates: ArrayLike) -> Scalars:
     >>> f"{20_000 * linear.distance:.4f} {linear.noise:.4f}"
     '1.0000 1.0004'
     """
-    s = _rates("schedule_scalars", learning_rates)
+    return _scalars("schedule_scalars", learning_rates)
+
+
+def _scalars(place: str, learning_rates: ArrayLike) -> Scalars:
+    s = _rates(place, learning_rates)
     rest, squares = _tail(s), _tail(s**2)
     last = s[:-1] / rest[1:] * squares[:-1] / rest[:-1]
     return Scalars(float(0.5 / rest[0]), float(squares[0] / (2 * rest[0]) + 0.5 * last.sum()))
@@ -128,7 +132,7 @@ def convex_bound(learning_rates: ArrayLike, distance: float = 1.0, gradient: flo
         positive("convex_bound", "distance", distance),
         positive("convex_bound", "gradient", gradient),
     )
-    x = schedule_scalars(learning_rates)
+    x = _scalars("convex_bound", learning_rates)
     return float(far**2 * x.distance + steep**2 * x.noise)
 
 
@@ -145,7 +149,7 @@ def convex_optimum(shape: ArrayLike, distance: float = 1.0, gradient: float = 1.
     """
     far = float(positive("convex_optimum", "distance", distance))
     steep = float(positive("convex_optimum", "gradient", gradient))
-    x = schedule_scalars(shape)
+    x = _scalars("convex_optimum", shape)
     ratio, product = x.distance / x.noise, x.distance * x.noise
     return far / steep * float(np.sqrt(ratio)), 2 * far * steep * float(np.sqrt(product))
 
@@ -153,12 +157,12 @@ def convex_optimum(shape: ArrayLike, distance: float = 1.0, gradient: float = 1.
 def learning_rate_shift(old: ArrayLike, new: ArrayLike) -> float:
     """Change of the best ln peak learning rate from one schedule to another: a law without a parameter.
 
-    1/2 ln[(X1/X2)_new / (X1/X2)_old].
+    1/2 ln[(X1/X2)_new / (X1/X2)_old]. Strictly, of the number that multiplies the shape.
 
     Derived here, checked numerically.
 
     Args:
-        old: learning rates at each step, of the schedule whose best peak is known; any scale.
+        old: shape of the schedule whose best peak is known: rates over their peak, at each step.
         new: of the other; it may have another number of steps.
 
     Raises:
@@ -168,7 +172,7 @@ def learning_rate_shift(old: ArrayLike, new: ArrayLike) -> float:
     >>> f"{learning_rate_shift(cosine, wsd):.3f}"
     '-0.635'
     """
-    before, after = schedule_scalars(_shape(old)), schedule_scalars(_shape(new))
+    before, after = _scalars("learning_rate_shift", old), _scalars("learning_rate_shift", new)
     return float(np.log(after.distance / after.noise * before.noise / before.distance) / 2)
 
 
@@ -183,7 +187,7 @@ def bound_ratio(old: ArrayLike, new: ArrayLike) -> float:
     >>> f"{bound_ratio(schedule_shape(20_000), schedule_shape(20_000, 'cosine')):.3f}"
     '1.030'
     """
-    before, after = schedule_scalars(old), schedule_scalars(new)
+    before, after = _scalars("bound_ratio", old), _scalars("bound_ratio", new)
     return float(np.sqrt(after.distance * after.noise / (before.distance * before.noise)))
 
 
@@ -217,7 +221,7 @@ def power_loss(learning_rates: ArrayLike, law: PowerBound) -> float:
     2.25
     """
     _check_law("power_loss", law)
-    x = schedule_scalars(learning_rates)
+    x = _scalars("power_loss", learning_rates)
     far = law.distance * x.distance**law.distance_exponent
     return float(law.floor + far + law.noise * x.noise**law.noise_exponent)
 
@@ -234,7 +238,7 @@ def power_optimum(shape: ArrayLike, law: PowerBound) -> float:
     2.0
     """
     _check_law("power_optimum", law)
-    x, a, b = schedule_scalars(shape), law.distance_exponent, law.noise_exponent
+    x, a, b = _scalars("power_optimum", shape), law.distance_exponent, law.noise_exponent
     ratio = a * law.distance * x.distance**a / (b * law.noise * x.noise**b)
     return float(ratio ** (1 / (a + b)))
 
@@ -254,12 +258,6 @@ def _rates(place: str, learning_rates: ArrayLike) -> Floats:
             "expected the rate at each step, shape (T,), at least one above 0; give the whole schedule"
         )
     return rates[: np.flatnonzero(rates)[-1] + 1]
-
-
-def _shape(learning_rates: ArrayLike) -> Floats:
-    """Rates over their largest."""
-    rates = _rates("learning_rate_shift", learning_rates)
-    return rates / rates.max()
 
 
 def _tail(values: Floats) -> Floats:
