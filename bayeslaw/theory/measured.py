@@ -85,7 +85,10 @@ def measure_slopes(
     start = _start(loss, cell, len(names), len(settings))
     bounds = _bounds(len(start), known[:, : len(settings)])
     arguments = (rate, known, loss, cell, len(settings))
-    found = least_squares(_residuals, start, args=arguments, bounds=bounds, loss="soft_l1", f_scale=TYPICAL)
+    exact = dict.fromkeys(("ftol", "xtol", "gtol"), 1e-12)  # so that printed digits are the same everywhere
+    found = least_squares(
+        _residuals, start, args=arguments, bounds=bounds, loss="soft_l1", f_scale=TYPICAL, **exact
+    )
     error = _standard_errors(found.jac, found.cost, len(loss))
     place = slice(cell.max() + 2, cell.max() + 2 + len(names))
     return Slopes(
@@ -142,8 +145,7 @@ def _residuals(
     rest = x[levels + 1 + known.shape[1] :]
     centres, curvatures, (log_k, log_turn) = rest[:settings], rest[settings:-2], rest[-2:]
     u = rate - x[levels] - known @ slopes
-    turn = np.exp(log_turn)
-    below = 2 * (np.sqrt(1 + (turn * u) ** 2) - 1) / turn**2
+    below = 2 * u**2 / (1 + np.sqrt(1 + (np.exp(log_turn) * u) ** 2))  # u^2 near 0, a line far off
     bowl = np.exp(log_k) * np.where(u < 0, below, u**2)
     others = (known[:, :settings] - centres) ** 2 @ np.exp(curvatures)
     return np.asarray(x[cell] + bowl + others - loss)

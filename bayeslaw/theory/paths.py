@@ -99,6 +99,10 @@ def next_order(samples: ArrayLike, batch: ArrayLike, c: Coefficients) -> Floats:
 
     Raises:
         BadInput: an argument outside its range.
+
+    >>> from bayeslaw.theory.lmo import bound_coefficients
+    >>> print(next_order(1e6, [1.0, 4.0, 16.0], bound_coefficients()).round(5))
+    [0.00151 0.00108 0.00184]
     """
     best = tune_at_batch(samples, batch, c)
     burn_in = c.burn_in * np.sqrt(best.batch) / (best.alpha * np.asarray(samples, float))

@@ -3,8 +3,7 @@
 L = E + A N^-a + C S^-g + F B^-d, with S steps and the learning rate tuned at each batch. Schaipp et al.,
 arXiv 2607.01487, abstract: found in the source. Best batch: derived here, checked numerically.
 
-The law serves for the best batch. Fitted to public sweeps it extrapolates the loss worse than a plain law
-in N and D, and without a prior its floor E falls to 0 (research of this project, not committed).
+Nothing is fitted here, and no constants ship with it.
 """
 
 from __future__ import annotations

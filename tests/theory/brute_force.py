@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 
 
 def lmo_bound(eta: float, b: float, alpha: float, samples: float, c: tuple[float, ...]) -> float:
-    """The bound of arXiv 2503.12645 as the research note of this project prints it."""
+    """The bound of arXiv 2503.12645 by steps, as the docstring of ``lmo`` has it by samples."""
     gap, noise, burn_in, lag, drift = c
     steps = samples / b
     return (

@@ -52,6 +52,14 @@ def test_too_few_steps_leave_no_learning_rate():
     assert (np.diff(by_steps(rates, 100, 0.0, Problem())) >= 0).all()
 
 
+def test_more_decay_is_always_better_in_the_bound():
+    def least(decay):
+        problem = Problem(decay=decay)
+        return bound_with_decay(tune_with_decay(1e9 / 64, 0.9, problem), 64.0, 0.9, 1e9, problem)
+
+    assert (np.diff([least(decay) for decay in np.geomspace(0.01, 10.0, 20)]) < 0).all()
+
+
 def test_the_timescale_grows_with_the_logarithm_of_the_steps():
     steps = 10.0 ** np.arange(5, 15)
     scales = best_timescale(steps, 0.9, Problem(decay=1.0))

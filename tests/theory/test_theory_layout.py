@@ -13,7 +13,7 @@ import bayeslaw.theory
 
 FOLDER = Path(bayeslaw.theory.__file__).parent
 MODULES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
-STATUS = ("in a source", "in a secondary source", "erived here", "rom memory")
+STATUS = ("found in a source", "found in a secondary source", "derived here", "from memory")
 
 
 def test_importing_all_of_it_loads_nothing_heavy():
@@ -27,11 +27,11 @@ def test_importing_all_of_it_loads_nothing_heavy():
 @pytest.mark.parametrize("name", [name for name in MODULES if name not in ("checks", "measured")])
 def test_every_module_says_where_its_formulas_are_from(name):
     text = (FOLDER / f"{name}.py").read_text()
-    assert any(status in text for status in STATUS)
+    assert any(status in text.lower() for status in STATUS)
     public = [node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)]
     public = [node for node in public if not node.name.startswith(("_", "checked"))]
     bare = [node.name for node in public if ">>> " not in (ast.get_docstring(node) or "")]
-    assert set(bare) <= {"next_order"}
+    assert bare == []
 
 
 def test_every_module_is_listed():
