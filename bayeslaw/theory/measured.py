@@ -68,6 +68,8 @@ def measure_slopes(
     """
     from scipy.optimize import least_squares
 
+    if len(cells) == 0:
+        raise BadInput("measure_slopes: no runs; expected the finished runs of one optimizer; give some")
     names = [*settings, *sizes]
     columns = {"learning_rates": learning_rates, **settings, **sizes, "losses": losses}
     logs = _logarithms(columns, len(cells))

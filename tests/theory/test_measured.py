@@ -64,6 +64,8 @@ def test_too_few_runs_are_refused():
     rates, columns, loss = simulated(8)
     with pytest.raises(BadInput, match=r"runs within 0\.2 of their cell's best; expected more than"):
         slopes_of(rates, columns, loss)
+    with pytest.raises(BadInput, match="measure_slopes: no runs"):
+        measure_slopes([], {}, {}, [], [])
 
 
 def test_losses_of_failed_runs_are_refused():
