@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bayeslaw.atomic import written_whole
+from bayeslaw.assets import BOOKS
+from bayeslaw.files import write_atomically
 from bayeslaw.plots.theory import plot_burn_in, plot_contours, plot_paths, plot_penalties, plot_slopes
-from bayeslaw.posterior import default_posterior_path
 from bayeslaw.theory.burn_in import burn_in_samples, tune_with_burn_in
 from bayeslaw.theory.contours import (
     batch_penalty,
@@ -28,7 +28,6 @@ from bayeslaw.theory.measured import Slopes, measure_slopes
 from bayeslaw.theory.paths import tune_all, tune_given_batch
 
 FOLDER = Path(__file__).parent
-BOOKS = default_posterior_path().with_name("books.csv")
 WITHIN = (0.1, 0.2, 0.4)
 MOMENTA = (0.999, 0.934)
 
@@ -37,7 +36,7 @@ def main() -> None:
     """Write all three."""
     for name, draw in (("batch", draw_batches), ("cost", draw_costs), ("measured", draw_measured)):
         path = FOLDER / f"theory-{name}.png"
-        with written_whole(path) as temporary:  # small files: they are part of the repository
+        with write_atomically(path) as temporary:  # small files: they are part of the repository
             draw().savefig(temporary, format="png", dpi=90, pil_kwargs={"optimize": True})
         print(path)
 

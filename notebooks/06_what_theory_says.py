@@ -28,12 +28,11 @@
 # is derived in `bayeslaw.theory` and compared with brute force.
 
 # %%
-from importlib.resources import files
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
+from bayeslaw.assets import BOOKS
 from bayeslaw.plots.theory import plot_burn_in, plot_contours, plot_paths, plot_penalties, plot_slopes
 from bayeslaw.theory.burn_in import burn_in_samples, tune_with_burn_in
 from bayeslaw.theory.contours import batch_penalty, contour_batch, fewest_samples, learning_rate_penalty
@@ -196,7 +195,7 @@ pd.DataFrame(
 # their cell say little of the optimum but are many; three cuts show how much that choice decides.
 
 # %%
-books = pd.read_csv(files("bayeslaw") / "assets" / "books.csv")
+books = pd.read_csv(BOOKS)
 books = books[books["status"] == "finished"]
 
 

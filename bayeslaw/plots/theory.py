@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from bayeslaw.arrays import Floats
 from bayeslaw.plots.axes import (
     BLUE,
     GREY,
@@ -18,12 +18,11 @@ from bayeslaw.plots.axes import (
     name_rows,
     new_axis,
 )
-from bayeslaw.words import short
+from bayeslaw.text import short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Floats = NDArray[np.float64]
 
 MARKERS = "os^Dv"
 NINETY = 1.645

@@ -11,7 +11,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bayeslaw.theory.checks import Floats, positive, share
+from bayeslaw.arrays import Floats
+from bayeslaw.theory.checks import positive, share
 from bayeslaw.theory.lmo import UNIT, Coefficients, Optimum, bound, checked_coefficients, tune_learning_rate
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from bayeslaw.arrays import Floats
 from bayeslaw.errors import BadInput
-
-Floats = NDArray[np.float64]
 
 
 def positive(place: str, name: str, values: ArrayLike) -> Floats:

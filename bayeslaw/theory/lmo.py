@@ -19,7 +19,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bayeslaw.theory.checks import Floats, not_negative, positive, share
+from bayeslaw.arrays import Floats
+from bayeslaw.theory.checks import not_negative, positive, share
 
 
 class Coefficients(NamedTuple):

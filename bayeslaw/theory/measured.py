@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from bayeslaw.arrays import Floats
 from bayeslaw.errors import BadInput
-from bayeslaw.theory.checks import Floats, not_negative, positive
+from bayeslaw.theory.checks import not_negative, positive
 
 TYPICAL = 0.01
 """Of residuals in ln loss: larger ones count less."""

@@ -12,8 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from bayeslaw.arrays import Floats
 from bayeslaw.errors import BadInput
-from bayeslaw.theory.checks import Floats, not_negative, positive
+from bayeslaw.theory.checks import not_negative, positive
 from bayeslaw.theory.lmo import (
     UNIT,
     Coefficients,

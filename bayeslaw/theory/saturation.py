@@ -13,7 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bayeslaw.theory.checks import Floats, positive
+from bayeslaw.arrays import Floats
+from bayeslaw.theory.checks import positive
 
 
 class Saturation(NamedTuple):

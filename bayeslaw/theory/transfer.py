@@ -16,8 +16,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from bayeslaw.arrays import Floats
 from bayeslaw.errors import BadInput
-from bayeslaw.theory.checks import Floats, positive
+from bayeslaw.theory.checks import positive
 
 
 class Constants(NamedTuple):

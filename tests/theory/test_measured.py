@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bayeslaw.assets import BOOKS
 from bayeslaw.errors import BadInput
-from bayeslaw.posterior import default_posterior_path
 from bayeslaw.theory.measured import measure_slopes
 
 TRUE = {"batch": 0.5, "alpha": 0.3, "params": -0.4}
@@ -43,7 +43,7 @@ def test_simulated_exponents_come_back():
 
 
 def test_momentum_does_not_move_muons_learning_rate_as_the_bound_says():
-    runs = pd.read_csv(default_posterior_path().with_name("books.csv"))
+    runs = pd.read_csv(BOOKS)
     runs = runs[(runs["status"] == "finished") & (runs["optimizer"] == "muon")]
     found = measure_slopes(
         runs["learning_rate"],
