@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 import numpy as np
 
 from bayeslaw.arrays import Floats, Ints
-from bayeslaw.law import likelihood, surface
+from bayeslaw.law import likelihood, smoothness, surface
 from bayeslaw.law.parameters import CELL_SHIFTS, SIZE_SHIFTS
 from bayeslaw.law.terms import (
     FACTORS,
     OPTIMA,
     coordinates,
+    drifted,
     from_coordinate,
     optimum_of,
     shift_key,
@@ -103,6 +104,7 @@ def assemble_surface(
     """``surface_at``, given what all cells of the target's group share: ``p`` of ``surface_draws``."""
     x = place(posterior, target)
     p = p | factor_shifts(posterior, target, seed)
+    p = p | drifted(p, x)
     shifts = cell_shifts(posterior, target, p, seed, independent)
     known = [name for name, optimum in OPTIMA.items() if (optimum.curvature or "alpha") in p]
     optima = {name: optimum_of(name, p, x) for name in known}
@@ -161,8 +163,40 @@ def cell_shifts(
     normals = fresh_normals(posterior, "cell", seed, *(() if independent else key))
     drawn = {name: np.exp(p[f"log_tau_{name}"]) * values for name, values in normals.items()}
     size = _size_shifts(posterior, target, p, seed, independent)
+    if "log_tau_smooth_level" in p:
+        return _smooth_shifts(posterior, target, p, size, normals)
     size["level"] = size["level"] + size["slope"] * place(posterior, target)["d"]
     return {name: values + size[name] for name, values in drawn.items()}
+
+
+def _smooth_shifts(
+    posterior: Posterior,
+    target: Target,
+    p: dict[str, Floats],
+    size: dict[str, Floats],
+    normals: dict[str, Floats],
+) -> dict[str, Floats]:
+    """Shifts of a cell never fitted given its group's fitted ones (Rasmussen & Williams 2006, 2.19)."""
+    own = [i for i, cell in enumerate(posterior.cells) if cell.group == (target.study, target.optimizer)]
+    places = [place(posterior, Target.of_cell(posterior.cells[i])) for i in own]
+    there = {name: np.array([float(x[name]) for x in places]) for name in smoothness.LENGTHS}
+    here = place(posterior, target)
+    among = smoothness.correlation(there, there)
+    across = smoothness.correlation(there, {name: np.array([here[name]]) for name in smoothness.LENGTHS})[
+        :, 0
+    ]
+    sizes = [
+        posterior.sizes.index((posterior.cells[i].study, posterior.cells[i].params_nonembedding)) for i in own
+    ]
+    shifts = {}
+    for name in CELL_SHIFTS:
+        smooth, white = (np.exp(2.0 * p[f"log_tau{kind}_{name}"]) for kind in ("_smooth", ""))
+        known = posterior.cell[name][:, own] - posterior.size[name][:, sizes]
+        covariance = smooth[:, None, None] * among + white[:, None, None] * np.eye(len(own))
+        cross = smooth[:, None] * across
+        drawn = pooling.conditional_draw(known, 0.0, covariance, cross, smooth + white, normals[name])
+        shifts[name] = size[name] + drawn
+    return shifts
 
 
 def _size_shifts(

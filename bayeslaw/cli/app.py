@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperOption
 
+from bayeslaw.cli.comparison import compare_
 from bayeslaw.cli.tables import (
     print_comparison,
     print_design,
@@ -173,6 +174,9 @@ def fit_(
     draws: Annotated[
         int, typer.Option(help="A chain and block; blocks are added until the chains agree.")
     ] = 200,
+    parts: Annotated[
+        str, typer.Option(help="Optional parts of the law, joined by commas: drift, second, smooth.")
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
     """Fit the loss surface to run tables; any number of studies and optimizers are pooled.
@@ -191,12 +195,14 @@ def fit_(
         raise BadInput(f"{output}: cannot be written, {output.parent} is no folder; create it first")
     table = read_runs(*runs)
 
+    from bayeslaw.comparison.structures import CORE, structure_named
     from bayeslaw.diagnosis.summary import fit_summary
     from bayeslaw.inference.fitting import fit
     from bayeslaw.posterior.netcdf import write_posterior
 
     sources = tuple(str(path) for path in runs)
-    posterior = fit(table, seed=seed, chains=chains, draws=draws, sources=sources, say=say)
+    chosen = structure_named("+".join(part.strip() for part in parts.split(",")) if parts else CORE)
+    posterior = fit(table, seed=seed, chains=chains, draws=draws, sources=sources, say=say, parts=chosen)
     write_posterior(posterior, output)
     summary = {"output": output} | fit_summary(posterior, table)
     print_json(summary) if as_json else print_fit(summary)
@@ -704,3 +710,6 @@ def report_(
 
 if __name__ == "__main__":
     main()
+
+
+app.command("compare")(compare_)

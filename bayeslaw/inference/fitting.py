@@ -8,7 +8,7 @@ import logging
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 # the older emitters compile in 0.6 of the time, and what they make runs as fast
@@ -50,6 +50,7 @@ def fit(
     draws: int = 200,
     sources: tuple[str, ...] = (),
     say: Callable[[str], None] = lambda message: None,
+    parts: Sequence[str] = (),
 ) -> Posterior:
     """Posterior of the loss surface given runs.
 
@@ -63,6 +64,8 @@ def fit(
         draws: a chain and block, after the warm-up.
         sources: where the runs came from, for the provenance.
         say: receives progress messages.
+        parts: optional parts of the law (``parameters.PARTS``); `bayeslaw compare` tells which these runs
+            support.
 
     Raises:
         BadInput: nothing finished, one loss in all runs, or a count that is not positive.
@@ -72,7 +75,7 @@ def fit(
             raise BadInput(f"fit: {name} = {count}; expected at least 1; leave it out for the default")
     began = time.perf_counter()
     refuse_uninformative(runs)
-    observed = prepare(runs)
+    observed = prepare(runs, parts=parts)
     say(
         f"{len(observed.cell)} runs, {len(observed.cells)} cells, {len(observed.groups)} groups of one "
         "study and optimizer; finding the mode"
@@ -83,7 +86,7 @@ def fit(
     for message in diagnostics["messages"]:
         say(f"warning: {message}")
     diagnostics["seconds"] = round(time.perf_counter() - began, 1)
-    return _posterior(runs, observed, named, diagnostics, seed, sources)
+    return keep_posterior(runs, observed, named, diagnostics, seed, sources)
 
 
 def _draw(
@@ -97,7 +100,7 @@ def _draw(
 
     def enough(drawn: Drawn) -> bool:
         nonlocal named, diagnostics
-        named = _named(target, drawn.x)
+        named = named_sites(target, drawn.x)
         diagnostics = diagnose(_by_parameter(structure_of(observed), named), drawn.divergences)
         say(
             f"{drawn.x.shape[1]} draws a chain: R-hat {diagnostics['rhat_max']:.3f}, ESS bulk "
@@ -110,7 +113,7 @@ def _draw(
     return named, diagnostics | {"leapfrog_steps_mean": drawn.leapfrog_steps}
 
 
-def _named(target: Density, flat: np.ndarray) -> Draws:
+def named_sites(target: Density, flat: np.ndarray) -> Draws:
     """Sites of vectors of shape (chain, draw, dim), as ``unravel`` has them of one, without compiling it."""
     sites = jax.eval_shape(target.unravel, flat[0, 0])  # in their order in the vector
     parts = np.split(flat, np.cumsum([site.size for site in sites.values()])[:-1], axis=2)
@@ -131,14 +134,16 @@ def _by_parameter(known: Structure, named: Draws) -> Draws:
     return parameters
 
 
-def _posterior(
+def keep_posterior(
     runs: pd.DataFrame,
     observed: Observations,
     named: Draws,
     diagnostics: dict[str, Any],
     seed: int,
     sources: tuple[str, ...],
+    method: str = "nuts",
 ) -> Posterior:
+    """At most ``KEEP`` draws as a posterior; ``named``: site -> (chain, draw, ...)."""
     known = structure_of(observed)
     flat = {k: v.reshape(-1, *v.shape[2:]) for k, v in named.items()}
     total = len(flat["study_values"])
@@ -170,7 +175,7 @@ def _posterior(
             s: _conventions(used[used["study"] == s]) | {"reports_divergences": reported[s]}
             for s in observed.studies
         },
-        provenance=_provenance(runs, seed, sources),
+        provenance=_provenance(runs, seed, sources) | {"method": method, "parts": list(observed.parts)},
         diagnostics=diagnostics,
         sizes=observed.sizes,
         size={name: shifts[f"size_{name}"] for name in SIZE_SHIFTS},
@@ -217,7 +222,6 @@ def _provenance(runs: pd.DataFrame, seed: int, sources: tuple[str, ...]) -> dict
         "rows_by_study": {str(k): int(v) for k, v in runs["study"].value_counts().items()},
         "statuses": {str(k): int(v) for k, v in runs["status"].value_counts().items()},
         "table_sha256": table_sha256(runs),
-        "method": "nuts",
         "seed": seed,
         "versions": {name: _version(name) for name in packages} | {"python": platform.python_version()},
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

@@ -18,11 +18,11 @@ import numpyro
 import numpyro.distributions as dist
 
 from bayeslaw.arrays import Floats
-from bayeslaw.law import likelihood, surface
+from bayeslaw.law import likelihood, smoothness, surface
 from bayeslaw.law.observations import Observations
 from bayeslaw.law.parameters import CELL_SHIFTS, NUGGET, PARAMETERS, SIZE_SHIFTS, SPREAD_LOG_SD, SPREADS
 from bayeslaw.law.structure import Structure, structure_of
-from bayeslaw.law.terms import FACTORS, OPTIMA, optimum_of, own_bowls, shift_key
+from bayeslaw.law.terms import FACTORS, OPTIMA, drifted, optimum_of, own_bowls, shift_key
 
 Values = dict[str, jax.Array]
 
@@ -166,6 +166,7 @@ def cells(observed: Observations) -> tuple[Values, Values]:
     at_cell |= _by_name(known.study, studies[:, cell_study])
     at_cell |= {name: jnp.broadcast_to(value, count) for name, value in common_values(known).items()}
     at_cell |= factor_shifts(observed)
+    at_cell |= drifted(at_cell, x)
     bowls = {name for name, optimum in OPTIMA.items() if optimum.curvature is None or name in known.blocks}
     at_cell |= {f"best_{name}": optimum_of(name, at_cell, x) for name in OPTIMA if name in bowls}
     at_cell |= {"cell_level": surface.log_level(at_cell, x), "fading": surface.fading(at_cell, x)}
@@ -196,6 +197,9 @@ def cell_shifts(observed: Observations, at_cell: Values, studies: Values) -> Val
         for name in SIZE_SHIFTS
     }
     shared = {name: sizes[name][observed.cell_size] for name in CELL_SHIFTS}
+    if "smooth" in observed.parts:
+        shifts = {name: shared[name] + _smooth(name, observed, at_cell, shared[name]) for name in CELL_SHIFTS}
+        return shifts | {f"size_{name}": values for name, values in sizes.items()}
     shared["level"] = shared["level"] + sizes["slope"][observed.cell_size] * observed.x["d"]
     shifts = {
         name: shared[name]
@@ -205,6 +209,22 @@ def cell_shifts(observed: Observations, at_cell: Values, studies: Values) -> Val
         for name in CELL_SHIFTS
     }
     return shifts | {f"size_{name}": values for name, values in sizes.items()}
+
+
+def _smooth(name: str, observed: Observations, at_cell: Values, shared: jax.Array) -> jax.Array:
+    """Deviations of cells from law and size, (cell,): a Gaussian process per group, and white noise.
+
+    Drawn centred, all cells at once, as the values that they are deviations from (``law.smoothness``).
+    """
+    same = observed.cell_group[:, None] == observed.cell_group[None]
+    correlation = jnp.asarray(smoothness.correlation(observed.x, observed.x) * same)
+    spread = jnp.exp(at_cell[f"log_tau_smooth_{name}"])
+    covariance = correlation * spread[:, None] * spread[None] + jnp.diag(
+        jnp.exp(2.0 * at_cell[f"log_tau_{name}"])
+    )
+    centre = at_cell[BEST[name]] + shared
+    value = numpyro.sample(f"cell_{name}", dist.MultivariateNormal(centre, covariance))
+    return value - centre
 
 
 def _partly_centred(

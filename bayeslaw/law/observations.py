@@ -46,6 +46,7 @@ class Observations:
         cells, groups, sizes, studies, optimizers: labels.
         factor_values: factor -> its values, the most common first.
         pivot: covariate -> natural value where its coordinate is 0.
+        parts: optional parts of the law that are fitted (``parameters.PARTS``).
     """
 
     log_lr: Floats
@@ -74,6 +75,7 @@ class Observations:
     optimizers: tuple[str, ...]
     factor_values: dict[str, tuple[str, ...]]
     pivot: dict[str, float]
+    parts: tuple[str, ...] = ()
 
     @property
     def outcomes(self) -> Outcomes:
@@ -83,7 +85,10 @@ class Observations:
 
 
 def prepare(
-    runs: pd.DataFrame, pivot: Mapping[str, float] | None = None, factors: Sequence[str] | None = None
+    runs: pd.DataFrame,
+    pivot: Mapping[str, float] | None = None,
+    factors: Sequence[str] | None = None,
+    parts: Sequence[str] = (),
 ) -> Observations:
     """The arrays of a valid run table; runs that were stopped early are left out.
 
@@ -92,6 +97,7 @@ def prepare(
         pivot: covariate -> natural value; by default the geometric means over cells, to two digits, of the
             covariates that the table tells about.
         factors: names; by default those that the table tells about.
+        parts: optional parts of the law to fit (``parameters.PARTS``).
 
     Raises:
         BadInput: no run finished.
@@ -155,6 +161,7 @@ def prepare(
         optimizers=optimizers,
         factor_values=values_of,
         pivot=pivot,
+        parts=tuple(parts),
     )
 
 

@@ -8,7 +8,7 @@ is a row of ``bayeslaw.law.terms``.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -65,6 +65,8 @@ class Parameter:
         meaning: in a few words, for lists.
         axis: in full, for the axis of a figure; ``{pivot}`` stands for N0 and D0.
         logarithm: whether it is the logarithm of what a person wants to see.
+        part: the optional part of the law that it belongs to, one of ``PARTS``; empty for the core, which
+            every fit has.
     """
 
     name: str
@@ -78,6 +80,15 @@ class Parameter:
     meaning: str = ""
     axis: str = ""
     logarithm: bool = False
+    part: str = ""
+
+
+PARTS = {
+    "drift": "the shape of the basin drifts with D and N: ridge, and fading of the batch's bowl",
+    "second": "laws of the optima to second order in ln N and ln D",
+    "smooth": "deviations of cells are smooth in ln N and ln D, a Gaussian process",
+}
+"""Optional parts of the law, which `bayeslaw compare` switches on and off."""
 
 
 PARAMETERS: dict[str, Parameter] = {}
@@ -89,13 +100,19 @@ def register(*rows: Parameter) -> None:
     PARAMETERS.update({row.name: row for row in rows})
 
 
-def of_level(level: Level) -> dict[str, Parameter]:
-    """The rows of one level, in order.
+def of_level(level: Level, parts: Collection[str] = ()) -> dict[str, Parameter]:
+    """The rows of one level, in order: those of the core, and of the optional ``parts`` of the law.
 
     >>> list(of_level("common"))
     ['bend']
     """
-    return {name: row for name, row in PARAMETERS.items() if row.level == level}
+    wanted = {"", *parts}
+    return {name: row for name, row in PARAMETERS.items() if row.level == level and row.part in wanted}
+
+
+def _optional(part: str, name: str, mean: float, sd: float, why: str) -> Parameter:
+    """A ``study`` row of an optional part of the law."""
+    return Parameter(name, "study", mean, sd, why, part=part, logarithm=name.startswith("log_"))
 
 
 def _group(
@@ -345,6 +362,23 @@ register(
         "bend", "common", 0.0, 0.03,
         "ln eta* is curved in ln N: N(0, 0.05) (arXiv:2606.29158), an allowance for extrapolation",
     ),
+)  # fmt: skip
+
+# ------------------------------------------------------------------------------ optional parts of the law
+
+register(
+    _optional("drift", "rho_d", 0.0, 0.1, "the ridge below B* steepens with D: +.11 a nat over Step Law's cells"),
+    _optional("drift", "rho_high_d", 0.0, 0.1, "and falls above B*: -.07 a nat over the same cells"),
+    _optional("drift", "batch_drift_n", 0.05, 0.1, "the batch's bowl fades less with N than the learning rate's"),
+    _optional("drift", "batch_drift_d", 0.05, 0.1, "and less with D: -.06 against -.16 a nat over Step Law's cells"),
+    _optional("second", "bend_nd", 0.0, 0.05, "ln eta* has an n d term: a quadratic in logarithms predicts better"),
+    _optional("second", "bend_dd", 0.0, 0.05, "and one in d^2"),
+    _optional("second", "batch_nn", 0.0, 0.05, "ln B* likewise in n^2"),
+    _optional("second", "batch_nd", 0.0, 0.05, "n d: -.08 over Step Law's cells"),
+    _optional("second", "batch_dd", 0.0, 0.05, "and d^2: +.05 over the same cells"),
+    _optional("smooth", "log_tau_smooth_level", math.log(3e-3), 0.7, "smooth deviation of ln loss, 3 per mille"),
+    _optional("smooth", "log_tau_smooth_lr", math.log(0.15), 0.7, "of ln eta*: residuals of neighbouring cells agree"),
+    _optional("smooth", "log_tau_smooth_batch", math.log(0.12), 0.7, "of ln B*, less"),
 )  # fmt: skip
 
 DERIVED_NAMES = {

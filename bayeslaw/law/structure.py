@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -37,15 +37,19 @@ def structure_of(observed: Observations) -> Structure:
     """The parameters that some runs have."""
     everywhere = np.arange(len(observed.group_study))
     members = {"surface": everywhere} | observed.groups_with
-    return structure({name: index for name, index in members.items() if len(index)}, observed.pivot)
+    known = {name: index for name, index in members.items() if len(index)}
+    return structure(known, observed.pivot, observed.parts)
 
 
-def structure(members: Mapping[str, Ints], pivot: Mapping[str, float]) -> Structure:
+def structure(
+    members: Mapping[str, Ints], pivot: Mapping[str, float], parts: Collection[str] = ()
+) -> Structure:
     """The parameters of blocks that have groups, or may have some.
 
     Args:
         members: ``surface``, or a hyperparameter -> groups that have its parameters.
         pivot: covariate -> natural value where its coordinate is 0; names those that the fit knows.
+        parts: optional parts of the law (``parameters.PARTS``).
     """
     unknown = _of_unknown_covariates(pivot)
     named = {
@@ -54,10 +58,12 @@ def structure(members: Mapping[str, Ints], pivot: Mapping[str, float]) -> Struct
         if block in members
     }
     rows = {
-        name: row for name, row in of_level("group").items() if any(name in names for names in named.values())
+        name: row
+        for name, row in of_level("group", parts).items()
+        if any(name in names for names in named.values())
     }
-    study = {name: row for name, row in of_level("study").items() if name not in unknown}
-    common = {name: row for name, row in of_level("common").items() if name not in unknown}
+    study = {name: row for name, row in of_level("study", parts).items() if name not in unknown}
+    common = {name: row for name, row in of_level("common", parts).items() if name not in unknown}
     moved = moved_priors({name: (row.mean, row.sd) for name, row in (rows | study | common).items()}, pivot)
     return Structure(
         blocks=named,

@@ -190,11 +190,19 @@ class Optimum:
 OPTIMA: dict[str, Optimum] = {
     "learning_rate": Optimum(
         "learning_rate",
-        (Term("alpha"), Term("gamma_path", "n", -1), Term("delta", "d - n", -1), Term("bend", "n^2", -1)),
+        (
+            Term("alpha"), Term("gamma_path", "n", -1), Term("delta", "d - n", -1), Term("bend", "n^2", -1),
+            Term("bend_nd", "n d", -1), Term("bend_dd", "d^2", -1),
+        ),
         words="learning rate, peak",
     ),
     "batch_tokens": Optimum(
-        "batch_tokens", (Term("beta"), Term("epsilon", "d"), Term("epsilon_n", "n")), words="batch, tokens"
+        "batch_tokens",
+        (
+            Term("beta"), Term("epsilon", "d"), Term("epsilon_n", "n"),
+            Term("batch_nn", "n^2"), Term("batch_nd", "n d"), Term("batch_dd", "d^2"),
+        ),
+        words="batch, tokens",
     ),
     "weight_decay": Optimum(
         "weight_decay", (Term("lambda"), Term("mu", "n", -1)), Transform(0.01),
@@ -215,6 +223,14 @@ QUANTITIES: dict[str, tuple[Term, ...]] = {
 """Quantities that are no optima. ``offset`` is an optimizer's share of ln loss, which takes further
 covariates of the level. Of ``level`` these are the terms of first order, which move its prior to the pivot;
 the rest of its formula is ``surface.log_level``."""
+
+
+SHAPES: dict[str, tuple[Term, ...]] = {
+    "rho": (Term("rho_d", "d"),),
+    "rho_high": (Term("rho_high_d", "d"),),
+    "batch_curvature": (Term("batch_drift_n", "n"), Term("batch_drift_d", "d")),
+}
+"""Parameter of the basin's shape -> how it drifts about its value at the pivot."""
 
 
 def own_bowls() -> dict[str, Optimum]:
@@ -312,6 +328,19 @@ def optimum_of(name: str, p: Mapping[str, Array], x: Mapping[str, Array]) -> Arr
     optimum = OPTIMA[name]
     total = sum_of(optimum.terms, p, x) + p.get(shift_key(name), 0.0)
     return total if optimum.range is None else within(total, *optimum.range)
+
+
+def drifted(p: Mapping[str, Array], x: Mapping[str, Array]) -> dict[str, Array]:
+    """Those parameters of the basin's shape that drift, at covariates ``x``; empty where none does.
+
+    >>> drifted({"rho": 0.5, "rho_d": 0.1}, {"d": 2.0})
+    {'rho': 0.7}
+    """
+    return {
+        name: p[name] + sum_of(terms, p, x)
+        for name, terms in SHAPES.items()
+        if any(term.parameter in p for term in terms)
+    }
 
 
 def shift_key(quantity: str) -> str:
@@ -444,10 +473,10 @@ def axis_of(name: str) -> str:
 
 
 def formula(terms: Iterable[Term]) -> str:
-    """A quantity's terms as a formula, for docs and reports.
+    """A quantity's terms as a formula, for docs and reports; those of optional parts of the law in brackets.
 
-    >>> formula(OPTIMA["batch_tokens"].terms)
-    'beta + epsilon d + epsilon_n n'
+    >>> formula(OPTIMA["weight_decay"].terms)
+    'lambda - mu n'
     """
     parts = []
     for term in terms:

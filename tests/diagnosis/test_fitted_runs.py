@@ -51,7 +51,7 @@ def test_the_likelihood_is_that_of_the_fit(runs):
 
     sites, factors = drawn(jax.random.PRNGKey(3))
     sites = {name: np.asarray(values) for name, values in sites.items()}
-    cells, beside = fitted_runs(fitting._posterior(runs, sweep, sites, {}, 0, ()), runs)
+    cells, beside = fitted_runs(fitting.keep_posterior(runs, sweep, sites, {}, 0, ()), runs)
     assert beside == 0
     assert [bool(cell.outcomes.count.all()) for cell in cells] == [True, True, False]
     ours = sum(log_density(cell, moments(cell, cell.basin)).sum() for cell in cells)

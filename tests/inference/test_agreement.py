@@ -46,7 +46,7 @@ def test_predicted_runs_are_those_of_the_likelihood(runs, monkeypatch):
         for name, site in trace.items()
         if site["type"] == "sample" and not site["is_observed"]
     }
-    posterior = fitting._posterior(runs, sweep, sites, {}, 0, ())
+    posterior = fitting.keep_posterior(runs, sweep, sites, {}, 0, ())
     mean, log_scale, _ = np.asarray(trace["moments"]["value"])
     monkeypatch.setattr(
         advisor_module,

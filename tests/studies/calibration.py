@@ -170,7 +170,7 @@ def _thinned(values: np.ndarray) -> np.ndarray:
 def _posterior(runs: pd.DataFrame, sweep: Sweep, draws: Values) -> Posterior:
     """Posterior of one chain of draws (draw, ...)."""
     named = {name: np.asarray(values)[None] for name, values in draws.items()}
-    return fitting._posterior(runs, sweep, named, {}, 0, ())
+    return fitting.keep_posterior(runs, sweep, named, {}, 0, ())
 
 
 def run(sweeps: int) -> None:

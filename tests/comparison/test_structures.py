@@ -1,0 +1,83 @@
+"""Structures of the law: folds of the future, judges with their error, and a drift that is found."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bayeslaw.comparison.folds import future_folds
+from bayeslaw.comparison.judge import judged_cells
+from bayeslaw.comparison.structures import compare, structure_named, summarise
+from bayeslaw.errors import BadInput
+from bayeslaw.inference.approximation import approximate
+from bayeslaw.law.simulation import example_design, simulate_runs
+
+
+def sweep(drift=0.0, seed=0):
+    """A dense sweep of four sizes; with ``drift`` the best learning rate bends with ln D."""
+    design = example_design(800, params=(2e7, 5e7, 1.2e8, 3e8), tokens_per_param=(20.0, 60.0), seed=seed)
+    runs = simulate_runs(design, {"log_tau_size_lr": -6.0, "log_tau_lr": -4.0}, seed)
+    bend = drift * np.log(runs["tokens"] / 1e10) ** 2
+    return runs.assign(learning_rate=runs["learning_rate"] * np.exp(-bend))
+
+
+def test_folds_leave_out_what_is_larger_and_score_it_once():
+    runs = sweep()
+    folds = list(future_folds(runs, "params"))
+    assert [fold.name for fold in folds] == ["params >= 3e+08"]
+    assert folds[0].fitted["params_nonembedding"].max() < folds[0].held_out["params_nonembedding"].min()
+    by_tokens = list(future_folds(runs, "tokens"))
+    assert sum(len(fold.held_out) for fold in by_tokens) == (runs["tokens"] >= 2.4e9).sum()
+
+
+def test_a_judge_knows_its_error():
+    """Smoothed optima of two simulations of one sweep differ by what resampling says."""
+    first, second = (judged_cells(sweep(seed=seed)) for seed in (1, 2))
+    both = [(a, b) for a in first for b in second if a.cell.key == b.cell.key]
+    assert len(both) >= 5
+    z = [(a.optimum - b.optimum)[1:] / np.hypot(a.error, b.error)[1:] for a, b in both]
+    assert 0.2 < np.sqrt(np.mean(np.square(z))) < 2.5
+
+
+def test_structures_are_scored_on_the_same_cells():
+    rows = list(compare(sweep(), ["core", "smooth"], approximate, along=["params"]))
+    assert [(row["fold"], row["structure"]) for row in rows] == [
+        ("params >= 3e+08", "core"),
+        ("params >= 3e+08", "smooth"),
+    ]
+    assert rows[0]["cells"] == rows[1]["cells"] >= 1
+    for row in rows:
+        assert 0.7 < row["coverage_90"] <= 1.0
+        assert row["r2_within_cells"] > 0.8
+
+
+def test_a_summary_compares_with_the_first_structure():
+    numbers = dict.fromkeys(("crps", "r2_within_cells", "coverage_50", "coverage_90", "optimum_coverage_90", "optimum_factor", "regret_mean", "regret_max"), 0.5)  # fmt: skip
+    rows = [
+        {"fold": fold, "structure": structure, "density": density, **numbers}
+        for fold, structure, density in (
+            ("a", "core", 1.0),
+            ("a", "drift", 3.0),
+            ("b", "core", 2.0),
+            ("b", "drift", 1.0),
+        )
+    ]
+    core, drift = summarise(rows)
+    assert (core["gain"], core["gain_sd"], drift["gain"], drift["folds_won"]) == (0.0, 0.0, 1.0, 1)
+    assert drift["gain_sd"] == pytest.approx(np.std([2.0, -1.0], ddof=1) * np.sqrt(2))
+
+
+def test_an_unknown_part_is_refused():
+    with pytest.raises(BadInput) as caught:
+        structure_named("drift+magic")
+    assert str(caught.value) == (
+        "--structures drift+magic: no part 'magic' of the law; expected core, or some of drift, second, smooth "
+        "joined by +; give it as drift+second"
+    )
+
+
+def test_a_table_without_a_future_is_refused():
+    few = pd.concat([sweep().iloc[:30]])
+    with pytest.raises(BadInput, match="none of 1 future folds has a cell whose runs surround its optimum"):
+        list(compare(few, ["core"], approximate, along=["params"]))
