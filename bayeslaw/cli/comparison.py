@@ -18,7 +18,7 @@ def compare_(
     structures: Annotated[
         str,
         typer.Option(
-            help="Structures to compare, joined by commas: core, or some of drift, second, smooth joined by +."
+            help="Structures, joined by commas: core, or some of drift, second, smooth joined by +."
         ),
     ] = "core,drift,drift+second,smooth,drift+second+smooth",
     along: Annotated[
@@ -32,10 +32,10 @@ def compare_(
 
       bayeslaw compare runs.parquet --structures core,drift+second+smooth
 
-    Each structure is fitted to the smaller cells by a Gaussian approximation, in seconds, and scored on the next
-    larger N, and on the next larger D. The gain is the ln density of the measured optima over that of the first
-    structure; cells of one size count as one. The winner is a suggestion: confirm it with a full fit
-    (`bayeslaw fit --parts drift,second,smooth`).
+    Each structure is fitted to the smaller cells by a Gaussian approximation, in seconds, and scored on
+    the next larger N, and on the next larger D. The gain is the ln density of the measured optima over
+    that of the first structure; cells of one size count as one. The winner is a suggestion:
+    confirm it with a full fit (`bayeslaw fit --parts drift,second,smooth`).
     """
     from bayeslaw.comparison.structures import compare, structure_named, summarise
     from bayeslaw.inference.approximation import approximate

@@ -80,8 +80,8 @@ def compare(
     if not scored:
         raise BadInput(
             f"compare: none of {len(folds)} future folds has a cell whose runs surround its optimum; "
-            "expected four values of N or of D, and a scan of learning rates and batches in the larger cells; "
-            "add runs"
+            "expected four values of N or of D, and a scan of learning rates and batches in the larger "
+            "cells; add runs"
         )
     for fold, cells in scored:
         for text, parts in named.items():
@@ -120,7 +120,7 @@ def _predicted(posterior: Posterior, judged: Judged) -> Floats:
 
 
 def _inside(draws: Floats, judged: Judged) -> Floats:
-    """Whether the 90% intervals of ln eta* and ln B*, with the judge's error, hold what was measured, (2,)."""
+    """Whether 90% intervals of ln eta* and ln B*, with the judge's error, hold what was measured, (2,)."""
     noise = judged.error * np.random.default_rng(0).standard_normal(draws.shape)
     low, high = np.quantile((draws + noise)[:, 1:], ENDS, axis=0)
     return (low <= judged.optimum[1:]) & (judged.optimum[1:] <= high)
