@@ -276,7 +276,7 @@ def test_candidates_that_name_their_study(folder, monkeypatch, capsys):
 
 def test_design_loads_no_jax(folder):
     script = (
-        "import sys, bayeslaw.cli as cli\n"
+        "import sys, bayeslaw.cli.app as cli\n"
         f"sys.argv = ['bayeslaw', *{ASKED!r}, '--json']\n"
         "try: cli.main()\n"
         "except SystemExit: pass\n"
