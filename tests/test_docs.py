@@ -29,7 +29,7 @@ from docs import generate
 from tests.support import command
 from tests.support.documents import RAN, ROOT, blocks, prose, workplace
 from tests.support.fakes import fake_posterior
-from tests.test_loop import surer, task_in
+from tests.support.loops import surer, task_in
 
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *PAGES, ROOT / "bayeslaw" / "assets" / "README.md"]

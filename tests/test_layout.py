@@ -1,103 +1,44 @@
-"""The layers: who may import whom, read from the source."""
+"""The layers: who may import whom, read from the source; and what a command loads before it works."""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
-import pytest
-
 PACKAGE = Path(__file__).resolve().parents[1] / "bayeslaw"
-FILES = sorted(PACKAGE.rglob("*.py"))
-TRAINING = set("train models data torch accelerate datasets transformers lightning optax".split())
-ENTRY = ("printing", "cli", "demo", "example")
-ACTIVE = ("finished_sweep", "replay", "replays", "loop", "loop_folder")
-HEALTH = ("likelihood", "sensitivity", "cell_fit", "influence", "findings", "health", "health_text")
-USES = (
-    "compare",
-    "fit_summary",
+LAYERS = (  # lowest first: each imports itself and what stands above it here, and no neighbour
+    "errors",
+    "text files arrays processes target assets",
+    "theory spectra",
+    "runs",
+    "law",
+    "posterior",
+    "inference advice",
+    "evaluation planning integrations lab",
+    "diagnosis rehearsal loop",
     "plots",
-    "predict",
-    "evaluate",
-    "design",
-    *ACTIVE,
-    *HEALTH,
-    "report",
-    *ENTRY,
+    "reporting",
+    "cli",
+    "demo",
 )
-JAX = ("model", "whiten", "draw", "fit")
-FITTING = ("sweep", "model", "whiten", "draw", "fit")
-ABOVE = {  # a module, and what lies above it: never imported by it
-    "errors": ("schema", "cells", "surface", "posterior", "pooling", "basin", *FITTING, *USES),
-    "atomic": ("runs", "schema", "surface", "posterior", "pooling", "basin", *FITTING, *USES),
-    "target": ("runs", "surface", "posterior", "pooling", "basin", *FITTING, *USES),
-    "schema": ("runs", "importers", "surface", "posterior", "pooling", "basin", *FITTING, *USES),
-    "runs": ("importers", "surface", "simulate", "posterior", "pooling", "basin", *FITTING, *USES),
-    "fit_doubts": ("posterior", "pooling", "basin", *FITTING, *USES),
-    "priors": ("runs", "schema", "posterior", "pooling", "basin", *FITTING, *USES),
-    "surface": ("runs", "schema", "posterior", "pooling", "basin", "simulate", *FITTING, *USES),
-    "simulate": ("posterior", "pooling", "basin", *FITTING, *USES),
-    "sweep": ("posterior", "pooling", "basin", "model", "whiten", "draw", "fit", *USES),
-    "model": ("posterior", "pooling", "basin", "whiten", "draw", "fit", *USES),
-    "whiten": ("posterior", "pooling", "basin", "draw", "fit", *USES),
-    "draw": ("posterior", "pooling", "basin", "fit", *USES),
-    "diagnose": ("posterior", "pooling", "basin", "whiten", "draw", "fit", *USES),
-    "posterior": ("pooling", "basin", *FITTING, *USES),
-    "pooling": ("basin", "advisor", *FITTING, *USES),
-    "basin": ("advisor", "joint", "acquisition", "reweight", *FITTING, *USES),
-    "fit": ("advisor", *USES),
-    "predict": (*FITTING, "advisor", "plots", "evaluate", "design", "replay", "report", *ENTRY),
-    "advisor": ("evaluate", "design", "replay", "report", "model", "whiten", "draw", "fit", *ENTRY),
-    "compare": (*FITTING, "predict", "evaluate", *ENTRY),
-    "inference_data": ("advisor", *FITTING, *USES),
-    "plots": (*FITTING, "design", "replay", "report", *ENTRY),
-    "fit_summary": (*FITTING, "predict", "evaluate", *ENTRY),
-    "report_data": (*FITTING, "plots", "report", "report_parts", "report_figures", *ENTRY),
-    "report_parts": ("report", "report_data", "report_figures", *ENTRY),
-    "report_figures": (*FITTING, "report", "report_data", "report_parts", *ENTRY),
-    "evaluate": (*FITTING, "design", "replay", "report", *ENTRY),
-    "candidates": (*FITTING, "joint", "acquisition", "reweight", *USES),
-    "linearise": (*FITTING, "joint", "acquisition", "reweight", "stopping", *USES),
-    "stopping": (*FITTING, "joint", "acquisition", "reweight", *USES),
-    "joint": (*FITTING, "acquisition", "reweight", *USES),
-    "acquisition": (*FITTING, "reweight", *USES),
-    "reweight": (*FITTING, *USES),
-    "design": (*FITTING, "plots", *ACTIVE, "report", *ENTRY),
-    "likelihood": (*JAX, "predict", "joint", "design", *HEALTH[1:], *ENTRY),
-    "sensitivity": (*FITTING, "predict", "joint", "design", *HEALTH[2:], *ENTRY),
-    "cell_fit": (*JAX, "predict", "joint", "design", *HEALTH[3:], *ENTRY),
-    "influence": (*FITTING, "predict", "joint", "design", *HEALTH[4:], *ENTRY),
-    "findings": (*JAX, "predict", "joint", "design", *HEALTH[5:], *ENTRY),
-    "health": (*JAX, "predict", "joint", "design", "health_text", *ENTRY),
-    "health_text": (*JAX, "predict", "joint", "design", "cli", "demo", "example"),
-    "prior_posterior": (*FITTING, "basin", "joint", "acquisition", *USES),
-    "finished_sweep": (*FITTING, "joint", "plots", "replay", "replays", "loop", "loop_folder", *ENTRY),
-    "replay": ("plots", "replays", "loop", "loop_folder", "report", *ENTRY),
-    "replays": (*FITTING, "plots", "loop", "loop_folder", "report", *ENTRY),
-    "journal": ("posterior", "basin", "joint", "runner", *FITTING, *USES),
-    "runner": ("posterior", "basin", "joint", *FITTING, *USES),
-    "loop_folder": (*FITTING, "plots", "replay", "replays", "loop", "report", *ENTRY),
-    "loop": (*FITTING, "plots", "replay", "replays", "report", *ENTRY),
-    "words": ("surface", "posterior", "pooling", "basin", *FITTING, *USES),
-    "printing": ("health_text", "cli", "demo", "example"),
-    "cli": ("demo", "example"),
+LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.split()}
+FRAMEWORKS = set("torch accelerate datasets tokenizers transformers lightning optax ray".split())
+ADAPTERS = {
+    "integrations.for_transformers",
+    "integrations.for_lightning",
+    "spectra.for_torch",
+    "spectra.for_jax",
 }
-WITHOUT_JAX = (
-    "health_text",
-    "predict",
-    "fit_summary",
-    "simulate",
-    "evaluate",
-    "plots",
-    "design",
-    "reweight",
-    "loop",
-    "report",
-)
+"""Modules that import another's framework at their top; nothing else imports them."""
+LAB = {"train", "models", "data"}
+FITS = {"rehearsal", "cli", "demo"}
+"""What may start a fit, and so load JAX; the import stands in a function."""
+HEAVY = "pandas numpy pyarrow jax numpyro arviz xarray scipy matplotlib torch h5py h5netcdf typer rich"
 
 
 def module_of(file: Path) -> str:
@@ -106,9 +47,12 @@ def module_of(file: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def layer(file: Path) -> str:
+FILES = {module_of(file): file for file in sorted(PACKAGE.rglob("*.py"))}
+
+
+def layer(module: str) -> str:
     """A package within the package is one layer."""
-    return module_of(file).partition(".")[0]
+    return module.partition(".")[0]
 
 
 def imported(tree: ast.AST) -> Iterator[str]:
@@ -117,93 +61,180 @@ def imported(tree: ast.AST) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, "write absolute imports: they name the layer"
+            assert node.level == 0, f"line {node.lineno}: write absolute imports: they name the layer"
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
+@cache
 def parsed(file: Path) -> ast.Module:
     return ast.parse(file.read_text(encoding="utf-8"))
 
 
-def own_imports(file: Path) -> set[str]:
-    """Modules of bayeslaw that the file imports, as `module_of` names them."""
-    known = {module_of(other) for other in FILES}
-    inner = [
-        name.removeprefix("bayeslaw.") for name in imported(parsed(file)) if name.startswith("bayeslaw.")
-    ]
-    return {name if name in known else name.rpartition(".")[0] for name in inner} - {""}
+def tops(tree: ast.AST) -> set[str]:
+    """Top packages imported anywhere below the node."""
+    return {name.partition(".")[0] for name in imported(tree)}
 
 
 def at_import(tree: ast.Module) -> set[str]:
     """Top packages imported when the module is, outside functions."""
-    bodies = [node for node in tree.body if not isinstance(node, (ast.FunctionDef, ast.ClassDef))]
-    return {name.partition(".")[0] for node in bodies for name in imported(node)}
+    return set().union(
+        *(tops(node) for node in tree.body if not isinstance(node, ast.FunctionDef | ast.ClassDef))
+    )
 
 
-def test_the_scan_sees_this_package():
-    assert {"schema", "runs", "importers", "cli"} <= {module_of(file) for file in FILES}
-    assert {"errors", "doubts"} <= own_imports(PACKAGE / "schema.py")
+@cache
+def own_imports(module: str) -> frozenset[str]:
+    """Modules of bayeslaw that a module imports, as ``module_of`` names them."""
+    names = [
+        name.removeprefix("bayeslaw.")
+        for name in imported(parsed(FILES[module]))
+        if name.startswith("bayeslaw.")
+    ]
+    return frozenset(name if name in FILES else name.rpartition(".")[0] for name in names) - {""}
 
 
-def test_every_module_of_the_layers_exists():
-    assert set(ABOVE) <= {layer(file) for file in FILES}
+def reached(module: str) -> set[str]:
+    """Modules that a module imports, and those that they import, and so on; itself among them."""
+    found: set[str] = set()
+    waiting = {module}
+    while waiting:
+        found |= waiting
+        waiting = set().union(*(own_imports(name) for name in waiting)) - found
+    return found
 
 
-@pytest.mark.parametrize("file", [file for file in FILES if layer(file) in ABOVE], ids=module_of)
-def test_no_module_imports_what_lies_above_it(file):
-    layers = {name.partition(".")[0] for name in own_imports(file)}
-    assert layers & set(ABOVE[layer(file)]) == set()
+def statistics() -> list[str]:
+    """Modules other than those of the lab."""
+    return [module for module in FILES if layer(module) != "lab"]
+
+
+def listed(offenders: Iterable[str]) -> str:
+    """One line per offender; empty, and false, where there is none."""
+    return "\n".join(offenders)
+
+
+def loaded_by(statement: str) -> set[str]:
+    """Top packages that a fresh interpreter has loaded after the statement."""
+    script = f"import sys; {statement}; print(*sorted({{name.partition('.')[0] for name in sys.modules}}))"
+    ran = subprocess.run(
+        [sys.executable, "-c", script], cwd=PACKAGE.parent, capture_output=True, text=True, check=True
+    )
+    return set(ran.stdout.split())
+
+
+# ------------------------------------------------------------------------------------------- layers
+
+
+def test_every_package_has_its_layer():
+    assert {layer(module) for module in FILES} - {""} - set(LEVEL) == set()
+    assert {"posterior", "law", "target"} <= {layer(name) for name in reached("advice.prediction")}
+
+
+def test_imports_go_one_way():
+    wrong = [
+        f"bayeslaw.{module} ({layer(module)}) imports bayeslaw.{other} ({layer(other)})"
+        for module in FILES
+        if module
+        for other in sorted(own_imports(module))
+        if layer(other) != layer(module) and LEVEL[layer(other)] >= LEVEL[layer(module)]
+    ]
+    assert not listed(wrong), listed(wrong)
 
 
 def test_imports_form_no_cycle():
-    graph = {module_of(file): own_imports(file) for file in FILES}
     try:
-        tuple(TopologicalSorter(graph).static_order())
+        tuple(TopologicalSorter({module: own_imports(module) for module in FILES}).static_order())
     except CycleError as error:
-        pytest.fail(f"import cycle: {' -> '.join(error.args[1])}")
+        raise AssertionError(f"import cycle: {' -> '.join(error.args[1])}") from None
 
 
-@pytest.mark.parametrize("file", FILES, ids=module_of)
-def test_the_statistics_import_nothing_of_the_training_half(file):
-    tree = parsed(file)
-    found = {name.partition(".")[0] for name in imported(tree)} & TRAINING
-    lazily = module_of(file).startswith("integrations") and not at_import(tree) & TRAINING
-    callback = module_of(file).startswith("integrations.for_")
-    assert lazily or callback or found == set()
+def test_only_inference_knows_jax():
+    wrong = [
+        module
+        for module in statistics()
+        if tops(parsed(FILES[module])) & {"jax", "numpyro"}
+        and layer(module) != "inference"
+        and module not in ADAPTERS
+    ]
+    assert not listed(wrong), listed(wrong)
 
 
-@pytest.mark.parametrize("file", FILES, ids=module_of)
-def test_nothing_rests_on_the_integrations(file):
-    integrations = [name for name in own_imports(file) if name.startswith("integrations")]
-    assert integrations == [] or module_of(file).startswith("integrations")
-    assert not any(name.startswith("integrations.for_") for name in integrations)
+def test_only_what_fits_reaches_inference():
+    wrong = [
+        f"{module} reaches {', '.join(sorted(fits))}"
+        for module in statistics()
+        if (fits := {name for name in reached(module) if layer(name) == "inference"})
+        and layer(module) not in {"", "inference", *FITS}
+    ]
+    assert not listed(wrong), listed(wrong)
 
 
-@pytest.mark.parametrize("file", FILES, ids=module_of)
-def test_only_the_command_line_knows_typer(file):
-    tops = {name.partition(".")[0] for name in imported(parsed(file))}
-    assert module_of(file) == "cli" or "typer" not in tops
+def test_only_the_command_line_knows_typer():
+    wrong = [module for module in FILES if "typer" in tops(parsed(FILES[module])) and layer(module) != "cli"]
+    assert not listed(wrong), listed(wrong)
 
 
-@pytest.mark.parametrize("file", FILES, ids=module_of)
-def test_only_entry_points_import_the_command_line(file):
-    assert module_of(file) in ("demo", "example", "__main__") or "cli" not in own_imports(file)
+def test_the_statistics_import_nothing_of_the_training_stack():
+    wrong = [
+        f"{module} imports {', '.join(sorted(found))}"
+        for module in statistics()
+        if module not in ADAPTERS
+        for tree in [parsed(FILES[module])]
+        if (
+            found := (at_import(tree) if layer(module) == "integrations" else tops(tree)) & (FRAMEWORKS | LAB)
+        )
+    ]
+    wrong += [
+        f"{module} imports the lab" for module in statistics() if "lab" in map(layer, own_imports(module))
+    ]
+    assert not listed(wrong), listed(wrong)
+
+
+def test_nothing_rests_on_an_adapter():
+    wrong = [
+        f"{module} imports {', '.join(bad)}"
+        for module in FILES
+        if (bad := sorted(own_imports(module) & ADAPTERS))
+    ]
+    assert not listed(wrong), listed(wrong)
+
+
+def test_private_names_stay_in_their_package():
+    wrong = [
+        f"{module} imports {name}"
+        for module in FILES
+        for name in imported(parsed(FILES[module]))
+        if name.startswith("bayeslaw.") and any(part.startswith("_") for part in name.split(".")[1:])
+        if name.split(".")[1] != layer(module) and not name.endswith("__")
+    ]
+    assert not listed(wrong), listed(wrong)
+
+
+def test_no_test_imports_a_test():
+    files = sorted((PACKAGE.parent / "tests").rglob("*.py"))
+    wrong = [
+        f"{file.name} imports {name}"
+        for file in files
+        for name in imported(parsed(file))
+        if name.startswith("tests.") and any(part.startswith("test_") for part in name.split(".")[:-1])
+    ]
+    assert not listed(wrong), listed(wrong)
+
+
+# ------------------------------------------------------------------------------------- what is loaded
 
 
 def test_help_loads_nothing_heavy():
-    script = "import sys, bayeslaw.cli; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
-    result = subprocess.run(
-        [sys.executable, "-c", script], cwd=PACKAGE.parent, capture_output=True, text=True, check=True
+    assert loaded_by("import bayeslaw.cli.app") & set(HEAVY.split()) <= {"typer"}
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    assert loaded_by("import bayeslaw") & set(HEAVY.split()) == set()
+
+
+def test_what_reads_a_posterior_loads_neither_pandas_nor_jax():
+    modules = "bayeslaw.advice.prediction, bayeslaw.posterior.netcdf, bayeslaw.law.surface, bayeslaw.target"
+    assert (
+        loaded_by(f"import {modules}") & set("pandas jax numpyro scipy arviz xarray matplotlib".split())
+        == set()
     )
-    heavy = set("pandas numpy pyarrow jax numpyro arviz xarray scipy matplotlib torch".split())
-    assert heavy & set(result.stdout.split()) == set()
-
-
-@pytest.mark.parametrize("module", WITHOUT_JAX)
-def test_what_reads_a_posterior_or_a_table_needs_no_jax(module):
-    graph = {module_of(file): own_imports(file) for file in FILES}
-    reached, waiting = set(), {module}
-    while waiting:
-        reached |= waiting
-        waiting = set().union(*(graph[name] for name in waiting)) - reached
-    assert reached & {"model", "whiten", "draw", "fit"} == set()

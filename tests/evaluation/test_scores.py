@@ -34,9 +34,9 @@ def test_crps_of_one_draw_is_the_absolute_error():
 
 def test_crps_rewards_the_right_width():
     y = RNG.normal(size=4000)
-    found = {sd: scores.crps(RNG.normal(size=(400, 4000)) * sd, y) for sd in (0.3, 1.0, 3.0)}
-    assert min(found, key=found.get) == 1.0
-    assert found[1.0] == pytest.approx(1 / np.sqrt(np.pi), rel=0.05)
+    by_width = {sd: scores.crps(RNG.normal(size=(400, 4000)) * sd, y) for sd in (0.3, 1.0, 3.0)}
+    assert min(by_width, key=by_width.get) == 1.0
+    assert by_width[1.0] == pytest.approx(1 / np.sqrt(np.pi), rel=0.05)
 
 
 def test_r2_of_simple_predictions():

@@ -12,7 +12,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
 from torch.utils.data import DataLoader
 
-from bayeslaw.demo.simulated import SWEEP
+from bayeslaw.assets import EXAMPLE_SWEEP
 from bayeslaw.errors import BadInput
 from bayeslaw.integrations.for_lightning import BayeslawCallback
 from bayeslaw.runs.io import read_runs
@@ -102,7 +102,9 @@ def test_a_run_is_recorded_with_its_settings(tmp_path):
     }
     assert {name: row[name] for name in expected} == expected
     assert 2.9 < row["loss"] < 3
-    assert len(read_runs(*(tmp_path / "runs").glob("*.jsonl"), SWEEP)) == 1 + len(read_runs(SWEEP))
+    assert len(read_runs(*(tmp_path / "runs").glob("*.jsonl"), EXAMPLE_SWEEP)) == 1 + len(
+        read_runs(EXAMPLE_SWEEP)
+    )
 
 
 def test_without_a_validation_the_loss_is_the_smoothed_one(tmp_path):

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from bayeslaw.advice.prediction import predict
-from bayeslaw.demo.simulated import SWEEP
+from bayeslaw.assets import EXAMPLE_SWEEP
 from bayeslaw.errors import BadInput
 from bayeslaw.integrations import (
     AdviceWarning,
@@ -402,9 +402,9 @@ def test_records_are_run_tables(tmp_path):
             if loss is not None:
                 recorder.finish(loss)
     paths = sorted(tmp_path.glob("*.jsonl"))
-    table = read_runs(*paths, SWEEP)
+    table = read_runs(*paths, EXAMPLE_SWEEP)
     assert list(table["run_id"])[:4] == ["r0", "r1", "r2", "r3"]
-    assert len(table) == 4 + len(read_runs(SWEEP))
+    assert len(table) == 4 + len(read_runs(EXAMPLE_SWEEP))
     (tmp_path / "all.jsonl").write_text("".join(path.read_text() for path in paths))
     imported, _ = import_runs(tmp_path / "all.jsonl")
     assert list(imported["status"]) == ["finished", "finished", "diverged", "stopped"]

@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainerCallback, TrainingArguments
 
-from bayeslaw.demo.simulated import SWEEP
+from bayeslaw.assets import EXAMPLE_SWEEP
 from bayeslaw.errors import BadInput
 from bayeslaw.integrations.for_transformers import BayeslawCallback
 from bayeslaw.runs.io import read_runs
@@ -99,7 +99,9 @@ def test_a_run_is_recorded_with_its_settings(tmp_path):
     }
     assert {name: row[name] for name in expected} == expected
     assert 0 < row["loss"] < math.log(32)
-    assert len(read_runs(*(tmp_path / "runs").glob("*.jsonl"), SWEEP)) == 1 + len(read_runs(SWEEP))
+    assert len(read_runs(*(tmp_path / "runs").glob("*.jsonl"), EXAMPLE_SWEEP)) == 1 + len(
+        read_runs(EXAMPLE_SWEEP)
+    )
 
 
 def test_without_an_evaluation_the_loss_is_the_smoothed_one(tmp_path):

@@ -18,7 +18,7 @@ def note(path: Path, text: object) -> None:
         lines.write(f"{text}\n")
 
 
-def until(condition, seconds=20.0):
+def until(condition, seconds=60.0):
     """Wait for a condition; its last value."""
     deadline = time.monotonic() + seconds
     while not (found := condition()) and time.monotonic() < deadline:
@@ -110,10 +110,9 @@ def replay_parent(folder: str) -> None:
 
     from bayeslaw.rehearsal.many import run
     from bayeslaw.rehearsal.task import study_of
-    from tests.test_replay import CHEAP, TARGET
-    from tests.test_replay import sweep as table
+    from tests.support import rehearsals
 
-    study = study_of(table(), [TARGET], [3 * CHEAP])
+    study = study_of(rehearsals.sweep(), [rehearsals.TARGET], [3 * rehearsals.CHEAP])
     run(study, ["random"], [0, 1], Path(folder) / "r.jsonl", partial(never_fits, Path(folder)), workers=2)
 
 

@@ -9,12 +9,12 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from bayeslaw.demo.simulated import SWEEP
+from bayeslaw.assets import EXAMPLE_SWEEP
 from bayeslaw.errors import BadInput
 from bayeslaw.runs.io import read_runs, write_runs
 from bayeslaw.runs.schema import BY_NAME
 from tests.support import train_works as works
-from tests.test_train_sweep import SPECS, inline, picky
+from tests.support.train_sweeps import SPECS, inline, picky
 from train import collect, sweep
 from train.restore import restore
 
@@ -65,7 +65,7 @@ def test_a_sweep_goes_on_elsewhere_from_its_table(out, tmp_path):
 
 
 def test_a_table_of_other_making_cannot_be_restored(tmp_path):
-    write_runs(read_runs(SWEEP), tmp_path / "other.csv")
+    write_runs(read_runs(EXAMPLE_SWEEP), tmp_path / "other.csv")
     with pytest.raises(BadInput, match="column spec_digest is missing"):
         restore(tmp_path / "other.csv", tmp_path / "runs")
 

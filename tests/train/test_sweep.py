@@ -18,38 +18,18 @@ import pytest
 
 from bayeslaw.errors import BadInput
 from tests.support import train_works as works
+from tests.support.train_sweeps import PLAN, SPECS, ends, inline, picky
 from tests.support.train_works import alive, pids, until
 from train import pool, record, sweep
-from train.spec import RunSpec, checked, digest
+from train.spec import digest
 
 ROOT = Path(__file__).resolve().parents[2]
-SPEC = checked(RunSpec("r0", "own", "stdlib", "adamw", 16, 2, 1, 100_096, 4_096, 1e-3))
-SPECS = [replace(SPEC, run_id=f"r{i}", seed=i) for i in range(5)]
-
-
-def inline(work, tasks):
-    """An executor without processes."""
-    for i, task in enumerate(tasks):
-        yield pool.Outcome(i, *pool.attempt(work, task))
 
 
 def swept(out, specs=SPECS, work=works.train, execute=inline):
     stream = io.StringIO()
     report = sweep.run(specs, out, work, execute, stream)
     return report, stream.getvalue()
-
-
-def ends(out, name="ended"):
-    """How often each run began or ended."""
-    return {folder.name: len(pids(folder / name)) for folder in sorted((out / "runs").iterdir())}
-
-
-def picky(spec, folder):
-    if spec.seed == 1:
-        raise ZeroDivisionError("one")
-    if spec.seed == 2:
-        raise BadInput("run r2: tokens = 9; expected fewer")
-    return works.train(spec, folder)
 
 
 def test_a_sweep_runs_what_has_no_record(tmp_path):
@@ -170,21 +150,6 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
         swept(tmp_path / "file")
 
 
-PLAN = """
-[sweep]
-study = "own"
-corpus = "stdlib"
-optimizer = "adamw"
-params_nonembedding = 6e3
-tokens = 100_096
-batch_tokens = 4096
-[[part]]
-design = "grid"
-learning_rate = [1e-3, 3e-3]
-seed = [0, 1, 2, 3]
-"""
-
-
 @pytest.fixture
 def command(tmp_path):
     (tmp_path / "plan.toml").write_text(PLAN)
@@ -208,7 +173,7 @@ def in_flight(out):
 
 def test_killing_workers_and_the_sweep_loses_only_runs_in_flight(tmp_path, command, monkeypatch, capsys):
     out = tmp_path / "out"
-    with started(command, 0.4) as first:
+    with started(command, 1.0) as first:
         assert until(lambda: records(out) >= 2 and len(in_flight(out)) == 2)
         victim = in_flight(out)[0]
         os.kill(pids(victim / "began")[-1], signal.SIGKILL)
