@@ -20,7 +20,7 @@ LAYERS = (  # lowest first: each imports itself and what stands above it here, a
     "posterior",
     "inference advice",
     "evaluation planning integrations lab",
-    "diagnosis rehearsal loop",
+    "diagnosis rehearsal loop comparison",
     "plots",
     "reporting",
     "cli",

@@ -10,9 +10,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bayeslaw.law.terms import own_bowls, words_of
 from bayeslaw.target import NEVER_SEEN
 from bayeslaw.text import percent, setting, short, three_digits
+
+
+def words_of(name: str) -> str:
+    """``terms.words_of``, which loads NumPy, so not before a table is printed."""
+    from bayeslaw.law import terms
+
+    return terms.words_of(name)
 
 
 def say(message: str) -> None:
@@ -195,6 +201,8 @@ def print_evaluation(result: Mapping[str, Any]) -> None:
 
 def print_design(result: Mapping[str, Any]) -> None:
     """One row a run, then what the batch costs and buys, and whether to stop."""
+    from bayeslaw.law.terms import own_bowls
+
     unit, regret = result["inputs"]["cost_unit"], result["regret"]
     extras = [name for name in own_bowls() if any(name in run for run in result["runs"])]
     rows = []

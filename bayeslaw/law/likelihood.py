@@ -8,6 +8,7 @@ report divergences. Runs off their cell's usual settings have a scatter of their
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -140,8 +141,5 @@ def student_t_normaliser(dof: Array) -> Array:
 
 
 def _gammaln(xp: Any) -> Any:
-    if xp is np:
-        from scipy.special import gammaln
-    else:
-        from jax.scipy.special import gammaln
-    return gammaln
+    """ln of the gamma function of an array library: SciPy's, or that of the SciPy beside it."""
+    return import_module(xp.__name__.replace("numpy", "scipy.special")).gammaln

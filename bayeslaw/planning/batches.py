@@ -46,9 +46,6 @@ BATCH = 8
 POLICY = "regret"
 """The policy, unless said otherwise; the others are there to be compared with."""
 
-SHOWN = ("run_id", *SETTINGS, *own_bowls(), "cost")
-"""Columns of the candidates that are repeated in the answer."""
-
 RISKY = 0.3
 """Chance of divergence of a proposed run above which it is warned of."""
 
@@ -272,7 +269,8 @@ def plan_table(candidates: pd.DataFrame, batch: Batch) -> pd.DataFrame:
 
 
 def _runs(candidates: pd.DataFrame, batch: Batch, diverges: Floats) -> list[dict[str, Any]]:
-    names = [name for name in SHOWN if name in candidates]
+    shown = ("run_id", *SETTINGS, *own_bowls(), "cost")
+    names = [name for name in shown if name in candidates]
     runs = []
     for row, gain in zip(batch.rows, batch.reductions, strict=True):
         settings = candidates.iloc[row][names].to_dict()

@@ -34,14 +34,16 @@ SETTINGS = ("optimizer", "params_nonembedding", "tokens", "batch_tokens", "learn
 COSTS = {"cost": "cost", "flops": "FLOP", "wall_seconds": "s", "energy_joules": "J"}
 """Columns that may hold the cost, in this order, and its unit."""
 
-SEARCHED = (*SETTINGS, "tokens_per_param", *own_bowls())
-"""Keys of a space that may be lists or, but for the optimizer, ranges."""
-
 COUNT = 2000
 """Candidates drawn from a space that does not say how many."""
 
 RESULTS = ("loss", "loss_kind", "status", "created", "commit")
 """What a finished run has and a candidate has not."""
+
+
+def searched() -> tuple[str, ...]:
+    """Keys of a space that may be lists or, but for the optimizer, ranges."""
+    return (*SETTINGS, "tokens_per_param", *own_bowls())
 
 
 def read_candidates(path: Path) -> tuple[pd.DataFrame, str]:
@@ -215,10 +217,9 @@ def _points(count: int, dimensions: int, seed: int) -> np.ndarray:
 def _values(name: str, given: Any, u: np.ndarray, place: str) -> list[Any]:
     """Choices or a range at points of [0, 1)."""
     where = f"{place}: {name} = {given}"
-    if name not in SEARCHED:
+    if name not in (known := searched()):
         raise BadInput(
-            f"{where}; only {', '.join(SEARCHED)} are searched; expected one value; "
-            "give it, or correct the name"
+            f"{where}; only {', '.join(known)} are searched; expected one value; give it, or correct the name"
         )
     if isinstance(given, list):
         if not given:

@@ -76,7 +76,7 @@ def _controls(posterior: Posterior, example: dict[str, Any]) -> dict[str, Any]:
     """Where the fields start, and the ends of the sliders, in decades."""
     inputs, batch = example["inputs"], example["recommendation"]["batch_tokens"]
     n, d = inputs["params_nonembedding"], inputs["tokens"]
-    fitted = [cell[2:] for cell in posterior.cells]
+    fitted = [(cell.params_nonembedding, cell.tokens) for cell in posterior.cells]
     ends = {
         name: [math.floor(math.log10(min(values))), math.ceil(math.log10(max(*values, start))) + 1]
         for name, values, start in zip(("params", "tokens"), zip(*fitted, strict=True), (n, d), strict=True)

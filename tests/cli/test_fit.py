@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bayeslaw.cli.app import app, tables
+from bayeslaw.cli import app, tables
 from bayeslaw.law.simulation import example_design, simulate_runs
 from bayeslaw.posterior.netcdf import read_posterior
 from bayeslaw.runs.io import write_runs

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bayeslaw.cli.app import app, tables
+from bayeslaw.cli import app, tables
 from bayeslaw.runs.io import read_runs
 
 SWEEP = """lr,bs,seq_len,N,D,final_loss

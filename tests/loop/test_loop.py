@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bayeslaw.cli.app import app
+from bayeslaw.cli import app
 from bayeslaw.errors import BadInput
 from bayeslaw.law.simulation import simulate_runs
 from bayeslaw.loop import journal, rounds

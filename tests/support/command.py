@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from bayeslaw.cli.app import app
+from bayeslaw.cli import app
 
 
 def run(monkeypatch, capsys, *arguments):

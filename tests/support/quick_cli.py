@@ -11,7 +11,7 @@ import sys
 
 os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"  # compiling takes most of a small fit
 
-from bayeslaw.cli.app import app
+from bayeslaw.cli import app
 
 
 def hurry() -> None:
