@@ -152,6 +152,13 @@ def fit_(
     draws: Annotated[
         int, typer.Option(help="A chain and block; blocks are added until the chains agree.")
     ] = 200,
+    effort: Annotated[
+        str | None,
+        typer.Option(
+            help="full, the default, or quick: runs every step within a minute, with intervals not to be "
+            "believed. BAYESLAW_EFFORT=quick does the same to every fit of a loop, replay or notebook."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Fit the loss surface to run tables; any number of studies and optimizers are pooled.
@@ -175,7 +182,7 @@ def fit_(
     from bayeslaw.posterior.netcdf import write_posterior
 
     sources = tuple(str(path) for path in runs)
-    posterior = fit(table, seed=seed, chains=chains, draws=draws, sources=sources, say=say)
+    posterior = fit(table, seed=seed, chains=chains, draws=draws, sources=sources, say=say, effort=effort)
     write_posterior(posterior, output)
     summary = {"output": output} | fit_summary(posterior, table)
     print_json(summary) if as_json else print_fit(summary)

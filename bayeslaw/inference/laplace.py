@@ -14,13 +14,13 @@ from numpyro.infer.util import log_density
 from scipy.optimize import minimize
 
 from bayeslaw.arrays import Floats
+from bayeslaw.inference.effort import FULL, Effort
 from bayeslaw.inference.model import SPREADS, study_priors, surface_model
 from bayeslaw.law.observations import Sweep
 
 HELD = ("log_tau", "log_noise", "log_dof", "log_off")
 """Beginnings of the names of a study's scales."""
 
-EM_STEPS = 3
 EM_DRAWS = 16
 
 NOISE_FIRST = 2.0
@@ -62,7 +62,7 @@ class Whitening(NamedTuple):
     scale: Floats
 
 
-def density(sweep: Sweep) -> Density:
+def density(sweep: Sweep, effort: Effort = FULL) -> Density:
     """The flat log density of a sweep and its prior's centre."""
     mean, variance = _prior_moments(sweep)
     start, unravel = ravel_pytree(mean)
@@ -76,16 +76,23 @@ def density(sweep: Sweep) -> Density:
         log_joint, trace = log_density(surface_model, (sweep, losses, fitted), {}, unravel(x))
         return -log_joint, trace["moments"]["value"]
 
-    sloped = jax.jit(jax.value_and_grad(energy, has_aux=True))
+    slope = jax.value_and_grad(energy, has_aux=True)
+    sloped = jax.jit(slope, compiler_options=effort.compiler_options)
     marks = (np.asarray(mark) > 0 for mark in (scales, noise))
-    return Density(_posterior_of(sloped), sloped, unravel, np.asarray(start), np.asarray(sd), *marks)
+    return Density(_posterior_of(sloped, jax.jit(slope)), sloped, unravel, np.asarray(start), np.asarray(sd), *marks)
 
 
-def _posterior_of(sloped: Sloped) -> Callable[[jax.Array], jax.Array]:
-    """The energy with its losses; whoever asks for its gradient gets what is compiled already."""
+def _posterior_of(sloped: Sloped, inner: Sloped) -> Callable[[jax.Array], jax.Array]:
+    """The energy with its losses; whoever asks for its gradient gets what is compiled already.
+
+    Args:
+        sloped: compiled with options, for vectors of numbers.
+        inner: the same without them, for what is part of another compilation: JAX takes options once.
+    """
 
     def value_and_grad(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        (value, _), gradient = sloped(x, 1.0, 1.0)
+        slope = inner if isinstance(x, jax.core.Tracer) else sloped
+        (value, _), gradient = slope(x, 1.0, 1.0)
         return value, gradient
 
     energy = jax.custom_vjp(lambda x: value_and_grad(x)[0])
@@ -93,14 +100,16 @@ def _posterior_of(sloped: Sloped) -> Callable[[jax.Array], jax.Array]:
     return energy
 
 
-def whitening(sweep: Sweep, target: Density, seed: int = 0) -> Whitening:
+def whitening(
+    sweep: Sweep, target: Density, seed: int = 0, em_steps: int = FULL.em_steps
+) -> Whitening:
     """Mode of the posterior given its scales, the scales by EM, and the information there.
 
     All of it as if the scatter grew with the observed excess, not with the fitted one: else there are modes
     with an optimum far away, whose excess serves to raise the scatter. And the joint mode is a trap: noise
     and spreads shrink as effects absorb the data. So effects are integrated out, roughly: a mode given the
     scales, a Gaussian about it, then the scales that best explain draws of that Gaussian (Monte Carlo EM, Wei
-    & Tanner 1990), ``EM_STEPS`` times, the first from a mode with more noise (``NOISE_FIRST``). The
+    & Tanner 1990), ``em_steps`` times, the first from a mode with more noise (``NOISE_FIRST``). The
     information is the expected (Fisher) information of the losses plus the curvature of prior and outcomes:
     unlike the observed Hessian of a Student-t likelihood it is positive, so it whitens even where the mode is
     flat.
@@ -110,7 +119,7 @@ def whitening(sweep: Sweep, target: Density, seed: int = 0) -> Whitening:
     x, scale = target.start + NOISE_FIRST * target.noise, np.diag(np.where(target.scales, 0.0, target.sd))
     x, scale, _ = _mode(target, information, x, scale)
     x = x - NOISE_FIRST * target.noise
-    for _ in range(EM_STEPS):
+    for _ in range(em_steps):
         x, scale, _ = _mode(target, information, x, scale)
         x = improve(x, scale)
     x, scale, known = _mode(target, information, x, scale)
@@ -214,7 +223,7 @@ def _prior_moments(sweep: Sweep) -> tuple[dict[str, jax.Array], dict[str, jax.Ar
             k: jnp.asarray(d.variance) for k, d in latent.items()
         }
 
-    return jax.jit(moments)()
+    return jax.jit(moments, compiler_options=FULL.compiler_options)()
 
 
 def _is_latent(site: dict[str, Any]) -> bool:

@@ -17,8 +17,6 @@ from bayeslaw.law.observations import prepare
 from bayeslaw.law.simulation import example_design, simulate_runs
 from bayeslaw.runs.io import read_runs
 
-jax.config.update("jax_enable_x64", True)
-
 
 def density_of_three(scales, sd):
     """A standard Gaussian of three coordinates."""
