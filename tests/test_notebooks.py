@@ -13,12 +13,6 @@ nbclient = pytest.importorskip("nbclient")
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
-QUICK = """
-import sys
-sys.path.insert(0, {root!r})
-from tests.support.quick_cli import hurry
-hurry()
-"""
 
 
 def test_there_are_six():
@@ -31,7 +25,6 @@ def test_a_notebook_runs_from_any_folder(path, tmp_path, monkeypatch):
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("MPLBACKEND", raising=False)  # the kernel draws inline
     notebook = jupytext.read(path)
-    notebook.cells.insert(0, jupytext.reads(QUICK.format(root=str(ROOT)), fmt="py:percent").cells[0])
     client = nbclient.NotebookClient(
         notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
     )

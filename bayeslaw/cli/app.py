@@ -177,6 +177,13 @@ def fit_(
     parts: Annotated[
         str, typer.Option(help="Optional parts of the law, joined by commas: drift, second, smooth.")
     ] = "",
+    effort: Annotated[
+        str | None,
+        typer.Option(
+            help="full, the default, or quick: runs every step within a minute, with intervals not to be "
+            "believed. BAYESLAW_EFFORT=quick does the same to every fit of a loop, replay or notebook."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Fit the loss surface to run tables; any number of studies and optimizers are pooled.
@@ -202,7 +209,9 @@ def fit_(
 
     sources = tuple(str(path) for path in runs)
     chosen = structure_named("+".join(part.strip() for part in parts.split(",")) if parts else CORE)
-    posterior = fit(table, seed=seed, chains=chains, draws=draws, sources=sources, say=say, parts=chosen)
+    posterior = fit(
+        table, seed=seed, chains=chains, draws=draws, sources=sources, say=say, parts=chosen, effort=effort
+    )
     write_posterior(posterior, output)
     summary = {"output": output} | fit_summary(posterior, table)
     print_json(summary) if as_json else print_fit(summary)

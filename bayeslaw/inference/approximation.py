@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from bayeslaw.inference.effort import double_precision
 from bayeslaw.inference.fitting import keep_posterior, named_sites
 from bayeslaw.inference.laplace import density, whitening
 from bayeslaw.law.observations import prepare
@@ -32,10 +33,11 @@ def approximate(
     Raises:
         BadInput: nothing finished.
     """
-    observed = prepare(runs, parts=parts)
-    target = density(observed)
-    w = whitening(observed, target, seed)
-    z = np.random.default_rng(seed).standard_normal((draws, len(w.mean)))
-    named = named_sites(target, (w.mean + z @ w.scale.T)[None])
-    diagnostics = {"converged": False, "messages": ["a Gaussian approximation, not drawn by NUTS"]}
-    return keep_posterior(runs, observed, named, diagnostics, seed, (), "laplace")
+    with double_precision():
+        observed = prepare(runs, parts=parts)
+        target = density(observed)
+        w = whitening(observed, target, seed)
+        z = np.random.default_rng(seed).standard_normal((draws, len(w.mean)))
+        named = named_sites(target, (w.mean + z @ w.scale.T)[None])
+        diagnostics = {"converged": False, "messages": ["a Gaussian approximation, not drawn by NUTS"]}
+        return keep_posterior(runs, observed, named, diagnostics, seed, (), "laplace")

@@ -4,36 +4,29 @@ from __future__ import annotations
 
 import datetime
 import importlib.metadata
-import logging
-import os
 import platform
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-# the older emitters compile in 0.6 of the time, and what they make runs as fast
-FLAGS = "--xla_cpu_multi_thread_eigen=false --xla_cpu_use_fusion_emitters=false"
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAGS}".strip()
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import pandas as pd
 
-import jax  # noqa: E402
-import jax.numpy as jnp  # noqa: E402
-import numpy as np  # noqa: E402
-import numpyro  # noqa: E402
-import pandas as pd  # noqa: E402
-
-from bayeslaw.errors import BadInput  # noqa: E402
-from bayeslaw.inference.laplace import Density, density, whitening  # noqa: E402
-from bayeslaw.inference.model import block_site, cells, factor_site, spread_site  # noqa: E402
-from bayeslaw.inference.nuts import Drawn, draw  # noqa: E402
-from bayeslaw.law.observations import Observations, prepare  # noqa: E402
-from bayeslaw.law.parameters import CELL_SHIFTS, SIZE_SHIFTS, SPREADS  # noqa: E402
-from bayeslaw.law.structure import Structure, structure_of  # noqa: E402
-from bayeslaw.posterior.convergence import diagnose  # noqa: E402
-from bayeslaw.posterior.draws import Posterior  # noqa: E402
-from bayeslaw.runs.checks import refuse_uninformative  # noqa: E402
-from bayeslaw.runs.io import table_sha256  # noqa: E402
-
-jax.config.update("jax_enable_x64", True)
+from bayeslaw.errors import BadInput
+from bayeslaw.inference.effort import EFFORTS, FULL, QUICK, Effort, double_precision, effort_named
+from bayeslaw.inference.laplace import Density, density, whitening
+from bayeslaw.inference.model import block_site, cells, factor_site, spread_site
+from bayeslaw.inference.nuts import Drawn, draw
+from bayeslaw.law.observations import Observations, prepare
+from bayeslaw.law.parameters import CELL_SHIFTS, SIZE_SHIFTS, SPREADS
+from bayeslaw.law.structure import Structure, structure_of
+from bayeslaw.posterior.convergence import check_chains
+from bayeslaw.posterior.draws import Posterior
+from bayeslaw.runs.checks import refuse_uninformative
+from bayeslaw.runs.io import table_sha256
 
 KEEP = 1000
 """Draws kept in the artifact, evenly spaced."""
@@ -51,11 +44,13 @@ def fit(
     sources: tuple[str, ...] = (),
     say: Callable[[str], None] = lambda message: None,
     parts: Sequence[str] = (),
+    effort: str | None = None,
 ) -> Posterior:
     """Posterior of the loss surface given runs.
 
-    Draws come in blocks of ``draws`` a chain, until every parameter has R-hat <= 1.01 and bulk and tail
-    ESS >= 400, or there are ``draw.MAX_DRAWS`` a chain; the diagnostics say which.
+    Draws come in blocks of ``draws`` per chain, until every parameter has R-hat <= 1.01 and bulk and tail
+    ESS >= 400, or a chain has ``Effort.max_draws``; the diagnostics say which. JAX works in 64 bits during
+    the fit; the settings of the process stay as they are.
 
     Args:
         runs: a valid run table (``bayeslaw.runs.schema``), any number of studies and optimizers.
@@ -66,13 +61,31 @@ def fit(
         say: receives progress messages.
         parts: optional parts of the law (``parameters.PARTS``); `bayeslaw compare` tells which these runs
             support.
+        effort: ``full``, or ``quick`` for a trial of everything around the fit: seconds of sampling, whose
+            intervals nobody should believe; the diagnostics say so, and that it has not converged. Without
+            it, what ``BAYESLAW_EFFORT`` says in the environment, else ``full``.
 
     Raises:
-        BadInput: nothing finished, one loss in all runs, or a count that is not positive.
+        BadInput: nothing finished, one loss in all runs, a count that is not positive, or an unknown effort.
     """
+    work = effort_named(effort)
     for name, count in {"chains": chains, "draws": draws}.items():
         if count < 1:
             raise BadInput(f"fit: {name} = {count}; expected at least 1; leave it out for the default")
+    with double_precision():
+        return _fit(runs, seed, chains, draws, sources, say, work, parts)
+
+
+def _fit(
+    runs: pd.DataFrame,
+    seed: int,
+    chains: int,
+    draws: int,
+    sources: tuple[str, ...],
+    say: Callable[[str], None],
+    effort: Effort,
+    parts: Sequence[str],
+) -> Posterior:
     began = time.perf_counter()
     refuse_uninformative(runs)
     observed = prepare(runs, parts=parts)
@@ -80,8 +93,11 @@ def fit(
         f"{len(observed.cell)} runs, {len(observed.cells)} cells, {len(observed.groups)} groups of one "
         "study and optimizer; finding the mode"
     )
-    target = density(observed)
-    named, diagnostics = _draw(observed, target, seed, chains, draws, say)
+    target = density(observed, effort)
+    named, diagnostics = _draw(observed, target, seed, chains, draws, say, effort)
+    if effort != FULL:
+        diagnostics |= {"converged": False, "messages": [QUICK, *diagnostics["messages"]]}
+    diagnostics["effort"] = next(name for name, each in EFFORTS.items() if each == effort)
     say(f"done in {time.perf_counter() - began:.0f} s")
     for message in diagnostics["messages"]:
         say(f"warning: {message}")
@@ -90,10 +106,16 @@ def fit(
 
 
 def _draw(
-    observed: Observations, target: Density, seed: int, chains: int, draws: int, say: Callable[[str], None]
+    observed: Observations,
+    target: Density,
+    seed: int,
+    chains: int,
+    draws: int,
+    say: Callable[[str], None],
+    effort: Effort,
 ) -> tuple[Draws, dict[str, Any]]:
     """Draws until converged, by the names of their sites, and their diagnostics."""
-    w = whitening(observed, target, seed)
+    w = whitening(observed, target, seed, effort.em_steps)
     say(f"{len(target.start)} parameters, mode found: warming up {chains} chains")
     named: Draws = {}
     diagnostics: dict[str, Any] = {}
@@ -101,7 +123,7 @@ def _draw(
     def enough(drawn: Drawn) -> bool:
         nonlocal named, diagnostics
         named = named_sites(target, drawn.x)
-        diagnostics = diagnose(_by_parameter(structure_of(observed), named), drawn.divergences)
+        diagnostics = check_chains(_by_parameter(structure_of(observed), named), drawn.divergences)
         say(
             f"{drawn.x.shape[1]} draws a chain: R-hat {diagnostics['rhat_max']:.3f}, ESS bulk "
             f"{diagnostics['ess_bulk_min']:.0f}, tail {diagnostics['ess_tail_min']:.0f}, "
@@ -109,7 +131,7 @@ def _draw(
         )
         return bool(diagnostics["enough"])
 
-    drawn = draw(target.energy, w, chains, draws, seed, enough, say)
+    drawn = draw(target.energy, w, chains, draws, seed, enough, say, effort)
     return named, diagnostics | {"leapfrog_steps_mean": drawn.leapfrog_steps}
 
 
@@ -192,7 +214,7 @@ def _shifts(observed: Observations, flat: Draws) -> Draws:
         return numpyro.handlers.substitute(lambda: cells(observed)[1], sites)()
 
     sites = {name: jnp.asarray(draws) for name, draws in flat.items()}
-    shifts = jax.jit(lambda draws: jax.lax.map(one, draws))(sites)
+    shifts = jax.jit(lambda draws: jax.lax.map(one, draws), compiler_options=FULL.compiler_options)(sites)
     return {name: np.asarray(values) for name, values in shifts.items()}
 
 
@@ -233,6 +255,3 @@ def _version(package: str) -> str:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return "not installed"
-
-
-logging.getLogger("jax._src.xla_bridge").setLevel(logging.ERROR)

@@ -14,6 +14,7 @@ from numpyro.infer.util import log_density
 from scipy.optimize import minimize
 
 from bayeslaw.arrays import Floats
+from bayeslaw.inference.effort import FULL, Effort
 from bayeslaw.inference.model import surface_model
 from bayeslaw.law.observations import Observations
 from bayeslaw.law.parameters import SPREADS
@@ -22,7 +23,6 @@ from bayeslaw.law.structure import Structure, structure_of
 HELD = ("log_tau", "log_noise", "log_dof", "log_off")
 """Beginnings of the names of a study's scales."""
 
-EM_STEPS = 3
 EM_DRAWS = 16
 
 NOISE_FIRST = 2.0
@@ -40,7 +40,7 @@ Sloped = Callable[[Any, float, float], tuple[tuple[jax.Array, jax.Array], jax.Ar
 
 
 class Density(NamedTuple):
-    """The posterior of one observed over a flat vector of ``dim`` coordinates.
+    """The posterior of one sweep over a flat vector of ``dim`` coordinates.
 
     ``energy`` is minus the log density. ``sloped`` takes a vector and the two numbers that
     ``model.surface_model`` takes to ((energy, moments of the losses), gradient); it is compiled once, which
@@ -64,8 +64,8 @@ class Whitening(NamedTuple):
     scale: Floats
 
 
-def density(observed: Observations) -> Density:
-    """The flat log density of a observed and its prior's centre."""
+def density(observed: Observations, effort: Effort = FULL) -> Density:
+    """The flat log density of some runs and its prior's centre."""
     mean, variance = _prior_moments(observed)
     start, unravel = ravel_pytree(mean)
     sd, _ = ravel_pytree({name: jnp.sqrt(value) for name, value in variance.items()})
@@ -79,16 +79,25 @@ def density(observed: Observations) -> Density:
         log_joint, trace = log_density(surface_model, (observed, losses, fitted), {}, unravel(x))
         return -log_joint, trace["moments"]["value"]
 
-    sloped = jax.jit(jax.value_and_grad(energy, has_aux=True))
+    slope = jax.value_and_grad(energy, has_aux=True)
+    sloped = jax.jit(slope, compiler_options=effort.compiler_options)
     marks = (np.asarray(mark) > 0 for mark in (scales, noise))
-    return Density(_posterior_of(sloped), sloped, unravel, np.asarray(start), np.asarray(sd), *marks)
+    return Density(
+        _posterior_of(sloped, jax.jit(slope)), sloped, unravel, np.asarray(start), np.asarray(sd), *marks
+    )
 
 
-def _posterior_of(sloped: Sloped) -> Callable[[jax.Array], jax.Array]:
-    """The energy with its losses; whoever asks for its gradient gets what is compiled already."""
+def _posterior_of(sloped: Sloped, inner: Sloped) -> Callable[[jax.Array], jax.Array]:
+    """The energy with its losses; whoever asks for its gradient gets what is compiled already.
+
+    Args:
+        sloped: compiled with options, for vectors of numbers.
+        inner: the same without them, for what is part of another compilation: JAX takes options once.
+    """
 
     def value_and_grad(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        (value, _), gradient = sloped(x, 1.0, 1.0)
+        slope = inner if isinstance(x, jax.core.Tracer) else sloped
+        (value, _), gradient = slope(x, 1.0, 1.0)
         return value, gradient
 
     energy = jax.custom_vjp(lambda x: value_and_grad(x)[0])
@@ -96,14 +105,16 @@ def _posterior_of(sloped: Sloped) -> Callable[[jax.Array], jax.Array]:
     return energy
 
 
-def whitening(observed: Observations, target: Density, seed: int = 0) -> Whitening:
+def whitening(
+    observed: Observations, target: Density, seed: int = 0, em_steps: int = FULL.em_steps
+) -> Whitening:
     """Mode of the posterior given its scales, the scales by EM, and the information there.
 
     All of it as if the scatter grew with the observed excess, not with the fitted one: else there are modes
     with an optimum far away, whose excess serves to raise the scatter. And the joint mode is a trap: noise
     and spreads shrink as effects absorb the data. So effects are integrated out, roughly: a mode given the
     scales, a Gaussian about it, then the scales that best explain draws of that Gaussian (Monte Carlo EM, Wei
-    & Tanner 1990), ``EM_STEPS`` times, the first from a mode with more noise (``NOISE_FIRST``). The
+    & Tanner 1990), ``em_steps`` times, the first from a mode with more noise (``NOISE_FIRST``). The
     information is the expected (Fisher) information of the losses plus the curvature of prior and outcomes:
     unlike the observed Hessian of a Student-t likelihood it is positive, so it whitens even where the mode is
     flat.
@@ -113,7 +124,7 @@ def whitening(observed: Observations, target: Density, seed: int = 0) -> Whiteni
     x, scale = target.start + NOISE_FIRST * target.noise, np.diag(np.where(target.scales, 0.0, target.sd))
     x, scale, _ = _mode(target, information, x, scale)
     x = x - NOISE_FIRST * target.noise
-    for _ in range(EM_STEPS):
+    for _ in range(em_steps):
         x, scale, _ = _mode(target, information, x, scale)
         x = improve(x, scale)
     x, scale, known = _mode(target, information, x, scale)
@@ -217,7 +228,7 @@ def _prior_moments(observed: Observations) -> tuple[dict[str, jax.Array], dict[s
             k: jnp.asarray(d.variance) for k, d in latent.items()
         }
 
-    return jax.jit(moments)()
+    return jax.jit(moments, compiler_options=FULL.compiler_options)()
 
 
 def _is_latent(site: dict[str, Any]) -> bool:

@@ -15,27 +15,22 @@ from numpyro.infer import NUTS
 from numpyro.infer.hmc import HMCState
 
 from bayeslaw.arrays import Floats
+from bayeslaw.inference.effort import FULL, Effort
 from bayeslaw.inference.laplace import Whitening
 
-BLOCK = 50
-"""Steps of a chain in one compiled call."""
-
-WARM_BLOCKS = 7
 DIMS_A_WARM_BLOCK = 150
 """One more block of warm-up for so many parameters: the metric of more takes more draws."""
 
 ACCEPT = 0.93
 """Acceptance that the warm-up aims at."""
 
-TREE_DEPTH = 8
 SMALLER = 0.7
 REDRAWN = 6
 """So often is a block that diverges drawn anew, in steps SMALLER times as long; then divergences count."""
 
-MAX_DRAWS = 3200
-"""Draws of a chain after which it stops, enough or not."""
-
 Energy = Callable[[jax.Array], jax.Array]
+MakeKernel = Callable[[float, Floats], NUTS]
+"""Step size, covariance -> kernel."""
 
 
 class Drawn(NamedTuple):
@@ -61,8 +56,9 @@ def draw(
     seed: int,
     enough: Callable[[Drawn], bool],
     say: Callable[[str], None],
+    effort: Effort = FULL,
 ) -> Drawn:
-    """Draws of exp(-energy), ``draws`` a chain and more until ``enough`` or ``MAX_DRAWS``.
+    """Draws of exp(-energy), ``draws`` per chain and more until ``enough`` or ``effort.max_draws``.
 
     All chains share the metric (inverse of the pooled covariance) and the step size, as in the cross-chain
     warm-up of Bales et al. (2019, arXiv:1905.11916, section 4). Nothing adapts after it.
@@ -72,11 +68,12 @@ def draw(
     dim = len(w.mean)
     at = [w.mean + 0.5 * w.scale @ rng.standard_normal(dim) for _ in keys]
     covariance, step = w.scale @ w.scale.T, 0.3
-    states = _states(energy, covariance, step, keys, at)
+    kernel = partial(_kernel, energy, effort.tree_depth)
+    states = _states(kernel, covariance, step, keys, at)
     with ThreadPoolExecutor(os.cpu_count()) as threads:
-        run = partial(_run, _compiled(energy, states[0]), threads)
+        run = partial(_run, _compile_block(kernel, states[0], effort), threads)
         warm: list[Floats] = []
-        blocks = WARM_BLOCKS + dim // DIMS_A_WARM_BLOCK
+        blocks = effort.warm_blocks + dim // DIMS_A_WARM_BLOCK
         for number in range(blocks):
             states, block = run(states)
             warm.append(block.x)
@@ -84,22 +81,23 @@ def draw(
             step *= SMALLER if settling and block.divergences else _longer(block.accepted)
             if number < blocks - 2:
                 covariance = pooled_covariance(w, np.concatenate(warm[(number + 1) // 2 :], axis=1))
-            states = _moved(energy, covariance, step, states)
+            states = _restart(kernel, covariance, step, states)
         redrawn, parts = 0, list[_Block]()
         while True:
             after, block = run(states)
             if block.divergences and redrawn < REDRAWN:
                 say(
-                    f"{block.divergences} divergences: these {BLOCK} draws anew, in smaller steps from now on"
+                    f"{block.divergences} divergences: these {effort.block} draws anew, "
+                    "in smaller steps from now on"
                 )
                 redrawn, step = redrawn + 1, step * SMALLER
-                states = _moved(energy, covariance, step, states)
+                states = _restart(kernel, covariance, step, states)
                 continue
             states = after
             parts.append(block)
-            if len(parts) % -(-draws // BLOCK) == 0:
-                drawn = _joined(parts)
-                if enough(drawn) or drawn.x.shape[1] >= MAX_DRAWS:
+            if len(parts) % -(-draws // effort.block) == 0:
+                drawn = _join(parts)
+                if enough(drawn) or drawn.x.shape[1] >= effort.max_draws:
                     return drawn
 
 
@@ -124,19 +122,19 @@ def _longer(accepted: float) -> float:
 
 
 def _states(
-    energy: Energy, covariance: Floats, step: float, keys: Sequence[Any], at: Sequence[Floats]
+    kernel: MakeKernel, covariance: Floats, step: float, keys: Sequence[Any], at: Sequence[Floats]
 ) -> list[HMCState]:
-    kernel = _kernel(energy, step, covariance)
-    return [kernel.init(key, 0, jnp.asarray(x), (), {}) for key, x in zip(keys, at, strict=True)]
+    made = kernel(step, covariance)
+    return [made.init(key, 0, jnp.asarray(x), (), {}) for key, x in zip(keys, at, strict=True)]
 
 
-def _moved(energy: Energy, covariance: Floats, step: float, states: list[HMCState]) -> list[HMCState]:
-    """The same chains, going on in another metric and in other steps: one state made anew tells all."""
-    (anew,) = _states(energy, covariance, step, [states[0].rng_key], [states[0].z])
+def _restart(kernel: MakeKernel, covariance: Floats, step: float, states: list[HMCState]) -> list[HMCState]:
+    """The same chains, going on with another metric and step size: one state made anew serves all."""
+    (anew,) = _states(kernel, covariance, step, [states[0].rng_key], [states[0].z])
     return [state._replace(adapt_state=anew.adapt_state) for state in states]
 
 
-def _kernel(energy: Energy, step: float, covariance: Floats) -> NUTS:
+def _kernel(energy: Energy, tree_depth: int, step: float, covariance: Floats) -> NUTS:
     return NUTS(
         potential_fn=energy,
         step_size=step,
@@ -144,32 +142,37 @@ def _kernel(energy: Energy, step: float, covariance: Floats) -> NUTS:
         dense_mass=True,
         adapt_step_size=False,
         adapt_mass_matrix=False,
-        max_tree_depth=TREE_DEPTH,
+        max_tree_depth=tree_depth,
     )
 
 
-def _compiled(energy: Energy, state: HMCState) -> Callable[[HMCState], Any]:
-    """BLOCK steps of one chain; metric and step size are part of the state, so it is compiled once."""
-    kernel = _kernel(energy, 1.0, state.adapt_state.inverse_mass_matrix)
-    kernel.init(state.rng_key, 0, state.z, (), {})
+def _compile_block(kernel: MakeKernel, state: HMCState, effort: Effort) -> Callable[[HMCState], Any]:
+    """A block of steps of one chain; metric and step size are part of the state, so it is compiled once."""
+    made = kernel(1.0, state.adapt_state.inverse_mass_matrix)
+    made.init(state.rng_key, 0, state.z, (), {})
 
     def step(state: HMCState, _: None) -> tuple[HMCState, Any]:
-        state = kernel.sample(state, (), {})
+        state = made.sample(state, (), {})
         return state, (state.z, state.diverging, state.accept_prob, state.num_steps)
 
-    return jax.jit(lambda state: jax.lax.scan(step, state, length=BLOCK)).lower(state).compile()
+    block = jax.jit(lambda state: jax.lax.scan(step, state, length=effort.block))
+    return block.lower(state).compile(effort.compiler_options)
 
 
 def _run(
     steps: Callable[[HMCState], Any], threads: ThreadPoolExecutor, states: list[HMCState]
 ) -> tuple[list[HMCState], _Block]:
-    done = list(threads.map(lambda state: jax.block_until_ready(steps(state)), states))
+    def advance(state: HMCState) -> Any:
+        with jax.enable_x64(True):  # per thread: the caller's does not reach this one
+            return jax.block_until_ready(steps(state))
+
+    done = list(threads.map(advance, states))
     x, diverging, accepted, leapfrogs = (np.stack(field) for field in zip(*(f for _, f in done), strict=True))
     block = _Block(x, int(diverging.sum()), float(accepted.mean()), float(leapfrogs.mean()))
     return [state for state, _ in done], block
 
 
-def _joined(parts: list[_Block]) -> Drawn:
+def _join(parts: list[_Block]) -> Drawn:
     return Drawn(
         np.concatenate([p.x for p in parts], axis=1),
         sum(p.divergences for p in parts),

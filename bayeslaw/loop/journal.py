@@ -6,13 +6,12 @@ Both files are written whole and renamed, so that a kill at any point leaves the
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from bayeslaw.errors import BadInput
-from bayeslaw.files import write_atomically
+from bayeslaw.files import plain_json, write_atomically
 from bayeslaw.text import percent
 
 LINES, TEXT = "journal.jsonl", "journal.md"
@@ -54,7 +53,7 @@ def enter(folder: Path, kind: str, round_: int, contents: Entry) -> None:
         BadInput: the journal is damaged, or cannot be written.
     """
     entries = read(folder)
-    entry = {"round": round_, "kind": kind} | _finite(contents)
+    entry = {"round": round_, "kind": kind} | plain_json(contents)
     there = [i for i, e in enumerate(entries) if (e["round"], e["kind"]) == (round_, kind)]
     if there and entries[there[0]] == entry:
         _write_text(folder, entries)  # a kill may have come between the two files
@@ -151,14 +150,3 @@ def _write_text(folder: Path, entries: Sequence[Entry]) -> None:
 def _write(path: Path, contents: str) -> None:
     with write_atomically(path) as temporary:
         temporary.write_text(contents, encoding="utf-8")
-
-
-def _finite(value: Any) -> Any:
-    """What JSON can hold: numbers that are not finite become null."""
-    if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    if hasattr(value, "tolist"):
-        return _finite(value.tolist())
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bayeslaw.errors import BadInput
-from bayeslaw.files import write_atomically
+from bayeslaw.files import plain_json, write_atomically
 from bayeslaw.planning.batches import BATCH, POLICY
 from bayeslaw.runs.io import read_runs
 from bayeslaw.target import Target
@@ -148,8 +148,4 @@ def read_json(path: Path) -> dict[str, Any]:
 def write_json(path: Path, contents: dict[str, Any]) -> None:
     """Write a file of a round, whole or not at all."""
     with write_atomically(path) as temporary:
-        temporary.write_text(json.dumps(contents, indent=1, default=_plain) + "\n", encoding="utf-8")
-
-
-def _plain(value: Any) -> Any:
-    return value.tolist() if hasattr(value, "tolist") else str(value)
+        temporary.write_text(json.dumps(plain_json(contents), indent=1) + "\n", encoding="utf-8")

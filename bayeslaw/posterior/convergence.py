@@ -22,7 +22,7 @@ def arviz_module() -> Any:
     return arviz
 
 
-def diagnose(draws: Mapping[str, NDArray[np.float64]], divergences: int) -> dict[str, Any]:
+def check_chains(draws: Mapping[str, NDArray[np.float64]], divergences: int) -> dict[str, Any]:
     """Convergence of every scalar parameter.
 
     Args:

@@ -15,6 +15,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from bayeslaw.errors import BadInput
+from bayeslaw.files import plain_json
 from bayeslaw.planning.policies import policy_named
 from bayeslaw.posterior.prior import Fit
 from bayeslaw.processes import die_with_parent
@@ -125,7 +126,7 @@ def append(path: Path, row: dict[str, Any]) -> None:
             fcntl.flock(file, fcntl.LOCK_EX)
             file.seek(0)
             file.truncate(file.read().rfind(b"\n") + 1)
-            file.write((json.dumps(_finite(row)) + "\n").encode())
+            file.write((json.dumps(plain_json(row)) + "\n").encode())
     except OSError as error:
         raise BadInput(
             f"{path}: cannot be written ({error.strerror or error}); choose another place"
@@ -267,12 +268,3 @@ def _band(values: Sequence[float | None]) -> dict[str, float] | None:
         return None
     lower, median, upper = (float(x) for x in np.quantile(known, (BAND[0], 0.5, BAND[1])))
     return {"median": median, "lower": lower, "upper": upper}
-
-
-def _finite(value: Any) -> Any:
-    """What JSON can hold: a number that is not finite becomes null."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

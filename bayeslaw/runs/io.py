@@ -6,7 +6,6 @@ import csv
 import hashlib
 import json
 import logging
-import math
 import os
 from collections.abc import Callable
 from functools import partial
@@ -18,7 +17,7 @@ import pandas as pd
 import pyarrow.parquet
 
 from bayeslaw.errors import BadInput
-from bayeslaw.files import write_atomically
+from bayeslaw.files import plain_json, write_atomically
 from bayeslaw.runs.schema import COLUMNS, REQUIRED, validate
 
 log = logging.getLogger(__name__)
@@ -311,9 +310,6 @@ def _whole_counts(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _json_value(value: Any) -> Any:
-    """What json can write: missing and infinite numbers become null, other objects text."""
-    if hasattr(value, "tolist"):  # numpy scalars and arrays
-        value = value.tolist()
-    if value is None or value is pd.NA or (isinstance(value, float) and not math.isfinite(value)):
-        return None
-    return value if isinstance(value, (str, int, float, bool)) else str(value)
+    """A cell of a table as JSON can hold it: one that is missing is null, one that holds several is text."""
+    plain = None if value is pd.NA else plain_json(value)
+    return str(plain) if isinstance(plain, (list, dict)) else plain

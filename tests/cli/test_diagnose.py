@@ -118,7 +118,10 @@ def test_bad_input_is_one_clear_message(folder, monkeypatch, capsys):
             ["none.nc"],
             "none.nc: no such file; expected a posterior; fit one with `bayeslaw fit RUNS -o posterior.nc`",
         ),
-        (["old.nc"], "old.nc: format_version = 1; this bayeslaw reads 2 and 3; fit it again with this version"),
+        (
+            ["old.nc"],
+            "old.nc: format_version = 1; this bayeslaw reads 2 and 3; fit it again with this version",
+        ),
         (
             ["p.nc", "--study", "mine"],
             "--study mine: not in p.nc; expected one of ours; leave it out for a set-up never seen",

@@ -39,9 +39,11 @@ def fitted(one_cell, tmp_path_factory):
         "2",
         "--draws",
         "100",
+        "--effort",
+        "quick",
         "--json",
     ]
-    command = [sys.executable, "-m", "tests.support.quick_cli", "fit", *asked]
+    command = [sys.executable, "-m", "bayeslaw.cli", "fit", *asked]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     return folder, result.stdout, result.stderr
@@ -67,6 +69,28 @@ def test_one_cell_leaves_the_exponents_to_the_prior_and_says_so(fitted):
     assert any(text.startswith("example, adamw: one cell (N, D) only:") for text in result["warnings"])
     gamma = result["groups"][0]["exponents"]["gamma"]
     assert gamma["upper"] - gamma["lower"] > 0.4
+
+
+def test_a_quick_fit_says_that_it_is_not_to_be_believed(fitted):
+    folder, out, err = fitted
+    result = json.loads(out)
+    told = "quick fit: every step ran, but too briefly to believe its intervals; fit again with effort full"
+    assert result["warnings"][0] == told
+    assert f"warning: {told}" in err
+    assert not result["convergence"]["converged"]
+    diagnostics = read_posterior(folder / "p.nc").diagnostics
+    assert (diagnostics["effort"], diagnostics["messages"][0]) == ("quick", told)
+
+
+def test_an_unknown_effort_is_refused_before_the_work(one_cell, tmp_path, monkeypatch, capsys):
+    write_runs(one_cell, tmp_path / "runs.csv")
+    asked = ["fit", str(tmp_path / "runs.csv"), "-o", str(tmp_path / "p.nc")]
+    expected = "expected one of full, quick; leave it out for full\n"
+    code, _, err = run(monkeypatch, capsys, *asked, "--effort", "some")
+    assert (code, err) == (2, f"error: effort = 'some'; {expected}")
+    monkeypatch.setenv("BAYESLAW_EFFORT", "little")
+    code, _, err = run(monkeypatch, capsys, *asked)
+    assert (code, err) == (2, f"error: BAYESLAW_EFFORT = 'little'; {expected}")
 
 
 def test_progress_goes_to_stderr(fitted):
@@ -104,8 +128,8 @@ def test_defaults_are_those_of_the_fit():
     from bayeslaw.inference.fitting import fit
 
     here, there = (inspect.signature(function).parameters for function in (app.fit_, fit))
-    assert {k: here[k].default for k in ("seed", "chains", "draws")} == {
-        k: there[k].default for k in ("seed", "chains", "draws")
+    assert {k: here[k].default for k in ("seed", "chains", "draws", "effort")} == {
+        k: there[k].default for k in ("seed", "chains", "draws", "effort")
     }
 
 

@@ -17,8 +17,6 @@ from bayeslaw.law.structure import structure_of
 from bayeslaw.law.terms import blocks
 from bayeslaw.runs.io import read_runs
 
-jax.config.update("jax_enable_x64", True)
-
 
 def density_of_three(scales, sd):
     """A standard Gaussian of three coordinates."""

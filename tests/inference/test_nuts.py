@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import jax
+from dataclasses import replace
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from bayeslaw.inference import nuts as module
+from bayeslaw.inference.effort import FULL
 from bayeslaw.inference.laplace import Whitening
 from bayeslaw.inference.nuts import draw, pooled_covariance
-
-jax.config.update("jax_enable_x64", True)
 
 MEAN = np.array([1.0, -2.0, 0.5])
 ROOT = np.array([[1.0, 0.0, 0.0], [0.8, 0.6, 0.0], [-3.0, 2.0, 4.0]])
@@ -34,10 +34,10 @@ def walled(x):
     return 0.5 * x @ x + jnp.where(x[0] > 1.5, 1e4, 0.0)
 
 
-def sampled(energy, w, draws, seed=1, chains=4, enough=lambda drawn: True):
+def sampled(energy, w, draws, seed=1, chains=4, enough=lambda drawn: True, effort=FULL):
     """What was drawn, and what was said."""
     said: list[str] = []
-    return draw(energy, w, chains, draws, seed, enough, said.append), said
+    return draw(energy, w, chains, draws, seed, enough, said.append, effort), said
 
 
 def told(said):
@@ -93,7 +93,7 @@ def test_the_warm_up_makes_good_a_badly_scaled_whitening(blocks):
     drawn, _ = sampled(gaussian, Whitening(MEAN + 1.0, np.diag([0.1, 10.0, 0.3])), 1000)
     assert_gaussian(drawn)
     assert drawn.leapfrog_steps < 15
-    kept = [block.accepted for _, block in blocks[module.WARM_BLOCKS :]]
+    kept = [block.accepted for _, block in blocks[FULL.warm_blocks :]]
     assert 0.85 < np.mean(kept) < 0.99
 
 
@@ -115,7 +115,7 @@ def test_divergences_are_drawn_anew_in_smaller_steps(blocks, monkeypatch):
     monkeypatch.setattr(module, "ACCEPT", 0.5)
     monkeypatch.setattr(module, "SMALLER", 0.4)
     drawn, said = sampled(funnel, STANDARD, 100)
-    after = blocks[module.WARM_BLOCKS :]
+    after = blocks[FULL.warm_blocks :]
     kept = [block for _, block in after if not block.divergences]
     assert told(said) == [block.divergences for _, block in after if block.divergences] != []
     assert drawn.divergences == 0
@@ -127,11 +127,11 @@ def test_divergences_are_drawn_anew_in_smaller_steps(blocks, monkeypatch):
 
 
 def test_draws_that_go_on_diverging_end_at_the_bounds(blocks, monkeypatch):
-    """After REDRAWN blocks the divergences stay and are counted; MAX_DRAWS ends what is never enough."""
-    for name, value in {"WARM_BLOCKS": 2, "BLOCK": 20, "REDRAWN": 2, "MAX_DRAWS": 50}.items():
-        monkeypatch.setattr(module, name, value)
-    drawn, said = sampled(walled, STANDARD, 30, seed=2, chains=3, enough=lambda drawn: False)
-    assert drawn.x.shape == (3, 80, 3)  # 30 are two blocks of 20, and 40 are less than MAX_DRAWS
+    """After REDRAWN blocks the divergences stay and are counted; max_draws ends what is never enough."""
+    monkeypatch.setattr(module, "REDRAWN", 2)
+    short = replace(FULL, warm_blocks=2, block=20, max_draws=50)
+    drawn, said = sampled(walled, STANDARD, 30, seed=2, chains=3, enough=lambda _: False, effort=short)
+    assert drawn.x.shape == (3, 80, 3)  # 30 are two blocks of 20, and 40 are less than max_draws
     counts = [block.divergences for _, block in blocks[2:]]
     assert told(said) == counts[:2]
     assert drawn.divergences == sum(counts[2:]) > 5  # of 240 draws, about a fifth hit the wall

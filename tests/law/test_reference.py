@@ -17,6 +17,7 @@ from numpyro.infer.util import log_density
 
 from bayeslaw.advice.prediction import predict
 from bayeslaw.assets import BOOKS, POSTERIOR
+from bayeslaw.inference.effort import double_precision
 from bayeslaw.inference.model import surface_model
 from bayeslaw.law.observations import prepare
 from bayeslaw.posterior.netcdf import read_posterior
@@ -65,7 +66,7 @@ def books():
 @pytest.mark.parametrize("table", [two_studies, books])
 def test_log_density_and_gradient_are_those_of_the_reference(table):
     observed = prepare(table())
-    with jax.enable_x64(True):
+    with double_precision():
         slope = jax.value_and_grad(lambda sites: log_density(surface_model, (observed,), {}, sites)[0])
         for point in REFERENCE[table.__name__]:
             value, gradient = slope({name: jnp.asarray(x) for name, x in point["sites"].items()})

@@ -32,7 +32,6 @@ from bayeslaw.plots.scale import plot_optimum
 from bayeslaw.posterior.netcdf import read_posterior, write_posterior
 from bayeslaw.reporting.page import write_report
 from bayeslaw.target import Target
-from tests.support.quick_cli import hurry
 
 matplotlib.use("Agg")
 
@@ -129,8 +128,7 @@ def runs(extended):
 def fitted(runs, tmp_path_factory):
     """A quick fit, through its file."""
     path = tmp_path_factory.mktemp("fit") / "posterior.nc"
-    hurry()
-    write_posterior(fit(runs), path)
+    write_posterior(fit(runs, effort="quick"), path)
     return read_posterior(path)
 
 

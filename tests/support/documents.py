@@ -1,4 +1,4 @@
-"""Code blocks of documents, run in order in one folder beside a quick ``bayeslaw``.
+"""Code blocks of documents, run in order in one folder, with fits that are quick.
 
 ``python -m tests.support.documents PAGE`` runs a page's bash and python blocks in the present folder.
 Python blocks share their names, and those with prompts are doctests. It stops at the first that fails and
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
-SHIM = '#!/bin/sh\nPYTHONPATH="{root}" exec "{python}" -m tests.support.quick_cli "$@"\n'
+SHIM = '#!/bin/sh\nPYTHONPATH="{root}" exec "{python}" -m bayeslaw.cli "$@"\n'
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.S | re.M)
 RAN = ("bash", "python")
 
@@ -43,13 +43,14 @@ def prose(document: str) -> str:
 
 
 def workplace(folder: Path) -> dict[str, str]:
-    """Environment in which ``bayeslaw`` is a quick stand-in, kept in ``folder``, for the installed one."""
+    """Environment in which fits are quick, and ``bayeslaw``, kept in ``folder``, is that of this checkout."""
     shim = folder / "bin" / "bayeslaw"
     shim.parent.mkdir()
     shim.write_text(SHIM.format(root=ROOT, python=sys.executable))
     shim.chmod(0o755)
     programs = f"{shim.parent}:{Path(sys.executable).parent}:{os.environ['PATH']}"
-    return os.environ | {"PATH": programs, "PYTHONPATH": str(ROOT), "BAYESLAW_CACHE": str(folder / "cache")}
+    own = {"BAYESLAW_CACHE": str(folder / "cache"), "BAYESLAW_EFFORT": "quick"}
+    return os.environ | {"PATH": programs, "PYTHONPATH": str(ROOT)} | own
 
 
 def shell(text: str, folder: Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:

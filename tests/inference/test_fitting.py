@@ -1,0 +1,36 @@
+"""A fit leaves the process as it found it; checked in a process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPT = """
+import logging, os
+from bayeslaw.inference.fitting import fit
+from bayeslaw.law.simulation import example_design, simulate_runs
+import jax
+
+def settings():
+    return (
+        str(jax.numpy.ones(1).dtype),
+        "XLA_FLAGS" in os.environ,
+        logging.getLogger("jax._src.xla_bridge").level,
+    )
+
+level = logging.NOTSET
+assert settings() == ("float32", False, level), settings()
+runs = simulate_runs(example_design(8, params=(1e8,), tokens_per_param=(20.0,), seed=1), seed=1)
+posterior = fit(runs, chains=2, draws=10, effort="quick")
+assert settings() == ("float32", False, level), settings()
+print(posterior.bend.dtype, posterior.diagnostics["effort"], posterior.diagnostics["converged"])
+"""
+
+
+def test_a_fit_leaves_the_settings_of_jax_as_they_are(monkeypatch):
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
+    root = Path(__file__).resolve().parents[2]
+    ran = subprocess.run([sys.executable, "-c", SCRIPT], cwd=root, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.split() == ["float64", "quick", "False"]
