@@ -24,7 +24,7 @@ assert settings() == ("float32", False, level), settings()
 runs = simulate_runs(example_design(8, params=(1e8,), tokens_per_param=(20.0,), seed=1), seed=1)
 posterior = fit(runs, chains=2, draws=10, effort="quick")
 assert settings() == ("float32", False, level), settings()
-print(posterior.bend.dtype, posterior.diagnostics["effort"], posterior.diagnostics["converged"])
+print(posterior.common["bend"].dtype, posterior.diagnostics["effort"], posterior.diagnostics["converged"])
 """
 
 
