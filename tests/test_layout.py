@@ -168,7 +168,7 @@ def test_the_statistics_import_nothing_of_the_training_half(file):
     tree = parsed(file)
     found = {name.partition(".")[0] for name in imported(tree)} & TRAINING
     lazily = module_of(file).startswith("integrations") and not at_import(tree) & TRAINING
-    callback = module_of(file).startswith("integrations.for_")
+    callback = module_of(file).startswith(("integrations.for_", "spectra.for_"))
     assert lazily or callback or found == set()
 
 
@@ -176,7 +176,7 @@ def test_the_statistics_import_nothing_of_the_training_half(file):
 def test_nothing_rests_on_the_integrations(file):
     integrations = [name for name in own_imports(file) if name.startswith("integrations")]
     assert integrations == [] or module_of(file).startswith("integrations")
-    assert not any(name.startswith("integrations.for_") for name in integrations)
+    assert not any(name.startswith(("integrations.for_", "spectra.for_")) for name in own_imports(file))
 
 
 @pytest.mark.parametrize("file", FILES, ids=module_of)

@@ -36,6 +36,9 @@ from bayeslaw.spectra.landscape import (
 Batch = Any
 """A tensor, or a mapping or sequence of tensors, whose first axis is the sequences."""
 
+LEAST_RATE = 1e-5
+"""At smaller learning rates weights in 32 bits round an update away: it is taken at a rate of 1."""
+
 Loss = Callable[[nn.Module, Batch], Tensor]
 Scaling = tuple[str, Tensor]
 """P^-1/2 of one parameter: "each" entry times a tensor, or a matrix from the "left" or "right"."""
@@ -230,7 +233,21 @@ def _graph(
     """Gradient of one piece, with the graph to differentiate it again."""
     with _complaints("graph"):
         loss = piece_loss(piece)
-    return _gradients(loss, weights, graph=True)
+    found = _gradients(loss, weights, graph=True)
+    if any(node.name() == "torch::autograd::Error" for node in _nodes(found)):
+        raise _no_second_derivative("a function is marked with @once_differentiable")
+    return found
+
+
+def _nodes(tensors: Sequence[Tensor]) -> Iterator[Any]:
+    """Every node of the graph behind tensors, once."""
+    waiting, seen = [t.grad_fn for t in tensors], set[Any]()
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            waiting += [following for following, _ in node.next_functions]
+            yield node
 
 
 def _second(
@@ -263,14 +280,17 @@ def _complaints(what: str) -> Iterator[None]:
                 f"{what}: the graph does not fit the memory ({first}); expected room for one micro-batch; "
                 "set micro_batch lower"
             ) from error
-        if what != "second derivative" and "twice" not in first and "double backward" not in first:
+        if what != "second derivative":
             raise
-        raise BadInput(
-            f"{what}: an operation cannot be differentiated twice ({first}); expected plain PyTorch "
-            "operations; "
-            "replace the fused or compiled kernel (attn_implementation='eager', no torch.compile), or take "
-            "critical_learning_rate, which needs forward passes only"
-        ) from error
+        raise _no_second_derivative(first) from error
+
+
+def _no_second_derivative(why: str) -> BadInput:
+    return BadInput(
+        f"second derivative: an operation cannot be differentiated twice ({why}); expected plain PyTorch "
+        "operations; replace the fused or compiled kernel (attn_implementation='eager', no torch.compile), "
+        "or take critical_learning_rate, which needs forward passes only"
+    )
 
 
 @contextmanager
@@ -351,29 +371,32 @@ def _update(
     here: Landscape, optimizers: Sequence[torch.optim.Optimizer], given: dict[int, Tensor], base: float
 ) -> Tensor:
     """u of every weight, 0 where no optimizer moves it."""
+    rate = base if base > LEAST_RATE else 1.0
     before = [p.detach().clone() for p in here.weights]
     slopes = [p.grad for p in here.weights]
     try:
         for p in here.weights:
             p.grad = given[id(p)].to(p)
         for each in optimizers:
-            _rehearse(each, base)
+            _rehearse(each, base, rate)
         moved = [(old - p).reshape(-1).to(here.weights[0].device) for old, p in zip(before, here.weights)]
-        return torch.cat(moved).to(here.vector(np.zeros(0)).dtype)
+        return torch.cat(moved).to(here.vector(np.zeros(0)).dtype) / rate
     finally:
         for p, old, slope in zip(here.weights, before, slopes):
             p.copy_(old)
             p.grad = slope
 
 
-def _rehearse(optimizer: torch.optim.Optimizer, base: float) -> None:
-    """One step at a learning rate of 1, without decay and hooks; all but the weights is put back."""
+def _rehearse(optimizer: torch.optim.Optimizer, base: float, rate: float) -> None:
+    """One step without decay and hooks; all but the weights is put back."""
     hooks = ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks")
     kept = {name: getattr(optimizer, name) for name in (*hooks, "state", "param_groups")}
     state: dict[Tensor, Any] = defaultdict(dict)
     for p, values in optimizer.state.items():
         state[p] = {name: v.clone() if isinstance(v, Tensor) else copy.copy(v) for name, v in values.items()}
-    groups = [{**group, "lr": _ratio(group, base), "weight_decay": 0.0} for group in optimizer.param_groups]
+    groups = [
+        {**group, "lr": rate * _ratio(group, base), "weight_decay": 0.0} for group in optimizer.param_groups
+    ]
     changed = {**{name: OrderedDict() for name in hooks}, "state": state, "param_groups": groups}
     try:
         for name, value in changed.items():

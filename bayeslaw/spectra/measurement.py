@@ -59,7 +59,7 @@ def measure(
     Args:
         here: where.
         step: of the optimizer.
-        learning_rate: in use, or the peak: where the search for the critical one begins unless curvature says.
+        learning_rate: in use, or the peak: where the critical one is sought unless curvature says.
         vectors, tolerance: of ``largest_eigenvalue``.
         probes: of ``hutchinson``.
         seed: of all that is random.
