@@ -13,8 +13,11 @@ from bayeslaw.errors import BadInput
 
 Norm = Literal["rmsnorm", "layernorm"]
 Activation = Literal["gelu", "swiglu"]
+Parametrization = Literal["standard", "mup"]
 EMBEDDINGS, EMBEDDING_SHARE = ("embedding.weight", "head.weight"), 0.25
 ROPE_BASE = 10_000.0
+BASE_WIDTH = 32
+"""Where the two parametrizations are the same network."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +29,15 @@ class Shape:
         width: of the residual stream.
         depth: number of blocks.
         heads: attention heads; width / heads is even, as rotary embeddings need.
-        norm: "rmsnorm", or "layernorm" without bias. (LayerNorm has wrong second derivatives in PyTorch's
-            forward mode, so curvature is measured on RMSNorm.)
+        norm: "rmsnorm", or "layernorm" without bias.
         activation: "gelu" with a hidden layer of 4 widths, or "swiglu" of 8/3 widths,
             rounded up to a multiple of 8.
         tied: the output head shares the embedding's matrix.
+        parametrization: "standard", or "mup": matrices of the blocks learn at ``BASE_WIDTH`` / width times
+            the rate, embeddings do not shrink with width, logits are divided by width / ``BASE_WIDTH``. Rates
+            are multipliers in the forward pass, true for optimizers whose step does not depend on the
+            gradient's scale: AdamW, Lion, RMSprop. Source: Yang et al. 2022 (arXiv:2203.03466),
+            table 8, in width alone.
 
     Raises:
         BadInput: a number that is not positive, heads that do not divide the width, an unknown name.
@@ -43,6 +50,7 @@ class Shape:
     norm: Norm = "rmsnorm"
     activation: Activation = "gelu"
     tied: bool = True
+    parametrization: Parametrization = "standard"
 
     def __post_init__(self) -> None:
         """Refuse shapes that cannot be built."""
@@ -54,7 +62,9 @@ class Shape:
                 f"heads = {self.heads} at width = {self.width}; expected width / heads to be an even number; "
                 "choose other heads"
             )
-        for name, known in (("norm", get_args(Norm)), ("activation", get_args(Activation))):
+        kinds = {"norm": Norm, "activation": Activation, "parametrization": Parametrization}
+        for name, kind in kinds.items():
+            known = get_args(kind)
             if getattr(self, name) not in known:
                 raise BadInput(f"{name} = {getattr(self, name)}; expected one of {', '.join(known)}")
 
@@ -67,6 +77,27 @@ class Shape:
         """
         return 4 * self.width if self.activation == "gelu" else -(-8 * self.width // 24) * 8
 
+    @property
+    def share(self) -> float:
+        """``BASE_WIDTH`` over width in "mup", else 1: multiplies what comes out of each matrix.
+
+        >>> Shape(1024, 64, 2, 2, parametrization="mup").share, Shape(1024, 64, 2, 2).share
+        (0.5, 1.0)
+        """
+        return BASE_WIDTH / self.width if self.parametrization == "mup" else 1.0
+
+
+class Matrix(nn.Linear):
+    """A matrix whose product is multiplied by a share, and which is as much larger to begin with."""
+
+    def __init__(self, inputs: int, outputs: int, share: float) -> None:
+        super().__init__(inputs, outputs, bias=False)
+        self.share = share
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., inputs) to (..., outputs)."""
+        return super().forward(x) if self.share == 1 else super().forward(x) * self.share
+
 
 class Attention(nn.Module):
     """Causal self-attention with rotary positions."""
@@ -74,8 +105,8 @@ class Attention(nn.Module):
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.heads = shape.heads
-        self.qkv = nn.Linear(shape.width, 3 * shape.width, bias=False)
-        self.out = nn.Linear(shape.width, shape.width, bias=False)
+        self.qkv = Matrix(shape.width, 3 * shape.width, shape.share)
+        self.out = Matrix(shape.width, shape.width, shape.share)
 
     def forward(self, x: Tensor, rotation: Tensor) -> Tensor:
         """(batch, time, width) to the same."""
@@ -91,8 +122,8 @@ class FeedForward(nn.Module):
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.gated = shape.activation == "swiglu"
-        self.up = nn.Linear(shape.width, shape.hidden * (2 if self.gated else 1), bias=False)
-        self.down = nn.Linear(shape.hidden, shape.width, bias=False)
+        self.up = Matrix(shape.width, shape.hidden * (2 if self.gated else 1), shape.share)
+        self.down = Matrix(shape.hidden, shape.width, shape.share)
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, time, width) to the same."""
@@ -142,7 +173,8 @@ class Transformer(nn.Module):
         rotation = self.rotation[:, : tokens.shape[1]]
         for block in self.blocks:
             x = block(x, rotation)
-        return self.head(self.norm(x))
+        logits = self.head(self.norm(x))
+        return logits if self.shape.share == 1 else logits * self.shape.share
 
     def _initialise(self) -> None:
         """Normal, sd 1/sqrt(inputs); embedding and head a quarter, so that the first guess is nearly uniform.
@@ -153,7 +185,9 @@ class Transformer(nn.Module):
         """
         for name, weight in self.named_parameters():
             if weight.ndim > 1:
-                sd = weight.shape[1] ** -0.5
+                share = 1.0 if name in EMBEDDINGS else self.shape.share
+                fixed = name in EMBEDDINGS and self.shape.parametrization == "mup"
+                sd = (BASE_WIDTH if fixed else weight.shape[1]) ** -0.5 / share
                 if name.endswith(("out.weight", "down.weight")):
                     sd /= (2 * self.shape.depth) ** 0.5
                 nn.init.normal_(weight, std=sd * EMBEDDING_SHARE if name in EMBEDDINGS else sd)

@@ -36,8 +36,7 @@ from data.order import batch, sequence_order, validation_batches
 from data.tokens import Corpus, prepare
 from models.families import size_for
 from models.transformer import build
-from train import optimizers, record
-from train.curvature import curvature
+from train import curvature, optimizers, record
 from train.energy import meter
 from train.spec import VALIDATION_SEQUENCES, RunSpec, checked, digest
 
@@ -60,6 +59,7 @@ class Progress:
     cpu_seconds: float = 0.0
     energy_joules: float = 0.0
     curve: list[tuple[float, ...]] = field(default_factory=list)
+    curvature: list[curvature.Row] = field(default_factory=list)
 
 
 def execute(
@@ -101,9 +101,15 @@ def execute(
     clock = _Clock(str(accelerator.device), progress)
     saved = time.perf_counter()
     model.train()
+    stops = sorted({*spec.curvature_steps.values(), spec.steps})
+    look_at_curvature = functools.partial(
+        _measure, accelerator, inner, steppers, corpus, order, spec, folder, progress
+    )
+    look_at_curvature()
     while progress.step < spec.steps and not progress.diverged:
         losses = []
-        for step in range(progress.step, min(progress.step + BLOCK, spec.steps)):
+        stop = next(s for s in stops if s > progress.step)
+        for step in range(progress.step, min(progress.step + BLOCK, stop)):
             for stepper in steppers:
                 for group in stepper.param_groups:
                     group["lr"] = spec.learning_rate_at(step)
@@ -112,6 +118,7 @@ def execute(
             tokens = batch(corpus.train, order, first, count, spec.sequence_length)
             losses.append(_step(accelerator, model, steppers, spec, tokens))
         _look(progress, spec, accelerator.reduce(torch.stack(losses), "sum").tolist())
+        look_at_curvature()
         if time.perf_counter() - saved > CHECKPOINT_SECONDS and progress.step < spec.steps:
             clock.stop()
             if accelerator.is_main_process:
@@ -122,11 +129,10 @@ def execute(
 
     # ---- what it came to
     clock.stop()
-    train_seconds = progress.wall_seconds
+    train_seconds = progress.wall_seconds - sum(row["seconds"] or 0.0 for row in progress.curvature)
     loss_val = None if progress.diverged else _validation_loss(accelerator, model, corpus, spec)
     if loss_val is not None and not np.isfinite(loss_val):
         progress.diverged, loss_val = True, None
-    curved = {} if loss_val is None else _curvature(accelerator, inner, corpus, order, spec)
     energy_kind = clock.stop()
     energy = (progress.energy_joules, energy_kind)
     result = {
@@ -134,7 +140,7 @@ def execute(
         **record.cost(progress.wall_seconds, progress.cpu_seconds, energy, str(accelerator.device)),
         "train_seconds": train_seconds,
         "tokens_per_second": _seen(progress, spec) / train_seconds,
-        **curved,
+        **curvature.summary(spec, progress.curvature, train_seconds),
         "corpus_digest": corpus.digest,
     }
     if accelerator.is_main_process:
@@ -200,16 +206,28 @@ def _validation_loss(accelerator: Accelerator, model: nn.Module, corpus: Corpus,
     return float(total) / (len(tokens) * spec.sequence_length)
 
 
-def _curvature(
-    accelerator: Accelerator, model: nn.Module, corpus: Corpus, order: np.ndarray, spec: RunSpec
-) -> dict[str, float]:
-    """The run table's two columns of curvature, on the first training sequences."""
-    if not spec.curvature_sequences:
-        return {}
+def _measure(
+    accelerator: Accelerator,
+    model: nn.Module,
+    steppers: list[Any],
+    corpus: Corpus,
+    order: np.ndarray,
+    spec: RunSpec,
+    folder: Path,
+    progress: Progress,
+) -> None:
+    """Enter curvature on the first training sequences where it is due and not there yet."""
+    known = {row["step"] for row in progress.curvature}
+    if progress.diverged or progress.step not in {*spec.curvature_steps.values()} - known:
+        return
     count = min(spec.curvature_sequences, spec.sequences)
-    tokens = batch(corpus.train, order, 0, count, spec.sequence_length)
-    found = curvature(model, torch.from_numpy(tokens).to(accelerator.device))
-    return dict(zip(("lambda_max", "hessian_trace"), found))
+    mine = batch(corpus.train, order, 0, count, spec.sequence_length)
+    mine = mine[accelerator.process_index :: accelerator.num_processes]
+    tokens = torch.from_numpy(mine).to(accelerator.device)
+    total = functools.partial(accelerator.reduce, reduction="sum")
+    progress.curvature.append(curvature.measured(model, steppers, tokens, spec, progress.step, total))
+    if accelerator.is_main_process:
+        curvature.write(folder, progress.curvature)
 
 
 def _outcome(spec: RunSpec, progress: Progress, loss_val: float | None) -> dict[str, Any]:

@@ -16,6 +16,9 @@ from train.schedules import NAMES, fraction
 PRECISIONS = ("no", "bf16", "fp16")
 VALIDATION_SEQUENCES = 1024
 """The loss of a run is over this many fixed sequences, or as many as the corpus sets apart."""
+CURVATURE_SEQUENCES = 8
+SCALE_FREE = ("adamw", "lion", "rmsprop")
+"""Optimizers whose step does not depend on the gradient's scale, as multipliers in the forward pass need."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,11 @@ class RunSpec:
         seed: of initialisation and data order.
         precision: "no" (32 bits), "bf16" or "fp16", as Accelerate calls them.
         micro_batch_tokens: tokens a forward pass and process; larger batches accumulate gradients.
-        curvature_sequences: training sequences for ``train.curvature`` after the last step; 0 to leave it.
-        parametrization: recorded, not acted upon.
+        curvature_at: shares of the run at which ``train.curvature`` measures, such as "0.02,0.1,0.5,1"; 0 is
+            before the first step. Empty: after the last step, if there are ``curvature_sequences``.
+        curvature_sequences: of the training set, that are measured; by default none, or 8 beside
+            ``curvature_at``.
+        parametrization: "standard", or "mup": of ``models.transformer.Shape``.
     """
 
     run_id: str
@@ -73,6 +79,7 @@ class RunSpec:
     seed: int = 0
     precision: str = "no"
     micro_batch_tokens: int = 8192
+    curvature_at: str = ""
     curvature_sequences: int = 0
     parametrization: str = "standard"
 
@@ -87,6 +94,7 @@ class RunSpec:
             self.norm,  # type: ignore[arg-type]
             self.activation,  # type: ignore[arg-type]
             self.tied,
+            self.parametrization,  # type: ignore[arg-type]
         )
 
     @property
@@ -108,6 +116,13 @@ class RunSpec:
     def warmup_steps(self) -> int:
         """Steps of warm-up, rounded to the nearest."""
         return round(self.warmup_tokens / self.batch_tokens)
+
+    @property
+    def curvature_steps(self) -> dict[str, int]:
+        """Steps done at each measurement of curvature, by the share of the run as it was given."""
+        given = self.curvature_at or ("1" if self.curvature_sequences else "")
+        shares = [text.strip() for text in given.split(",") if text.strip()]
+        return {share: round(float(share) * self.steps) for share in shares}
 
     @property
     def settings(self) -> Settings:
@@ -144,7 +159,10 @@ def checked(spec: RunSpec) -> RunSpec:
             if getattr(spec, name) is None
         },
     )
+    if filled.curvature_at and not filled.curvature_sequences:
+        filled = replace(filled, curvature_sequences=CURVATURE_SEQUENCES)
     _check_numbers(filled)
+    _check_curvature(filled)
     return filled
 
 
@@ -179,6 +197,26 @@ def _check_numbers(spec: RunSpec) -> None:
         )
     if spec.warmup_tokens >= spec.tokens or spec.warmup_steps >= spec.steps:
         raise _bad(spec, "warmup_tokens", f"less than tokens = {spec.tokens}", "shorten the warm-up")
+
+
+def _check_curvature(spec: RunSpec) -> None:
+    try:
+        shares = [float(text) for text in spec.curvature_at.split(",")] if spec.curvature_at else []
+    except ValueError:
+        shares = [math.nan]
+    if not all(0 <= share <= 1 for share in shares):
+        raise _bad(
+            spec, "curvature_at", "shares of the run from 0 to 1, such as 0.02,0.1,0.5,1", "correct it"
+        )
+    if spec.curvature_sequences == 1:
+        raise _bad(spec, "curvature_sequences", "none, or at least 2 for the noise scale", "take more")
+    if spec.parametrization == "mup" and spec.optimizer not in SCALE_FREE:
+        raise _bad(
+            spec,
+            "parametrization",
+            f"standard with {spec.optimizer}, or one of {', '.join(SCALE_FREE)} with mup",
+            "correct the plan",
+        )
 
 
 RANGES: tuple[tuple[str, float, float], ...] = (

@@ -86,6 +86,40 @@ def test_rotary_scores_depend_on_distance_alone():
     assert not torch.allclose(at(q, 3) @ at(k, 1), at(q, 3) @ at(k, 2), atol=1e-3)
 
 
+def test_parametrizations_agree_at_the_base_width():
+    ids = torch.arange(8)[None]
+    standard, mup = (build(Shape(300, 32, 2, 2, parametrization=p), 8, seed=0) for p in ("standard", "mup"))
+    assert torch.equal(standard(ids), mup(ids))
+
+
+def test_mup_begins_as_standard_but_for_the_embeddings():
+    standard, mup = (build(Shape(300, 128, 2, 4, parametrization=p), 8, seed=0) for p in ("standard", "mup"))
+    for name, weight in mup.named_parameters():
+        if "blocks" in name and weight.ndim > 1:
+            torch.testing.assert_close(weight / 4, standard.get_parameter(name))
+    torch.testing.assert_close(mup.embedding.weight / 2, standard.embedding.weight)
+
+
+@pytest.mark.parametrize(("parametrization", "low", "high"), [("standard", 2.2, 4.5), ("mup", 0.6, 1.5)])
+def test_a_step_of_adam_moves_the_features_of_a_wide_mup_network_no_more(parametrization, low, high):
+    """What a feed-forward layer says after 3 steps of one rate, 256 wide over 64 wide."""
+    ids = torch.randint(300, (8, 16), generator=torch.Generator().manual_seed(0))
+    moved = {}
+    for width in (64, 256):
+        model = build(Shape(300, width, 2, width // 16, parametrization=parametrization), 16, seed=0)
+        optimizer = torch.optim.Adam([p for n, p in model.named_parameters() if "blocks" in n], lr=1e-3)
+        block = model.blocks[-1].feed_forward
+        before = block(torch.nn.functional.rms_norm(model.embedding(ids), (width,))).detach()
+        for _ in range(3):
+            loss = torch.nn.functional.cross_entropy(model(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten())
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        after = block(torch.nn.functional.rms_norm(model.embedding(ids), (width,))).detach()
+        moved[width] = float((after - before).square().mean().sqrt())
+    assert low < moved[256] / moved[64] < high
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_families_grow_and_can_be_built(family):
     sizes = FAMILIES[family]
@@ -109,6 +143,10 @@ def test_families_vary_width_and_depth_apart():
             "heads = 3 at width = 16; expected width / heads to be an even number",
         ),
         (lambda: Shape(300, 0, 2, 1), "width = 0; expected a whole number above 0"),
+        (
+            lambda: Shape(300, 16, 2, 1, parametrization="ntk"),
+            "parametrization = ntk; expected one of standard, mup",
+        ),
         (lambda: Shape(300, 16, 2, 1, norm="batch"), "norm = batch; expected one of rmsnorm, layernorm"),
         (lambda: size_for(1e3), "params_nonembedding = 1000; the nearest size of family both has 9,328"),
         (lambda: size_for(float("nan")), "params_nonembedding = nan; expected a finite number above 0"),

@@ -18,7 +18,8 @@ import torch
 
 from bayeslaw.errors import BadInput
 from bayeslaw.runs.schema import validate
-from train import record, run
+from models.transformer import build
+from train import curvature, optimizers, record, run
 from train.optimizers import OPTIMIZERS
 from train.spec import RunSpec, digest
 
@@ -174,6 +175,79 @@ def test_curvature_joins_on_request(spec, tmp_path):
     found = run.execute(replace(spec, curvature_sequences=8), tmp_path)
     assert found["lambda_max"] > 0
     assert np.isfinite(found["hessian_trace"])
+    assert pd.read_csv(tmp_path / curvature.ROWS)["step"].tolist() == [13]
+
+
+CURVED = {"tokens": 12_800, "curvature_at": "0,0.12,0.5,1", "curvature_sequences": 4}
+
+
+def test_curvature_at_shares_of_a_run_leaves_training_as_it_is(spec, tmp_path):
+    plain = run.execute(replace(spec, tokens=12_800), tmp_path / "plain")
+    found = run.execute(replace(spec, **CURVED), tmp_path / "measured")
+    assert found["loss"] == plain["loss"]
+    rows = pd.read_csv(tmp_path / "measured" / curvature.ROWS)
+    assert tuple(rows) == curvature.COLUMNS
+    assert rows["step"].tolist() == [0, 3, 12, 25]
+    assert rows["tokens"].tolist() == [0, 1_536, 6_144, 12_800]
+    assert (rows[["lambda_max", "lambda_preconditioned", "critical_learning_rate"]] > 0).all(axis=None)
+    assert found["lambda_max_at_0.12"] == pytest.approx(rows["lambda_max"][1], rel=1e-6)
+    assert found["lambda_max"] == found["lambda_max_at_1"]
+    assert found["hessian_trace"] == pytest.approx(rows["hessian_trace"][3], rel=1e-6)
+    assert found["curvature_seconds"] == pytest.approx(rows["seconds"].sum(), rel=1e-6)
+    assert found["curvature_overhead"] == pytest.approx(
+        found["curvature_seconds"] / found["train_seconds"], rel=1e-6
+    )
+    assert found["wall_seconds"] > found["train_seconds"] + found["curvature_seconds"]
+    validate(pd.DataFrame([found]), "record")
+
+
+def test_curvature_of_a_run_cut_short_is_that_of_the_whole_run(spec, tmp_path, monkeypatch):
+    spec = replace(spec, **CURVED, optimizer="muon")
+    run.execute(spec, tmp_path / "whole")
+    monkeypatch.setattr(run, "CHECKPOINT_SECONDS", 0.0)
+    save = run._save
+
+    def save_then_die(*arguments):
+        save(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "_save", save_then_die)
+    for _ in range(3):
+        with pytest.raises(KeyboardInterrupt):
+            run.execute(spec, tmp_path / "cut")
+    monkeypatch.setattr(run, "_save", save)
+    run.execute(spec, tmp_path / "cut")
+    tables = [pd.read_csv(tmp_path / name / curvature.ROWS) for name in ("whole", "cut")]
+    pd.testing.assert_frame_equal(*(table.drop(columns="seconds") for table in tables))
+
+
+def test_a_run_that_diverges_keeps_the_curvature_it_had(spec, tmp_path):
+    wild = replace(spec, **CURVED, optimizer="sgd", learning_rate=1e4, grad_clip=0.0)
+    found = run.execute(wild, tmp_path)
+    assert found["status"] == "diverged"
+    assert found["lambda_max_at_0"] > 0
+    assert "lambda_max" not in found
+    validate(pd.DataFrame([found]), "record")
+
+
+def test_weights_that_are_no_numbers_leave_an_empty_row(spec):
+    full = run.checked(replace(spec, **CURVED))
+    model = build(full.shape, 32, 0)
+    steppers = optimizers.build("adamw", model, full.settings)
+    torch.nn.init.constant_(model.norm.weight, float("nan"))
+    row = curvature.measured(model, steppers, torch.zeros(4, 33, dtype=torch.long), full, 3)
+    assert row["lambda_max"] is row["noise_scale"] is None
+    assert (row["step"], row["seconds"]) == (3, 0.0)
+
+
+@pytest.mark.parametrize("precision", ["bf16"])
+def test_curvature_is_measured_in_32_bits(precision, spec, tmp_path):
+    at_start = {"curvature_at": "0", "curvature_sequences": 4}
+    found = [
+        run.execute(replace(spec, **at_start, precision=p), tmp_path / p)["lambda_max_at_0"]
+        for p in ("no", precision)
+    ]
+    assert found[0] == found[1]
 
 
 def test_more_tokens_than_the_corpus_has(spec, tmp_path):
@@ -244,6 +318,7 @@ def test_the_command_line_refuses_with_one_line(given, tmp_path, capsys):
 @pytest.mark.slow
 def test_two_processes_train_as_one(spec, tmp_path):
     """`accelerate launch` on two CPU processes: the same batches, hence nearly the same loss."""
+    spec = replace(spec, curvature_at="0,0.5", curvature_sequences=5)
     alone = run.execute(spec, tmp_path / "alone")
     (tmp_path / "spec.json").write_text(json.dumps(vars(spec)))
     launch = [sys.executable, "-W", "ignore", "-m", "accelerate.commands.launch", "--cpu"]
@@ -262,3 +337,7 @@ def test_two_processes_train_as_one(spec, tmp_path):
     done = subprocess.run(launch, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert record.read(tmp_path / "cut")["loss"] == pytest.approx(alone["loss"], abs=2e-3)
+    tables = [pd.read_csv(tmp_path / name / curvature.ROWS) for name in ("alone", "cut")]
+    start = [table.drop(columns=["seconds", "gradients"]).iloc[0] for table in tables]
+    pd.testing.assert_series_equal(*start, rtol=0.1)  # the noise scale is a small difference
+    assert start[0]["lambda_max"] == pytest.approx(start[1]["lambda_max"], rel=1e-3)

@@ -26,6 +26,14 @@ def test_every_token_is_seen_and_the_last_batch_is_what_is_left():
     assert SPEC.learning_rate_at(SPEC.steps - 1) == pytest.approx(1e-4)
 
 
+def test_curvature_is_due_at_steps_of_the_run():
+    assert checked(SPEC).curvature_steps == {}
+    assert replace(SPEC, curvature_sequences=16).curvature_steps == {"1": 25}
+    full = checked(replace(SPEC, curvature_at="0, 0.1,1"))
+    assert full.curvature_steps == {"0": 0, "0.1": 2, "1": 25}
+    assert full.curvature_sequences == 8
+
+
 def test_the_digest_names_choices_not_names():
     assert digest(replace(SPEC, run_id="other", study="x")) == digest(SPEC)
     assert digest(replace(SPEC, seed=1)) != digest(SPEC)
@@ -57,6 +65,16 @@ def test_the_digest_names_choices_not_names():
         ),
         ({"tokens": -5}, "run r1: tokens = -5; expected at least 1 and below inf"),
         ({"momentum": 1.0}, "run r1: momentum = 1.0; expected at least 0 and below 1"),
+        (
+            {"curvature_at": "0.1,2"},
+            "run r1: curvature_at = 0.1,2; expected shares of the run from 0 to 1, such as 0.02,0.1,0.5,1; ",
+        ),
+        ({"curvature_at": "early"}, "run r1: curvature_at = early; expected shares of the run from 0 to 1"),
+        ({"curvature_sequences": 1}, "run r1: curvature_sequences = 1; expected none, or at least 2"),
+        (
+            {"parametrization": "mup", "optimizer": "sgd"},
+            "run r1: parametrization = mup; expected standard with sgd, or one of adamw, lion, rmsprop ",
+        ),
         ({"schedule": "step"}, "run r1: schedule = step; expected one of constant, linear, cosine, wsd, "),
         ({"precision": "fp8"}, "run r1: precision = fp8; expected one of no, bf16, fp16"),
         ({"warmup_tokens": 100_096}, "run r1: warmup_tokens = 100096; expected less than tokens = 100096"),
