@@ -1,7 +1,7 @@
 """Simulation-based calibration (Talts et al. 2018) of the recommendation. Slow, outside CI, resumable.
 
-    python tests/studies/calibration.py run [--sweeps 256]   # appends to results/calibration.jsonl
-    python tests/studies/calibration.py table                # prints the table of the README
+    python -m tests.studies.calibration run [--sweeps 256]   # appends to results/calibration.jsonl
+    python -m tests.studies.calibration table                # prints its part of docs/benchmarks.md
 
 Each sweep is drawn from the prior: parameters, shifts of cells and sizes, losses and divergences, all by the
 model's own code. Its posterior is drawn by NUTS, and the recommendation is derived from both truth and
@@ -32,7 +32,6 @@ from numpyro.diagnostics import effective_sample_size
 from numpyro.infer import NUTS
 from numpyro.infer.util import log_density
 from scipy import stats
-from tables import read_rows
 
 from bayeslaw.advice.decision import decide
 from bayeslaw.advice.prediction import outcome_of
@@ -44,6 +43,7 @@ from bayeslaw.law.simulation import example_design
 from bayeslaw.law.surface import log_lr_optimum
 from bayeslaw.posterior.draws import Posterior
 from bayeslaw.target import Target
+from tests.studies.tables import read_rows
 
 RESULTS = Path(__file__).parent / "results" / "calibration.jsonl"
 TARGET = Target(1e9, 2e10, "adamw", "example")

@@ -1,7 +1,7 @@
 """Held-out scales: fit on small models, score on large ones. Slow, outside CI, resumable.
 
-    python tests/studies/heldout.py run [--only PREFIX]   # appends to results/heldout.jsonl what is not there
-    python tests/studies/heldout.py table                 # prints the tables of the README
+    python -m tests.studies.heldout run [--only PREFIX]   # appends to results/heldout.jsonl what is not there
+    python -m tests.studies.heldout table                 # prints its part of docs/benchmarks.md
 
 Real runs come from ../shared/data, which is never committed; see its README for their origin.
 """
@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from tables import heldout_tables, read_rows
 
 from bayeslaw.advice.target_surface import to_coordinate
 from bayeslaw.evaluation import baselines
@@ -27,6 +26,7 @@ from bayeslaw.evaluation.scores import coverage, crps
 from bayeslaw.runs.importing import import_runs
 from bayeslaw.runs.schema import CELL
 from bayeslaw.target import Target
+from tests.studies.tables import heldout_tables, read_rows
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT.parent / "shared" / "data"

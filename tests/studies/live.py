@@ -1,10 +1,10 @@
 """The loop, live: from six small runs to settings for a network of a million parameters, against its rivals.
 
     pip install optuna                    # for one of the rivals; nothing else here needs it
-    python tests/studies/live.py loop     # six runs at random, then `bayeslaw loop` until its rule stops it
-    python tests/studies/live.py rivals   # the same FLOPs by grid, at random, and by Optuna's TPE
-    python tests/studies/live.py target   # trains what each of them recommends; an hour a run, two at a time
-    python tests/studies/live.py table    # the table of the README, from results/live.json
+    python -m tests.studies.live loop     # six runs at random, then `bayeslaw loop` until its rule stops it
+    python -m tests.studies.live rivals   # the same FLOPs by grid, at random, and by Optuna's TPE
+    python -m tests.studies.live target   # trains what each of them recommends; an hour a run, two at a time
+    python -m tests.studies.live table    # its part of docs/benchmarks.md, from results/live.json
 
 Slow, outside CI; each step resumes under out/live. Everyone decides on peak learning rate and batch of AdamW;
 weight decay and momentum are the usual ones. The rivals spend the loop's FLOPs, its first six runs included,
@@ -25,13 +25,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from tables import markdown, percent
-from transfer import CONSTANT, ROOT, SEQUENCE, row_of, target_of
 
 from bayeslaw.files import write_atomically
 from bayeslaw.planning.candidates import drawn_from
 from bayeslaw.target import Target
 from models.families import Size, params_of, size_for
+from tests.studies.tables import markdown, percent
+from tests.studies.transfer import CONSTANT, ROOT, SEQUENCE, row_of, target_of
 from train import record
 
 OUT = ROOT / "out" / "live"

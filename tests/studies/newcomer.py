@@ -1,7 +1,7 @@
 """An optimizer nobody has tuned: how many small runs until its settings at 520M parameters are good?
 
-    PYTHONPATH=. python tests/studies/newcomer.py run [--only OPTIMIZER]   # results/newcomer.jsonl
-    PYTHONPATH=. python tests/studies/newcomer.py table
+    python -m tests.studies.newcomer run [--only OPTIMIZER]   # results/newcomer.jsonl
+    python -m tests.studies.newcomer table
 
 Some five CPU hours, so that ``--only`` divides it. Marin, leave one optimizer out. Pooled: the fits hold the
 others' runs (a third of them, for speed) beside the newcomer's; alone: the newcomer's only, with the
@@ -24,7 +24,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from tables import markdown, percent, read_rows
 
 from bayeslaw.advice.decision import decide
 from bayeslaw.advice.prediction import outcome_of
@@ -40,6 +39,7 @@ from bayeslaw.rehearsal.one import exact
 from bayeslaw.runs.cells import finished_runs
 from bayeslaw.runs.importing import import_runs
 from bayeslaw.target import Target
+from tests.studies.tables import markdown, percent, read_rows
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "marin_optimizer_sweep.csv"
 RESULTS = Path(__file__).parent / "results" / "newcomer.jsonl"

@@ -1,7 +1,7 @@
 """Active design replayed on ScaleBench: six policies, one model, from nothing. Slow, outside CI, resumable.
 
-    PYTHONPATH=. python tests/studies/replay.py run [--policy NAME ...] [--seeds 10] [--workers 2]
-    PYTHONPATH=. python tests/studies/replay.py table [--plot curves.png]
+    python -m tests.studies.replay run [--policy NAME ...] [--seeds 10] [--workers 2]
+    python -m tests.studies.replay table [--plot curves.png]
 
 Pool: the runs with N < 1e9; target: the cells with N > 1e9; cost 6 N D; budgets of 0.1, 0.3, 1, 5 and 10% of
 the pool's cost. ``run`` appends to results/replay.jsonl what is not there. Real runs come from
@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tables import markdown, percent
 
 from bayeslaw.files import write_atomically
 from bayeslaw.plots import replay_figure, save_figure
@@ -26,6 +25,7 @@ from bayeslaw.rehearsal.task import Study, study_of
 from bayeslaw.runs.cells import group_cells
 from bayeslaw.runs.importing import import_runs
 from bayeslaw.target import Target
+from tests.studies.tables import markdown, percent
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT.parent / "shared" / "data" / "scalebench_lr_bsz_train.parquet"

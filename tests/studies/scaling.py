@@ -1,7 +1,7 @@
 """How the time of a fit grows with rows, on simulated sweeps. Slow, outside CI; run it on an idle machine.
 
-python tests/studies/scaling.py run     # appends to results/scaling.jsonl what is not there
-python tests/studies/scaling.py table   # prints the table of the README
+python -m tests.studies.scaling run     # appends to results/scaling.jsonl what is not there
+python -m tests.studies.scaling table   # prints its part of docs/benchmarks.md
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tables import read_rows
-
 from bayeslaw.law.simulation import example_design, simulate_runs
+from tests.studies.tables import read_rows
 
+ROOT = Path(__file__).parents[2]
 RESULTS = Path(__file__).parent / "results" / "scaling.jsonl"
 ROWS = (1_900, 7_500, 60_000)
 PARAMS = (2e7, 6e7, 1.8e8, 5.4e8)
@@ -49,8 +49,8 @@ def run() -> None:
     """Each size in a process of its own, so that none profits from what another compiled."""
     done = {row["rows"] for row in read_rows(RESULTS)}
     for rows in (rows for rows in ROWS if rows not in done):
-        command = [sys.executable, __file__, str(rows)]
-        line = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+        command = [sys.executable, "-m", "tests.studies.scaling", str(rows)]
+        line = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
         with RESULTS.open("a") as file:
             file.write(line)
         print(line, end="", flush=True)

@@ -1,7 +1,7 @@
 """How often is the stop rule wrong? Replays of ScaleBench in small steps. Slow, outside CI, resumable.
 
-    PYTHONPATH=. python tests/studies/stopping.py run [--seeds 10] [--workers 2]   # results/stopping.jsonl
-    PYTHONPATH=. python tests/studies/stopping.py table
+    python -m tests.studies.stopping run [--seeds 10] [--workers 2]   # results/stopping.jsonl
+    python -m tests.studies.stopping table
 
 As ``replay``, from nothing, with our policy and one fit a step. After each step the rule says stop or go on;
 the regret after the next step, which costs two to three times as much in all, says who was right:
@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from replay import study, told
-from tables import markdown
 
 from bayeslaw.rehearsal.many import read, run
+from tests.studies.replay import study, told
+from tests.studies.tables import markdown
 
 RESULTS = Path(__file__).parent / "results" / "stopping.jsonl"
 SHARES = (2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3)

@@ -1,7 +1,7 @@
 """Speed of the training lab, as ratios within one run. Slow, outside CI, resumable.
 
-    python tests/studies/training_speed.py run      # appends to results/training_speed.jsonl
-    python tests/studies/training_speed.py table    # prints the table of the README
+    python -m tests.studies.training_speed run      # appends to results/training_speed.jsonl
+    python -m tests.studies.training_speed table    # prints its part of docs/benchmarks.md
 
 A plain loop of the same network, optimizer and batches, written out by hand below, is the measure. Runs of
 both alternate, and medians are compared, as the machine is shared and noisy.
@@ -25,11 +25,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import torch
 import torch.nn.functional as F
-from tables import read_rows
 
 from data.tokens import prepare
 from models.families import params_of, size_for
 from models.transformer import build
+from tests.studies.tables import read_rows
 from train.pool import run as run_pool
 from train.run import execute
 from train.schedules import fraction

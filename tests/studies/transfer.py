@@ -1,9 +1,9 @@
 """From the shipped sweep to networks a few times larger, actually trained. Slow, outside CI, resumable.
 
-    python tests/studies/transfer.py plan     # fits bayeslaw/assets/books.csv, writes out/transfer/plan.csv
+    python -m tests.studies.transfer plan     # fits bayeslaw/assets/books.csv, writes out/transfer/plan.csv
     python -m train.sweep --plan out/transfer/plan.csv --out out/transfer --workers 2
-    python tests/studies/transfer.py collect  # results/transfer.jsonl: one line a run, predictions beside it
-    python tests/studies/transfer.py table    # prints the table of the README, draws docs/transfer.png
+    python -m tests.studies.transfer collect  # results/transfer.jsonl: one line a run, predictions beside it
+    python -m tests.studies.transfer table    # prints its part of docs/benchmarks.md, draws docs/transfer.png
 
 Trained are the settings that ``bayeslaw predict`` recommends, the same at other learning rates, and what the
 baselines recommend, with the same weight decay and momentum, which they know nothing of.
@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from tables import markdown, read_rows
 
 from bayeslaw.advice.prediction import predict
 from bayeslaw.diagnosis.summary import interval
@@ -30,6 +29,7 @@ from bayeslaw.posterior.netcdf import read_posterior, write_posterior
 from bayeslaw.runs.io import read_runs
 from bayeslaw.target import Target
 from models.families import params_of, size_for
+from tests.studies.tables import markdown, read_rows
 
 ROOT = Path(__file__).parents[2]
 SWEEP = ROOT / "bayeslaw" / "assets" / "books.csv"

@@ -1,7 +1,7 @@
 """What an update without a refit gets wrong, against NUTS on the same runs. Slow, outside CI, resumable.
 
-    PYTHONPATH=. python tests/studies/updates.py run [--seeds 5]   # results/updates.jsonl; three fits a seed
-    PYTHONPATH=. python tests/studies/updates.py table
+    python -m tests.studies.updates run [--seeds 5]   # results/updates.jsonl; three fits a seed
+    python -m tests.studies.updates table
 
 ScaleBench, as in ``replay``: a fit of 24 runs drawn at random from N < 1e9, then the runs that ``design``
 wants next for the cells of N > 1e9. Two updates are compared with a refit, one and eight runs later:
@@ -18,8 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from replay import study
-from tables import markdown, read_rows
 
 from bayeslaw.advice.target_surface import surface_at
 from bayeslaw.planning.batches import choose
@@ -30,6 +28,8 @@ from bayeslaw.planning.reweighting import reweighted
 from bayeslaw.posterior.draws import Posterior
 from bayeslaw.posterior.importance import RELIABLE
 from bayeslaw.rehearsal.one import exact
+from tests.studies.replay import study
+from tests.studies.tables import markdown, read_rows
 
 RESULTS = Path(__file__).parent / "results" / "updates.jsonl"
 FITTED, BATCH = 24, 8
