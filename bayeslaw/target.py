@@ -1,4 +1,4 @@
-"""What a recommendation is asked for."""
+"""Target of a recommendation."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from dataclasses import dataclass
 from bayeslaw.errors import BadInput
 
 NEVER_SEEN = "a set-up never seen"
-"""What a study of None is called, for people and among draws that are fixed."""
+"""Name of the study None, in texts and among drawn shifts."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """The large run to advise on: N, D, optimizer, and what is already decided.
+    """Large run to advise on: N, D, optimizer, and settings that are already fixed.
 
     Attributes:
         params_nonembedding: N, non-embedding parameters [count].
         tokens: D, training tokens, repeats included [count].
         optimizer: lower-case name, such as ``adamw`` or ``muon``.
-        study: whose set-up; None means a set-up never seen.
-        batch_tokens: the batch [tokens] where it is fixed, else None.
+        study: fitted study that the run belongs to; None means an unseen set-up.
+        batch_tokens: batch [tokens] if it is fixed, else None.
     """
 
     params_nonembedding: float

@@ -1,4 +1,4 @@
-"""Fit the hierarchical surface to a run table: whiten, draw with NUTS until converged, keep a posterior."""
+"""Fit the hierarchical surface to a run table: Laplace approximation, NUTS until converged, posterior."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-# the older emitters compile in 0.6 of the time, and what they make runs as fast
+# the older emitters compile in 0.6 of the time, and their code runs as fast
 FLAGS = "--xla_cpu_multi_thread_eigen=false --xla_cpu_use_fusion_emitters=false"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAGS}".strip()
 
@@ -34,7 +34,7 @@ from bayeslaw.runs.schema import CELL  # noqa: E402
 jax.config.update("jax_enable_x64", True)
 
 KEEP = 1000
-"""Draws kept in the artifact, evenly spaced."""
+"""Number of draws kept in the posterior, evenly spaced."""
 
 CONVENTIONS = ("loss_kind", "schedule", "sequence_length", "parametrization")
 
@@ -49,21 +49,21 @@ def fit(
     sources: tuple[str, ...] = (),
     say: Callable[[str], None] = lambda message: None,
 ) -> Posterior:
-    """Posterior of the loss surface given runs.
+    """Fit the posterior of the loss surface to runs.
 
-    Draws come in blocks of ``draws`` a chain, until every parameter has R-hat <= 1.01 and bulk and tail
-    ESS >= 400, or there are ``draw.MAX_DRAWS`` a chain; the diagnostics say which.
+    Draws come in blocks of ``draws`` per chain, until every parameter has R-hat <= 1.01 and bulk and tail
+    ESS >= 400, or there are ``nuts.MAX_DRAWS`` per chain; the diagnostics say which.
 
     Args:
         runs: a valid run table (``bayeslaw.runs.schema``), any number of studies and optimizers.
-        seed: of the chains; the same seed on the same machine gives the same draws.
-        chains: of NUTS (Hoffman & Gelman 2014).
-        draws: a chain and block, after the warm-up.
-        sources: where the runs came from, for the provenance.
+        seed: seed of the chains; the same seed on the same machine gives the same draws.
+        chains: number of NUTS chains (Hoffman & Gelman 2014).
+        draws: draws per chain and block, after the warm-up.
+        sources: origins of the runs, for the provenance.
         say: receives progress messages.
 
     Raises:
-        BadInput: nothing finished, or a count that is not positive.
+        BadInput: no finished run, or a count that is not positive.
     """
     for name, count in {"chains": chains, "draws": draws}.items():
         if count < 1:
@@ -86,7 +86,7 @@ def fit(
 def _draw(
     sweep: Sweep, target: Density, seed: int, chains: int, draws: int, say: Callable[[str], None]
 ) -> tuple[Draws, dict[str, Any]]:
-    """Draws until converged, by the names of their sites, and their diagnostics."""
+    """Draw until converged; return draws by site and their diagnostics."""
     w = whitening(sweep, target, seed)
     say(f"{len(target.start)} parameters, mode found: warming up {chains} chains")
     named: Draws = {}
@@ -108,8 +108,8 @@ def _draw(
 
 
 def _named(target: Density, flat: np.ndarray) -> Draws:
-    """Sites of vectors of shape (chain, draw, dim), as ``unravel`` has them of one, without compiling it."""
-    sites = jax.eval_shape(target.unravel, flat[0, 0])  # in their order in the vector
+    """Split vectors of shape (chain, draw, dim) into sites, as ``unravel`` does, without compiling it."""
+    sites = jax.eval_shape(target.unravel, flat[0, 0])  # in the order of the vector
     parts = np.split(flat, np.cumsum([site.size for site in sites.values()])[:-1], axis=2)
     return {
         name: part.reshape(*flat.shape[:2], *site.shape)
@@ -118,7 +118,7 @@ def _named(target: Density, flat: np.ndarray) -> Draws:
 
 
 def _by_parameter(sweep: Sweep, named: Draws) -> Draws:
-    """Sites that hold many parameters, split by the parameters' names; (chain, draw, ...)."""
+    """Split sites that hold many parameters by the parameters' names; (chain, draw, ...)."""
     split = {site: list(members) for site, (members, _) in blocks(sweep).items()}
     split |= {"study_values": list(study_priors(sweep)), **{site: list(families(sweep)) for site in SPREADS}}
     parameters = {site: values for site, values in named.items() if site not in split}
@@ -176,7 +176,7 @@ def _posterior(
 
 
 def _effects(sweep: Sweep, flat: Draws) -> Draws:
-    """Cell and size effects of each draw, by running the model's own code on the draws."""
+    """Compute cell and size effects of each draw by running the model's own code on the draws."""
 
     def one(sites: dict[str, jax.Array]) -> dict[str, jax.Array]:
         return numpyro.handlers.substitute(lambda: cells(sweep)[1], sites)()

@@ -1,4 +1,4 @@
-"""NUTS chains side by side in threads, with one metric and one step size found in a common warm-up."""
+"""NUTS chains in threads, with one metric and one step size from a common warm-up."""
 
 from __future__ import annotations
 
@@ -18,28 +18,29 @@ from bayeslaw.arrays import Floats
 from bayeslaw.inference.laplace import Whitening
 
 BLOCK = 50
-"""Steps of a chain in one compiled call."""
+"""Number of steps of a chain per compiled call."""
 
 WARM_BLOCKS = 7
 DIMS_A_WARM_BLOCK = 150
-"""One more block of warm-up for so many parameters: the metric of more takes more draws."""
+"""Number of parameters per additional warm-up block, since a larger metric needs more draws."""
 
 ACCEPT = 0.93
-"""Acceptance that the warm-up aims at."""
+"""Target acceptance of the warm-up."""
 
 TREE_DEPTH = 8
 SMALLER = 0.7
 REDRAWN = 6
-"""So often is a block that diverges drawn anew, in steps SMALLER times as long; then divergences count."""
+"""Maximum number of times a block with divergences is redrawn, each time with the step size multiplied by
+SMALLER. After that, divergences are reported."""
 
 MAX_DRAWS = 3200
-"""Draws of a chain after which it stops, enough or not."""
+"""Maximum number of draws per chain."""
 
 Energy = Callable[[jax.Array], jax.Array]
 
 
 class Drawn(NamedTuple):
-    """Draws of shape (chain, draw, dim), the divergent transitions among them, and mean leapfrog steps."""
+    """Draws of shape (chain, draw, dim), their number of divergent transitions, and mean leapfrog steps."""
 
     x: Floats
     divergences: int
@@ -62,7 +63,7 @@ def draw(
     enough: Callable[[Drawn], bool],
     say: Callable[[str], None],
 ) -> Drawn:
-    """Draws of exp(-energy), ``draws`` a chain and more until ``enough`` or ``MAX_DRAWS``.
+    """Sample exp(-energy): ``draws`` per chain, then more until ``enough`` or ``MAX_DRAWS``.
 
     All chains share the metric (inverse of the pooled covariance) and the step size, as in the cross-chain
     warm-up of Bales et al. (2019, arXiv:1905.11916, section 4). Nothing adapts after it.
@@ -104,10 +105,10 @@ def draw(
 
 
 def pooled_covariance(w: Whitening, x: Floats) -> Floats:
-    """Covariance of draws x of shape (chain, draw, dim), shrunk to the whitening's where draws are few.
+    """Covariance of draws x of shape (chain, draw, dim), shrunk towards the whitening's if draws are few.
 
-    Shrinkage is in whitened coordinates: correlations as if 2 dim draws without any had been added,
-    variances as if ten draws of unit variance had.
+    Shrinkage acts in whitened coordinates: on correlations like 2 dim added draws without correlation, on
+    variances like ten added draws of unit variance.
     """
     z = np.linalg.solve(w.scale, (x - x.mean((0, 1))).reshape(-1, x.shape[2]).T)
     dim, count = z.shape
@@ -119,7 +120,7 @@ def pooled_covariance(w: Whitening, x: Floats) -> Floats:
 
 
 def _longer(accepted: float) -> float:
-    """Factor of the step that should bring acceptance to ACCEPT: what is rejected goes with its square."""
+    """Factor of the step size that should bring acceptance to ACCEPT: rejection grows with its square."""
     return float(np.clip(np.sqrt((1.0 - ACCEPT) / max(1.0 - accepted, 1e-3)), 0.4, 1.6))
 
 
@@ -131,7 +132,7 @@ def _states(
 
 
 def _moved(energy: Energy, covariance: Floats, step: float, states: list[HMCState]) -> list[HMCState]:
-    """The same chains, going on in another metric and in other steps: one state made anew tells all."""
+    """Continue the chains with another metric and step size, from one new state for all."""
     (anew,) = _states(energy, covariance, step, [states[0].rng_key], [states[0].z])
     return [state._replace(adapt_state=anew.adapt_state) for state in states]
 
@@ -149,7 +150,7 @@ def _kernel(energy: Energy, step: float, covariance: Floats) -> NUTS:
 
 
 def _compiled(energy: Energy, state: HMCState) -> Callable[[HMCState], Any]:
-    """BLOCK steps of one chain; metric and step size are part of the state, so it is compiled once."""
+    """Make BLOCK steps of one chain; metric and step size are part of the state, so it is compiled once."""
     kernel = _kernel(energy, 1.0, state.adapt_state.inverse_mass_matrix)
     kernel.init(state.rng_key, 0, state.z, (), {})
 

@@ -1,4 +1,4 @@
-"""From a run table to the arrays of the likelihood: who is in which cell, group and study."""
+"""Convert a run table to the arrays of the likelihood, with the cell, group and study of each run."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from bayeslaw.law.surface import DECAY_FLOOR
 from bayeslaw.runs.schema import CELL
 
 UNMODELLED = ("beta2", "epsilon", "grad_clip", "dropout", "schedule")
-"""Columns whose departure from the cell's usual value the surface cannot explain; ``extra_*`` join them."""
+"""Columns outside the surface, like ``extra_*``; departing from their usual value makes a run off-usual."""
 
 
 VALUES_TO_BEND = 3
-"""Values of weight decay or momentum from which a group's optimum is fitted: two tell a slope, no optimum."""
+"""Number of values of weight decay or momentum that an optimum needs: two values show only a slope."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Sweep:
     Attributes:
         log_lr, log_batch: ln peak learning rate, ln batch [tokens], shape (run,).
         log_loss: ln loss [nats/token], 0 where the run did not finish, shape (run,).
-        above_best: ln loss above the least of the cell, 0 where the run did not finish, shape (run,).
+        above_best: ln loss above the cell's smallest, 0 where the run did not finish, shape (run,).
         log_decay: ln(weight decay + DECAY_FLOOR), NaN where unknown or hardly varied, shape (run,).
         log_momentum_gap: ln(1 - momentum), NaN where unknown or hardly varied, shape (run,).
         finished, diverged, crashed: masks, shape (run,).
@@ -70,7 +70,7 @@ class Sweep:
 
 
 def prepare(runs: pd.DataFrame, pivot: tuple[float, float] | None = None) -> Sweep:
-    """The arrays of a valid run table; runs that were stopped early are left out.
+    """Convert a valid run table to arrays; runs that were stopped early are left out.
 
     Args:
         runs: a run table (see ``bayeslaw.runs.schema``).
@@ -138,11 +138,11 @@ def prepare(runs: pd.DataFrame, pivot: tuple[float, float] | None = None) -> Swe
 
 
 def off_usual(runs: pd.DataFrame, cell: Ints, finished: NDArray[np.bool_]) -> Floats:
-    """1 where a hyperparameter outside the model departs from its cell's most common value, else 0.
+    """Mark runs with 1 where a hyperparameter outside the model departs from its cell's most common value.
 
-    Warm-up and final learning rate count as departing only if they do so both in absolute and in
-    relative terms, since studies fix either. A run that ends within its warm-up departs in any case: it never
-    reached its nominal peak learning rate.
+    Warm-up and final learning rate depart only if they differ both in absolute and in relative terms, since
+    studies fix either. A run that ends within its warm-up always departs, because it never reached its
+    nominal peak learning rate.
     """
     off = np.zeros(len(runs), bool)
     for name in (c for c in runs.columns if c in UNMODELLED or str(c).startswith("extra_")):

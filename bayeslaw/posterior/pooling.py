@@ -1,10 +1,10 @@
-"""Partial pooling: what the fitted groups say about a group that may never have been seen.
+"""Partial pooling: parameters of any group, seen or unseen, given the fitted groups.
 
-The values that a family of parameters takes over (study, optimizer) groups are, in each draw, jointly
-Gaussian: N(mean, sd^2 + between_optimizers^2 [same optimizer] + between_studies^2 [same study] + NUGGET I).
-The population mean and the optimizer and study effects are integrated out, in the fit as here; a group
-never seen is drawn from the conditional distribution given those seen (Rasmussen & Williams 2006,
-equation 2.19). All functions are deterministic in their seed.
+In each draw, the values of a family of parameters over (study, optimizer) groups are jointly Gaussian:
+N(mean, sd^2 + between_optimizers^2 [same optimizer] + between_studies^2 [same study] + NUGGET I).
+The population mean and the effects of optimizers and studies are integrated out, as in the fit. An unseen
+group is drawn from the conditional distribution given the seen ones (Rasmussen & Williams 2006, equation
+2.19). All functions are deterministic in their seed.
 """
 
 from __future__ import annotations
@@ -17,26 +17,28 @@ from bayeslaw.arrays import Floats
 from bayeslaw.posterior.draws import Posterior, derived
 
 NUGGET = 1e-8
-"""Variance of a group about its optimizer's and study's effects (``model.group_covariance``)."""
+"""Variance of a group about the effects of its optimizer and study, which keeps covariances regular."""
 
 
 def group_draws(posterior: Posterior, study: str | None, optimizer: str, seed: int = 0) -> dict[str, Floats]:
-    """Every family's value in one group: its own draws where seen, else drawn given the seen groups.
+    """Values of all families in one group: its own draws if seen, else draws given the seen groups.
 
     Args:
         posterior: the fit.
-        study: the set-up; None, or a name not in the posterior, is a set-up never seen.
-        optimizer: may be one never seen.
-        seed: of the draws of what was not seen; equal for equal groups.
+        study: name of the study; None, or a name not in the posterior, is an unseen study.
+        optimizer: name of the optimizer, which may be unseen.
+        seed: seed of draws of unseen values; equal groups get equal draws.
 
     Returns:
-        family -> shape (draw,); ``gamma`` beside them.
+        family -> shape (draw,); also ``gamma``.
     """
     own = posterior.groups.index((study, optimizer)) if is_seen(posterior, study, optimizer) else None
     rng = keyed_rng(seed, "group", study, optimizer)
     result = {}
     for name, values in posterior.group.items():
-        normal = rng.standard_normal(posterior.draws)  # drawn always: no family's numbers hang on another's
+        normal = rng.standard_normal(
+            posterior.draws
+        )  # always drawn, so that the numbers of a family do not depend on other families
         if own is not None and not np.isnan(values[:, own]).any():
             result[name] = values[:, own]
         else:
@@ -58,7 +60,7 @@ def borrowed(posterior: Posterior, study: str | None, optimizer: str, family: st
 
 
 def study_draws(posterior: Posterior, study: str | None, seed: int = 0) -> dict[str, Floats]:
-    """Every study parameter: the study's own draws where seen, else draws from the prior.
+    """Values of all study parameters: the study's own draws if seen, else draws from the prior.
 
     Returns:
         parameter -> shape (draw,).
@@ -74,7 +76,7 @@ def study_draws(posterior: Posterior, study: str | None, seed: int = 0) -> dict[
 
 
 def population_draws(posterior: Posterior, seed: int = 0) -> dict[str, Floats]:
-    """The mean of each family's population given all its groups; family -> shape (draw,)."""
+    """Mean of each family's population given all its groups; family -> shape (draw,)."""
     rng = keyed_rng(seed, "population")
     result = {}
     for name in posterior.group:
@@ -90,14 +92,14 @@ def population_draws(posterior: Posterior, seed: int = 0) -> dict[str, Floats]:
 def conditional_draw(
     values: Floats, mean: float, covariance: Floats, cross: Floats, variance: Floats, normal: Floats
 ) -> Floats:
-    """One value given others jointly Gaussian with it, for many draws at once.
+    """Draw one value given others that are jointly Gaussian with it, for many draws at once.
 
     Args:
-        values: the known ones, shape (draw, k); k may be 0.
-        mean: of every value before conditioning.
-        covariance: of the known ones, shape (draw, k, k).
-        cross: between the wanted value and the known ones, shape (draw, k).
-        variance: of the wanted value before conditioning, shape (draw,).
+        values: known values, shape (draw, k); k may be 0.
+        mean: mean of every value before conditioning.
+        covariance: covariance of the known values, shape (draw, k, k).
+        cross: covariance between the wanted value and the known values, shape (draw, k).
+        variance: variance of the wanted value before conditioning, shape (draw,).
         normal: standard normal numbers, shape (draw,).
 
     Returns:
@@ -114,7 +116,7 @@ def conditional_draw(
 
 
 def keyed_rng(seed: int, *keys: object) -> np.random.Generator:
-    """A generator that is the same for the same seed and keys, in any process.
+    """Make a generator that depends only on the seed and the keys, in any process.
 
     >>> bool(keyed_rng(0, "a").random() == keyed_rng(0, "a").random() != keyed_rng(0, "b").random())
     True
@@ -134,7 +136,7 @@ def _unseen(posterior: Posterior, name: str, study: str | None, optimizer: str, 
 
 
 def _seen(posterior: Posterior, name: str) -> tuple[Floats, Floats, list[int]]:
-    """Values of the groups that have the family, (draw, k); their covariance (draw, k, k); which groups."""
+    """Values of the groups that have the family, (draw, k); their covariance (draw, k, k); their numbers."""
     everything = posterior.group[name]
     index = [int(i) for i in np.flatnonzero(~np.isnan(everything).any(axis=0))]
     studies, optimizers = (np.array([posterior.groups[i][k] for i in index]) for k in (0, 1))

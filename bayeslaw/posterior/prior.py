@@ -1,4 +1,4 @@
-"""What is believed before the first run: a posterior of no runs, drawn from the priors with NumPy alone."""
+"""Posterior of no runs, drawn from the priors with NumPy alone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Fit = Callable[["pd.DataFrame", int], Posterior]
-"""What revises it: run table, with at least one finished run, and seed -> posterior."""
+"""A function that refits: (runs, seed) -> posterior. Needs at least one finished run."""
 
 DRAWS = 1000
 
@@ -22,15 +22,15 @@ DRAWS = 1000
 def prior_posterior(
     weight_decay: bool = False, momentum: bool = False, draws: int = DRAWS, seed: int = 0
 ) -> Posterior:
-    """A posterior without groups, studies or cells: whatever is asked of it is drawn from the priors.
+    """Make a posterior without groups, studies or cells: every answer is drawn from the priors.
 
-    The pivot is where the priors are stated (``priors.REFERENCE_SCALE``), so nothing has to be moved.
+    The pivot is the scale at which the priors are stated (``parameters.REFERENCE_SCALE``).
 
     Args:
-        weight_decay: whether the runs to come will vary it; else it is not decided on.
+        weight_decay: whether future runs will vary it; otherwise it is not part of the advice.
         momentum: likewise.
-        draws: how many.
-        seed: of the spreads between groups and the bend; all else is drawn where it is asked for.
+        draws: number of draws.
+        seed: seed of the spreads between groups and of the bend; everything else is drawn on demand.
 
     >>> prior_posterior(draws=5).groups
     ()

@@ -24,11 +24,11 @@ HELD_FIXED = (
     "sequence_length",
     "parametrization",
 )
-"""Settings that must be equal for two runs of a cell to differ in learning rate and batch alone."""
+"""Settings that must be equal for two runs of a cell to differ only in learning rate and batch."""
 
 
 class CellKey(NamedTuple):
-    """What the runs of one cell share; N and D are counts."""
+    """Key of a cell, shared by its runs; N and D are counts."""
 
     study: str
     optimizer: str
@@ -37,7 +37,7 @@ class CellKey(NamedTuple):
 
 
 def group_cells(runs: pd.DataFrame) -> list[tuple[CellKey, pd.DataFrame]]:
-    """The runs of each cell, by (study, optimizer, N, D); raises BadInput for a missing column."""
+    """Group runs by cell, (study, optimizer, N, D). Raises BadInput for a missing column."""
     missing = [c for c in CELL if c not in runs.columns]
     if missing:
         raise BadInput(f"run table: no column {missing[0]}; a cell is {', '.join(CELL)}; import it first")
@@ -46,19 +46,19 @@ def group_cells(runs: pd.DataFrame) -> list[tuple[CellKey, pd.DataFrame]]:
 
 
 def cell_of(runs: pd.DataFrame) -> Ints:
-    """The number of each run's cell, 0, 1, ... in the order of ``group_cells``, shape (run,)."""
+    """Cell number of each run, 0, 1, ... in the order of ``group_cells``, shape (run,)."""
     return runs.groupby(list(CELL), sort=True, dropna=False).ngroup().to_numpy(np.int64)
 
 
 def finished_runs(runs: pd.DataFrame) -> pd.DataFrame:
-    """The rows with status finished and a usable loss, learning rate and batch."""
+    """Rows with status finished and a usable loss, learning rate and batch."""
     numbers = runs[["learning_rate", "batch_tokens", "loss"]].to_numpy(float, na_value=np.nan)
     usable = np.all(np.isfinite(numbers) & (numbers > 0), axis=1)
     return runs[usable & (runs["status"] == "finished").to_numpy()]
 
 
 def comparable_runs(rows: pd.DataFrame) -> pd.DataFrame:
-    """The largest group of one cell's rows that agree in every setting but learning rate and batch.
+    """Largest group of one cell's rows that agree in every setting except learning rate and batch.
 
     Sweeps that vary one setting at a time keep their baseline's rows. A setting that never differs between
     runs of equal learning rate and batch is part of the recipe (a final learning rate of 1e-5, a warm-up of

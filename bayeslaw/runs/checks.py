@@ -1,4 +1,4 @@
-"""What looks wrong in a run table without being an error: notes for a person, in plain words."""
+"""Notes on a run table: what looks wrong without being an error, in plain words."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ CONVENTIONS = ("loss_kind", "schedule", "sequence_length", "parametrization")
 
 
 def notes(table: pd.DataFrame) -> list[str]:
-    """Doubts about a valid run table; an empty list when there are none.
+    """Notes on a valid run table; an empty list if nothing looks wrong.
 
     Args:
         table: as `bayeslaw.runs.schema.validate` returns it.
 
     Returns:
-        One sentence a doubt, naming the rows or the study and the likely cause.
+        One sentence per note, naming the rows or the study and the likely cause.
     """
     checks: tuple[Callable[[pd.DataFrame], Iterable[str]], ...] = (
         _outcomes,
@@ -51,7 +51,7 @@ def _outcomes(table: pd.DataFrame) -> Iterable[str]:
 
 
 def _repeats(table: pd.DataFrame) -> Iterable[str]:
-    """Same configuration under several run_ids: seeds when the seed is not recorded, or copies."""
+    """Find configurations under several run_ids: copies, or seeds that were not recorded."""
     names = [name for name in CONFIGURATION if name in table]
     others = [name for name in table if str(name).startswith(("extra_", "config."))]
     repeated = table[names].join(table[others].astype(str)).duplicated(keep=False)
@@ -63,7 +63,7 @@ def _repeats(table: pd.DataFrame) -> Iterable[str]:
 
 
 def _mixed_conventions(table: pd.DataFrame) -> Iterable[str]:
-    """Conventions that should be one within a study and optimizer."""
+    """Find conventions that should not differ within a study and optimizer."""
     for (study, optimizer), runs in table.groupby(["study", "optimizer"]):
         for name in CONVENTIONS:
             values = sorted(_known(runs, name).dropna().unique())
@@ -76,7 +76,7 @@ def _mixed_conventions(table: pd.DataFrame) -> Iterable[str]:
 
 
 def _batch_in_sequences(table: pd.DataFrame) -> Iterable[str]:
-    """A batch in tokens is at least one sequence, and no run takes more than five million steps."""
+    """Find batches below one sequence and runs of more than five million steps."""
     for study, runs in table.groupby("study"):
         batch = runs["batch_tokens"]
         short = batch < _known(runs, "sequence_length")
@@ -123,7 +123,7 @@ def _warmup(table: pd.DataFrame) -> Iterable[str]:
 
 
 def _losses(table: pd.DataFrame) -> Iterable[str]:
-    """Nats a token of a vocabulary of a million is 13.8: a finished run above 15 is in another unit."""
+    """Find finished runs above 15 nats per token: even a vocabulary of a million starts at 13.8."""
     huge = (_known(table, "loss") > 15) & (table["status"] == "finished")
     if huge.any():
         yield (
@@ -174,7 +174,7 @@ def _grows_like_embeddings(runs: pd.DataFrame) -> bool:
 
 
 def _known(table: pd.DataFrame, name: str) -> pd.Series:
-    """The column, or all missing where the table has none."""
+    """Column of a table, or missing values if it has none."""
     return table[name] if name in table else pd.Series(np.nan, index=table.index)
 
 
@@ -183,6 +183,6 @@ def _integers(values: pd.Series) -> bool:
 
 
 def _which(table: pd.DataFrame, rows: pd.Series) -> str:
-    """How many rows, and the first three run ids."""
+    """Number of rows, and the first three run ids."""
     ids = table.loc[rows, "run_id"]
     return f"{len(ids)} ({', '.join(ids.head(3))}{', ...' if len(ids) > 3 else ''})"

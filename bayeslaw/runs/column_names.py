@@ -1,4 +1,4 @@
-"""Which column of a foreign table means what: synonyms, and names too ambiguous to guess."""
+"""Meanings of foreign columns: synonyms, and names too ambiguous to guess."""
 
 from __future__ import annotations
 
@@ -65,14 +65,14 @@ def resolve_roles(names: Iterable[str], mapping: Mapping[str, str], source: str)
 
     Args:
         names: columns of the foreign table.
-        mapping: role to column, as the user gave it.
+        mapping: role to column, as given by the user.
         source: the file, for messages.
 
     Returns:
         Role to column, for the roles that were found.
 
     Raises:
-        BadInput: for an unknown role or column, or where two columns could be one role.
+        BadInput: an unknown role or column, or two columns that could have the same role.
 
     >>> resolve_roles(["lr", "val/loss", "D"], {}, "sweep.csv")
     {'tokens': 'D', 'learning_rate': 'lr', 'loss': 'val/loss'}
@@ -92,7 +92,7 @@ def resolve_roles(names: Iterable[str], mapping: Mapping[str, str], source: str)
 
 
 def ambiguous(role: str, names: Iterable[str]) -> str | None:
-    """A column that is probably meant, but whose unit nobody said: a batch size, a parameter count."""
+    """Column that is probably meant but whose unit is unknown: a batch size, a parameter count."""
     wanted = set(AMBIGUOUS.get(role, "").split())
     return next((name for name in names if {_plain(name), _last(name)} & wanted), None)
 
@@ -108,7 +108,7 @@ def _check_mapping(names: list[str], mapping: Mapping[str, str], source: str) ->
 
 
 def _candidates(role: str, names: list[str]) -> list[str]:
-    """Columns that could be the role: by its own name, else by a synonym of the whole or of the last part."""
+    """Columns that could have the role: by its own name, else by a synonym of the whole or the last part."""
     synonyms = [role, *SYNONYMS.get(role, "").split()]
     for part in (_plain, _last):
         own = [name for name in names if part(name) == role]
@@ -121,11 +121,11 @@ def _candidates(role: str, names: list[str]) -> list[str]:
 
 
 def _plain(name: str) -> str:
-    """Lower case, words joined by underscores, without the prefixes of an export."""
+    """Name in lower case, words joined by underscores, without the prefixes of an export."""
     name = re.sub(r"^(config|summary|summary_metrics)[./]", "", str(name).strip().lower())
     return re.sub(r"[^a-z0-9]+", "_", name).strip("_")
 
 
 def _last(name: str) -> str:
-    """The part after the last dot or slash: ``optim.lr`` is ``lr``."""
+    """Part after the last dot or slash: ``optim.lr`` is ``lr``."""
     return _plain(re.split(r"[./]", str(name))[-1])

@@ -1,4 +1,4 @@
-"""Weights & Biases exports as flat tables: the runs page's CSV, or JSON with config and summary."""
+"""Read Weights & Biases exports as flat tables: the runs page's CSV, or JSON with config and summary."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ WANDB_COLUMNS = {"ID": "run_id", "State": "state", "Runtime": "wall_seconds", "C
 
 
 def read_wandb(path: Path) -> pd.DataFrame:
-    """A W&B export as a flat table: the runs page's CSV, or JSON (lines) with config and summary.
+    """Read a W&B export as a flat table: the runs page's CSV, or JSON (lines) with config and summary.
 
     Configuration keys are flattened to ``config.a.b`` and metrics to ``summary.x``; ID, State, Runtime
     become run_id, state, wall_seconds. A metric recorded as NaN stays the text NaN: it is not missing.
 
     Raises:
-        BadInput: for a missing, damaged or foreign file.
+        BadInput: a missing, damaged or foreign file.
     """
     if not path.is_file():
         raise BadInput(f"{path}: does not exist; expected a W&B export (.csv, .json, .jsonl); check the path")
@@ -41,7 +41,7 @@ def _wandb_csv(path: Path) -> pd.DataFrame:
 
 
 def _wandb_records(path: Path) -> list[dict[str, Any]]:
-    """The runs of a JSON array, or of JSON lines; NaN and Infinity are kept as text."""
+    """Read the runs of a JSON array or of JSON lines; NaN and Infinity stay text."""
     text = path.read_text(encoding="utf-8")
     try:
         if path.suffix.lower() == ".json":
@@ -59,7 +59,7 @@ def _wandb_records(path: Path) -> list[dict[str, Any]]:
 
 
 def _wandb_run(record: dict[str, Any]) -> dict[str, Any]:
-    """One run, flat; config and summary may be objects or JSON text, values may be wrapped."""
+    """Flatten one run; config and summary may be objects or JSON text, values may be wrapped."""
     summary = _object(record.get("summary", record.get("summary_metrics", record.get("summaryMetrics"))))
     flat = {
         "run_id": record.get("id", record.get("name")),
@@ -83,7 +83,7 @@ def _object(value: Any) -> dict[str, Any]:
 
 
 def _flat(prefix: str, value: Any) -> dict[str, Any]:
-    """Nested objects as dotted keys; ``{"value": 3}``, as W&B wraps configuration, is 3."""
+    """Flatten nested objects to dotted keys; ``{"value": 3}``, as W&B wraps configuration, is 3."""
     if isinstance(value, dict) and set(value) <= {"value", "desc"} and "value" in value:
         return _flat(prefix, value["value"])
     if isinstance(value, dict):
