@@ -53,7 +53,7 @@ def known_source(source: str) -> None:
     """Check cheaply that a corpus can be meant: nothing is read, nothing heavy imported.
 
     Raises:
-        BadInput: for an unknown name, a missing path, a file of another kind, a folder without documents.
+        BadInput: an unknown name, a missing path, a file of another kind, a folder without documents.
     """
     if source == STDLIB:
         return

@@ -30,7 +30,7 @@ def sequence_order(available: int, tokens: int, sequence_length: int, seed: int)
         Indices of sequences, int64 (tokens // sequence_length,), each once.
 
     Raises:
-        BadInput: for D below one sequence or beyond the corpus, T below 1, or a negative seed.
+        BadInput: D below one sequence or beyond the corpus, T below 1, or a negative seed.
 
     >>> sequence_order(available=81, tokens=50, sequence_length=10, seed=0).tolist()
     [7, 3, 0, 6, 5]
@@ -67,7 +67,7 @@ def batch(train: np.ndarray, order: np.ndarray, first: int, count: int, sequence
         Tokens, int64 (count, T + 1): inputs are ``[:, :-1]``, targets ``[:, 1:]``.
 
     Raises:
-        BadInput: when the order ends before.
+        BadInput: the order ends before.
     """
     if not 0 <= first <= first + count <= len(order):
         raise BadInput(
@@ -88,7 +88,7 @@ def validation_batches(validation: np.ndarray, sequence_length: int, count_seque
         Tokens, int64 (min(count_sequences, whole sequences), T + 1).
 
     Raises:
-        BadInput: when not one sequence is there or wanted.
+        BadInput: not one sequence is there or wanted.
     """
     total = _sequences(len(validation), sequence_length)
     if total < 1:

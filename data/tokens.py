@@ -74,7 +74,7 @@ def prepare(
         train_bytes: reading stops after so much training text, with a warning (validation: after 64 MiB).
 
     Raises:
-        BadInput: for a source that cannot be read (`data.corpus`), no document for one of the splits, a
+        BadInput: a source that cannot be read (`data.corpus`), no document for one of the splits, a
             vocabulary out of range, or a cache that cannot be written.
     """
     known_source(source)

@@ -73,8 +73,8 @@ plt.show()
 # %% [markdown]
 # ## 3. Simulation
 #
-# One sweep says little. `python -m tests.studies.calibration` draws 208 sweeps from the prior, fits each, and asks
-# where the truth ranks among the draws. Its results are committed with the code.
+# One sweep says little. `python -m tests.studies.calibration` draws 208 sweeps from the prior, fits each,
+# and asks where the truth ranks among the draws. Its results are committed with the code.
 
 # %%
 results = Path(bayeslaw.__file__).parents[1] / "tests" / "studies" / "results" / "calibration.jsonl"

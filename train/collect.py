@@ -23,7 +23,7 @@ PLAIN = (str, int, float, bool)
 
 
 def collect(out: Path) -> tuple[pd.DataFrame, list[str]]:
-    """One row a run: its record, or, where a sweep gave it up, what it left instead, as crashed.
+    """One row per run: its record, or, where a sweep gave it up, what it left instead, as crashed.
 
     Args:
         out: folder of the sweep.

@@ -1,4 +1,4 @@
-"""The runs of a sweep, read from a plan file: designs in TOML, or a list in CSV, one row a run.
+"""The runs of a sweep, read from a plan file: designs in TOML, or a list in CSV, one row per run.
 
 A TOML plan holds constants in ``[sweep]`` and one design in each ``[[part]]``::
 
@@ -75,7 +75,7 @@ def read(path: Path, say: Callable[[str], None] = log.warning) -> list[RunSpec]:
         say: told which columns were ignored, and how many rows repeat an earlier run.
 
     Raises:
-        BadInput: naming the file, the part or row, the value and what was expected.
+        BadInput: names the file, the part or row, the value and what was expected.
     """
     if not path.is_file():
         raise BadInput(

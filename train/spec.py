@@ -29,7 +29,7 @@ class RunSpec:
         optimizer: a name in ``train.optimizers.OPTIMIZERS``.
         width, depth, heads: residual stream, blocks, attention heads.
         tokens: D, training tokens.
-        batch_tokens: B, tokens a step; a whole number of sequences.
+        batch_tokens: B, tokens per step; a whole number of sequences.
         learning_rate: peak.
         vocabulary: tokens of the byte-level BPE.
         sequence_length: tokens.
@@ -126,7 +126,7 @@ def checked(spec: RunSpec) -> RunSpec:
     """The spec with its optimizer's usual values filled in.
 
     Raises:
-        BadInput: naming the run, the field, its value and what was expected.
+        BadInput: names the run, the field, its value and what was expected.
     """
     if spec.optimizer not in OPTIMIZERS:
         raise _bad(spec, "optimizer", f"one of {', '.join(OPTIMIZERS)}", "correct the plan")

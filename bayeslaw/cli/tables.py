@@ -105,7 +105,7 @@ def print_fit(summary: Mapping[str, Any]) -> None:
 
 
 def print_prediction(result: Mapping[str, Any]) -> None:
-    """One row a hyperparameter, then what to expect and why to doubt it."""
+    """One row per hyperparameter, then what to expect and why to doubt it."""
     inputs, level = result["inputs"], f"{100 * result['level']:g}%"
     rows = []
     for name, value in result["recommendation"].items():
@@ -170,7 +170,7 @@ def _fitted_range(law: Mapping[str, Any]) -> str:
 
 
 def print_evaluation(result: Mapping[str, Any]) -> None:
-    """One row a cell, then the summary."""
+    """One row per cell, then the summary."""
     rows = []
     for cell in result["cells"]:
         regret = "-" if cell["regret"] is None else percent(cell["regret"])
@@ -193,7 +193,7 @@ def print_evaluation(result: Mapping[str, Any]) -> None:
 
 
 def print_design(result: Mapping[str, Any]) -> None:
-    """One row a run, then what the batch costs and buys, and whether to stop."""
+    """One row per run, then what the batch costs and buys, and whether to stop."""
     unit, regret = result["inputs"]["cost_unit"], result["regret"]
     extras = [name for name in ("weight_decay", "momentum") if any(name in run for run in result["runs"])]
     rows = []
@@ -283,7 +283,7 @@ def replay_progress(total: int) -> Iterator[Callable[[Mapping[str, Any]], None]]
 
 
 def print_replay(curves: Mapping[str, Any], output: Path, unit: str) -> None:
-    """One row a policy and budget."""
+    """One row per policy and budget."""
 
     def middle(entry: Mapping[str, Any], name: str, show: Callable[[float], str]) -> str:
         band = entry[name]

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 TARGET = Target(984_448, 19_688_960, "adamw", "books")
-"""A transformer of width 128 and depth 5 (``models.families``), at 20 tokens a parameter."""
+"""A transformer of width 128 and depth 5 (``models.families``), at 20 tokens per parameter."""
 
 COLOURS = {"adamw": "#0072B2", "muon": "#D55E00", "lion": "#009E73", "rmsprop": "#CC79A7", "sgd": "#666666"}
 

@@ -83,9 +83,7 @@ def print_comparison(result: dict[str, Any]) -> None:
     rows.append(["loss given away, in truth", costs[0], expected, "0%", costs[1]])
     header = ["", "use", "90% interval", "simulated truth", "Step Law"]
     print_table(header, rows, title="Advice for N = 1B, D = 20B tokens, from runs of at most 300M parameters")
-    print(
-        "Truth: simulated (bayeslaw.law.simulation). Step Law (arXiv 2503.04715) was fitted to other, real runs:"
-    )
+    print("Truth: simulated (bayeslaw.law.simulation). Step Law (arXiv 2503.04715) was fitted to real runs:")
     print("it shows the answer of a law from elsewhere, and is not a contestant.")
     for text in result["warnings"]:
         print(f"warning: {text}")

@@ -1,8 +1,8 @@
-"""The fitted runs in posterior draws: mean, scatter and likelihood of each, as the fit had them.
+"""Fitted runs in posterior draws: mean, scatter and likelihood of each, as in the fit.
 
-``reweight.log_likelihood`` is for runs never fitted. Here the shifts of cells are the fitted ones, runs off
-their cell's usual settings scatter by themselves, and outcomes count where the study reports divergences, as
-in ``model.surface_model``.
+``reweighting.log_likelihood`` is for runs never fitted. Here the shifts of cells are the fitted ones, runs
+off their cell's usual settings scatter by themselves, and outcomes count where the study reports divergences,
+as in ``model.surface_model``.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CellRuns:
-    """The runs of one fitted cell.
+    """Runs of one fitted cell.
 
     Attributes:
-        index: of the cell in ``Posterior.cells``.
-        rows: its runs, stopped ones left out.
-        basin: its surface, the cell's shifts included.
-        absorbed: hyperparameters whose effect its group has in its level.
+        index: index of the cell in ``Posterior.cells``.
+        rows: its runs, without stopped ones.
+        basin: its surface, including the cell's shifts.
+        absorbed: hyperparameters whose effect is part of its group's level.
         off: 1 where a hyperparameter outside the model departs from the cell's usual value, (run,).
         outcomes: whether its study reports diverged runs, so that outcomes count.
     """
@@ -55,7 +55,7 @@ class Moments(NamedTuple):
 
 
 def fitted_runs(posterior: Posterior, runs: pd.DataFrame) -> tuple[list[CellRuns], int]:
-    """The runs of each fitted cell, and how many runs lie in cells that were not fitted.
+    """Group the runs by fitted cell; also count runs in cells that were not fitted.
 
     Args:
         posterior: the fit.
@@ -87,11 +87,11 @@ def fitted_runs(posterior: Posterior, runs: pd.DataFrame) -> tuple[list[CellRuns
 
 
 def moments(cell: CellRuns, basin: TargetSurface) -> Moments:
-    """What a cell's runs are expected to do.
+    """Expected outcomes of a cell's runs.
 
     Args:
         cell: the runs.
-        basin: their surface: ``cell.basin``, or the same moved.
+        basin: their surface: ``cell.basin``, or a shifted copy.
     """
     run = run_draws(basin, cell.rows, cell.absorbed, cell.off)
     fall = MIXED_STATUS + (1.0 - 2.0 * MIXED_STATUS) * run.diverges
@@ -122,7 +122,7 @@ def log_loss(cell: CellRuns) -> Floats:
 
 
 def has_status(cell: CellRuns, status: str) -> NDArray[np.bool_]:
-    """Which of the runs ended so, (run,)."""
+    """Whether each run ended with this status, (run,)."""
     return (cell.rows["status"] == status).to_numpy(bool)
 
 

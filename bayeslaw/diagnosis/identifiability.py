@@ -1,4 +1,4 @@
-"""What a fit cannot learn from a run table, in plain words: which answers are the prior's."""
+"""Warnings on what a fit cannot learn from a run table, where answers come from the prior."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Callable, Iterable
 import pandas as pd
 
 MIN_TRIED = 3
-"""Distinct values tried in a cell, below which its edges say nothing."""
+"""Number of distinct values in a cell below which its edges are not informative."""
 
 SETTINGS = {"learning_rate": "learning rate", "batch_tokens": "batch"}
 
 
 def fit_doubts(runs: pd.DataFrame) -> list[str]:
-    """Doubts about what a fit to these runs can say, one sentence each.
+    """Warnings on a fit to these runs, one sentence each.
 
     Args:
         runs: a valid run table (``bayeslaw.runs.schema``).
 
     Returns:
-        Sentences that name the study and optimizer, the gap and what to run next; empty when there is none.
+        Sentences that name the study and optimizer, the gap and what to run next; empty if there is no gap.
     """
     used = runs[runs["status"] != "stopped"]
     checks: tuple[Callable[[pd.DataFrame], Iterable[str]], ...] = (_one_value, _sizes, _edges)
@@ -32,7 +32,7 @@ def fit_doubts(runs: pd.DataFrame) -> list[str]:
 
 
 def _one_value(group: pd.DataFrame) -> Iterable[str]:
-    """A learning rate or batch that never varies within a cell says nothing about its optimum."""
+    """Find a learning rate or batch that never varies within a cell, which says nothing about its optimum."""
     for name, words in SETTINGS.items():
         per_cell = group.groupby(["params_nonembedding", "tokens"])[name].nunique()
         if per_cell.max() == 1:
@@ -45,7 +45,7 @@ def _one_value(group: pd.DataFrame) -> Iterable[str]:
 
 
 def _sizes(group: pd.DataFrame) -> Iterable[str]:
-    """Exponents need cells that differ in N, in D, and in N at one D (or D at one N)."""
+    """Check that cells differ in N, in D, and in N at one D (or D at one N), as exponents need."""
     cells = group[["params_nonembedding", "tokens"]].drop_duplicates()
     sizes, tokens = (cells[name].nunique() for name in ("params_nonembedding", "tokens"))
     if len(cells) == 1:
@@ -62,9 +62,10 @@ def _sizes(group: pd.DataFrame) -> Iterable[str]:
 
 
 def _edges(group: pd.DataFrame) -> Iterable[str]:
-    """Where in most cells the best run has the smallest, or largest, value tried: the optimum may lie beyond.
+    """Find groups whose best runs mostly have the smallest or largest value tried: the optimum may lie
+    beyond.
 
-    A run that diverged bounds the learning rate from above as a worse loss would.
+    A diverged run bounds the learning rate from above, like a worse loss.
     """
     for name, words in SETTINGS.items():
         sides = [_side(cell, name) for _, cell in group.groupby(["params_nonembedding", "tokens"])]
@@ -79,7 +80,7 @@ def _edges(group: pd.DataFrame) -> Iterable[str]:
 
 
 def _side(cell: pd.DataFrame, name: str) -> str | None:
-    """``smallest``, ``largest`` or ``inside``; None where too few values were tried or no run finished."""
+    """``smallest``, ``largest`` or ``inside``; None if too few values were tried or no run finished."""
     finished = cell[cell["status"] == "finished"]
     if finished.empty or cell[name].nunique() < MIN_TRIED:
         return None

@@ -32,8 +32,8 @@ class PosteriorAdvisor:
 
     Attributes:
         posterior: the fit.
-        seed: of what must be drawn: unseen groups, studies and cells, and noise.
-        label: what to call it in a table.
+        seed: seed of draws of unseen groups, studies and cells, and of noise.
+        label: name in tables.
     """
 
     posterior: Posterior = field(repr=False)
@@ -41,7 +41,7 @@ class PosteriorAdvisor:
     label: str = field(default="posterior", kw_only=True)
 
     def recommend(self, target: Target) -> dict[str, float]:
-        """The settings of least expected loss: learning rate, batch, and the others it knows of."""
+        """Settings of least expected loss: learning rate, batch, and other fitted hyperparameters."""
         return decide(surface_at(self.posterior, target, self.seed, alone=True))
 
     def optimum_draws(self, target: Target) -> dict[str, Floats]:
@@ -51,7 +51,7 @@ class PosteriorAdvisor:
     def loss_draws(self, runs: pd.DataFrame) -> Floats:
         """Predictive draws of the runs' loss [nats/token], run noise included, shape (draw, run).
 
-        Runs of one cell share its shift: the fitted one, or a fresh one where the cell was not fitted.
+        Runs of one cell share its shift: the fitted one, or a drawn one if the cell was not fitted.
         """
         from bayeslaw.law.observations import off_usual
         from bayeslaw.runs.schema import CELL
@@ -77,7 +77,7 @@ class PosteriorAdvisor:
 
 
 def fitted_cells(posterior: Posterior, runs: pd.DataFrame) -> int:
-    """How many cells of a run table the posterior was fitted to."""
+    """Number of cells of a run table that the posterior was fitted to."""
     from bayeslaw.runs.schema import CELL
 
     cells = runs[list(CELL)].drop_duplicates().itertuples(index=False)

@@ -32,7 +32,7 @@ class Advice:
     Attributes:
         params_nonembedding, tokens, optimizer, study: what was asked.
         learning_rate: peak.
-        batch_tokens: tokens (not sequences) a step.
+        batch_tokens: tokens (not sequences) per step.
         weight_decay: decoupled: a step takes learning rate x weight decay off a weight, as in AdamW. None
             where the posterior knows nothing about it.
         momentum: of SGD or Muon, or Adam's beta1; None likewise.
@@ -122,7 +122,7 @@ def optimizer_settings(advice: Advice) -> dict[str, Any]:
     rate of Muon means what ``adjust_lr_fn``, or its like, made of it in the runs that were fitted.
 
     Raises:
-        BadInput: for an optimizer that is none of these.
+        BadInput: an optimizer that is none of these.
     """
     if advice.optimizer not in SETTINGS:
         raise BadInput(

@@ -41,7 +41,7 @@ class BayeslawCallback(Callback):
         Args:
             folder: of the records.
             study: the set-up that runs share.
-            batch_tokens: tokens a step, over all processes and accumulated batches.
+            batch_tokens: tokens per step, over all processes and accumulated batches.
             monitor: name under which the validation loss is logged [nats/token].
             columns: of ``RunRecorder``; they replace what the callback finds. Lightning tells nothing of
                 schedule, warmup_tokens, final_lr_ratio and seed. Give N of a sharded model.

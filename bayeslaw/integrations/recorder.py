@@ -66,7 +66,7 @@ class RunRecorder:
             optimizer: its name, such as adamw or muon.
             params_nonembedding: N, parameters without embeddings and output head (``parameter_counts``).
             tokens: D, training tokens, as planned: runs of the same D share a cell.
-            batch_tokens: tokens (not sequences) a step, over all processes and accumulated batches.
+            batch_tokens: tokens (not sequences) per step, over all processes and accumulated batches.
             learning_rate: peak.
             run_id: names run and file; by default the time and a random number. A record that says crashed or
                 stopped is replaced: the run was taken up again.

@@ -29,7 +29,7 @@ def checked_command(option: str, command: str, needed: str) -> list[str]:
     """A command split as a shell would, with its placeholder still in it.
 
     Raises:
-        BadInput: for one that cannot be split, or lacks the placeholder.
+        BadInput: one that cannot be split, or lacks the placeholder.
     """
     try:
         words = shlex.split(command)

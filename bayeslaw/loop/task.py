@@ -36,7 +36,7 @@ class Task:
 
     Attributes:
         folder: of the loop; made where missing.
-        targets: as in ``design.design``.
+        targets: as in ``batches.design``.
         candidates: with ``cost`` and ``study``, one study for all (``candidates.with_cost``).
         runner: command with ``{plan}``, and ``{out}`` for its folder; run again on its plan after a kill.
         budget: for all rounds together, in the unit of the cost.
@@ -46,8 +46,8 @@ class Task:
         batch: runs a round, at most.
         round_budget: cost a round, at most.
         rounds: at most.
-        policy: a name in ``acquisition.POLICIES``.
-        tolerance, target_cost: as in ``design.design``.
+        policy: a name in ``policies.POLICIES``.
+        tolerance, target_cost: as in ``batches.design``.
         unit: of the cost.
         seed: of fits and draws.
     """

@@ -1,4 +1,4 @@
-"""What was believed of a parameter before the runs, and after."""
+"""Prior and posterior of a parameter."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ if TYPE_CHECKING:
 
 FAMILIES = parameters.LR_BATCH | parameters.DECAY | parameters.MOMENTUM
 PARTS = {"gamma": ("gamma_path", "delta")}
-"""A parameter that is a difference of families, which are independent."""
+"""Parameters that are differences of independent families."""
 
 
 def plot_spread(posterior: Posterior, names: Sequence[str], ax: Axes | None = None) -> Axes:
-    """Standard deviation of parameters between optimizers, 50 and 90%: posterior, and prior below it.
+    """Plot standard deviations of parameters between optimizers, 50 and 90%: posterior, and prior below it.
 
-    The prior is log-normal about the family's ``between_optimizers`` (``priors.SPREAD_LOG_SD``). Where the
-    two agree, these runs say nothing about how much optimizers differ.
+    The prior is log-normal about the family's ``between_optimizers`` (``parameters.SPREAD_LOG_SD``). Where
+    the two agree, these runs are not informative about how much optimizers differ.
 
     Args:
         posterior: the fit.
-        names: of families, or ``gamma``.
-        ax: where to draw; None makes a figure.
+        names: names of families, or ``gamma``.
+        ax: axis to draw on; None makes a figure.
 
     Returns:
         The axis; parameters at heights 0, -1, ...
@@ -76,9 +76,9 @@ def spread_draws(posterior: Posterior, name: str) -> Floats:
 
 
 def prior_spread(name: str, kind: str = "between_optimizers", count: int = 2000) -> Floats:
-    """The same before any run, or between studies: evenly spaced quantiles of the prior, (count,).
+    """Prior of the same between optimizers or studies: evenly spaced quantiles, (count,).
 
-    Of a difference of families, draws.
+    For a difference of families, draws.
 
     >>> float(np.median(prior_spread("delta")).round(3))
     0.12
@@ -98,15 +98,16 @@ def plot_prior_posterior(
     ax: Axes | None = None,
     seed: int = 0,
 ) -> Axes:
-    """Density of a parameter before and after the runs, each to its own peak; theory and published laws.
+    """Plot prior and posterior density of a parameter, each scaled to its peak, with theory and published
+    laws.
 
     Args:
         posterior: the fit.
-        name: of a family, ``gamma``, or a study parameter.
-        group: (study, optimizer) of a family's group; None for the mean of its population. Of a study
-            parameter, the study; None for all studies.
-        ax: where to draw; None makes a figure.
-        seed: of the population's mean.
+        name: name of a family, ``gamma``, or a study parameter.
+        group: (study, optimizer) of a family's group, or None for the mean of its population. For a study
+            parameter, the study, or None for all studies.
+        ax: axis to draw on; None makes a figure.
+        seed: seed of the population's mean.
 
     Returns:
         The axis.
@@ -136,7 +137,7 @@ def plot_prior_posterior(
 
 
 def _posterior_of(posterior: Posterior, name: str, group: Group | str | None, seed: int) -> dict[str, Floats]:
-    """What to draw: label -> draws."""
+    """Draws to plot by label."""
     values = posterior.group | derived(posterior.group)
     check_known("plot_prior_posterior", name, (*values, *posterior.study))
     if name in posterior.study:
@@ -157,7 +158,7 @@ def _posterior_of(posterior: Posterior, name: str, group: Group | str | None, se
 
 
 def _prior_of(posterior: Posterior, name: str, group: Group | str | None) -> tuple[float, Floats]:
-    """Mean, and standard deviations of which the prior is an even mixture."""
+    """Mean and standard deviations of the even mixture that approximates the prior."""
     if name in posterior.study_prior:
         mean, sd = posterior.study_prior[name]
         return mean, np.array([sd])
@@ -172,7 +173,7 @@ def _prior_of(posterior: Posterior, name: str, group: Group | str | None) -> tup
 
 
 def _marks(ax: Axes, name: str, pivot: tuple[float, float]) -> None:
-    """Theory as black, published laws as coloured vertical lines."""
+    """Draw theory as black and published laws as coloured vertical lines."""
     for number, (label, value) in enumerate(THEORY.get(name, {}).items()):
         ax.axvline(value, color="black", lw=1.2, ls=("-", LINES[0])[number % 2], label=label)
     for number, (law, value) in enumerate(published(name, pivot).items()):

@@ -1,4 +1,4 @@
-"""What the parameters mean, and what theory and published laws say they are."""
+"""Meanings of the parameters, and their values in theory and published laws."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ LOGARITHMS = (
     *("alpha", "beta", "lambda", "zeta", "level"),
     *("log_noise", "log_tau_level", "log_tau_lr", "log_tau_batch"),
 )
-"""Shown as what they are the logarithm of."""
+"""Logarithmic parameters that figures show on their natural scale."""
 
 THEORY = {  # arXiv 2205.10287 for adaptive methods; arXiv 1706.02677 for SGD
     "rho": {"square-root rule (Malladi et al. 2022)": 0.5, "linear rule (Goyal et al. 2017)": 1.0}
@@ -74,7 +74,7 @@ THEORY = {  # arXiv 2205.10287 for adaptive methods; arXiv 1706.02677 for SGD
 
 
 def short_name(name: str) -> str:
-    """A parameter in a line of a list; its own name where nothing shorter says it."""
+    """Name a parameter in a list."""
     if name not in MEANINGS:
         return name.replace("_", " ")
     symbol, words, _ = MEANINGS[name]
@@ -82,7 +82,7 @@ def short_name(name: str) -> str:
 
 
 def axis_name(name: str, pivot: tuple[float, float]) -> str:
-    """A parameter as the label of its axis."""
+    """Label the axis of a parameter."""
     if name not in MEANINGS:
         return name.replace("_", " ")
     symbol, _, words = MEANINGS[name]
@@ -91,12 +91,12 @@ def axis_name(name: str, pivot: tuple[float, float]) -> str:
 
 
 def natural(name: str, values: Floats) -> Floats:
-    """Values of a parameter as they are shown: of ``LOGARITHMS``, their exponential."""
+    """Convert values of a parameter for display: ``LOGARITHMS`` are exponentiated."""
     return np.exp(values) if name in LOGARITHMS else values
 
 
 def value_axis(ax: Axes, name: str, pivot: tuple[float, float]) -> None:
-    """Words, scale and ticks of the horizontal axis that shows a parameter."""
+    """Set words, scale and ticks of the horizontal axis of a parameter."""
     ax.set_xlabel(axis_name(name, pivot))
     if name in LOGARITHMS:
         ax.set_xscale("log")
@@ -115,11 +115,11 @@ def check_known(place: str, name: str, known: Iterable[str]) -> None:
 
 
 def published(name: str, pivot: tuple[float, float]) -> dict[str, float]:
-    """Values of a parameter in the published laws, law -> value; logarithmic derivatives at the pivot.
+    """Values of a parameter in published laws, law -> value: logarithmic derivatives at the pivot.
 
-    Only of laws that speak of the same thing. Exponents of the learning rate need N in the law, and a batch
-    that is not fixed: ours follow the best batch. Except along constant D/N, all need D in it: a law in N
-    alone was fitted along one path. The tuned constant is no law.
+    Only comparable laws count. Exponents of the learning rate need N in the law and a batch that is not
+    fixed, since ours follow the best batch. Except along constant D/N, D must be in the law, since a law in N
+    alone was fitted along one path. The tuned constant does not count.
 
     >>> published("epsilon", (3e8, 1e10))  # 0.58 D^0.571; 0.2920 (6 N D)^0.3271
     {'step': 0.571, 'deepseek': 0.327}
@@ -147,7 +147,7 @@ def _in_law(law: Law, name: str, pivot: tuple[float, float]) -> float | None:
 
 
 def _slopes(law: Law, name: str, pivot: tuple[float, float]) -> tuple[float, float]:
-    """Derivatives of ln advice in ln N and ln D, centrally; 0 where the law has no such advice."""
+    """Central derivatives of ln advice in ln N and ln D; 0 if the law has no such advice."""
     n, d = pivot
     step = 1e-3
 

@@ -1,4 +1,4 @@
-"""Many replays: policies and seeds in parallel, one line a result, resumable; and their curves."""
+"""Many replays: policies and seeds in parallel, one line per result, resumable; and their curves."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def run(
 
     Args:
         study: what is replayed.
-        policies: names in ``acquisition.POLICIES``.
+        policies: names in ``policies.POLICIES``.
         seeds: one replay each.
         path: JSON lines, made where missing.
         fit: a function at the top of a module where ``workers`` is above 1.
@@ -139,7 +139,7 @@ def curves(rows: Rows) -> dict[str, list[dict[str, Any]]]:
     """Metrics against the budget, by policy, over seeds.
 
     Returns:
-        policy -> one entry a budget: ``budget``, ``seeds``, ``runs`` (mean), each of ``METRICS`` as
+        policy -> one entry per budget: ``budget``, ``seeds``, ``runs`` (mean), each of ``METRICS`` as
         {median, lower, upper} (``BAND``; None where no seed has it), and of the announced regret
         ``announced_ratio``, realised over announced in the mean over seeds, and ``within``, the share of
         cells whose regret stays below the bound announced for 90%.

@@ -1,6 +1,6 @@
 """Active design replayed on a sweep that is finished: what would a policy have learnt for the same cost?
 
-    sweep --finished_sweep.study_of--> Study --replayed: buy, refit, score--> one row a budget
+    sweep --task.study_of--> Study --replayed: buy, refit, score--> one row a budget
                                                                                 |
                                                 bayeslaw.rehearsal.many: files, processes, curves
 
@@ -51,7 +51,7 @@ def replayed(
 
     Args:
         study: what is replayed.
-        policy: a name in ``acquisition.POLICIES``.
+        policy: a name in ``policies.POLICIES``.
         seed: of the start, of policies that draw, and of the fits.
         fit: makes a posterior of the runs bought, at least one of them finished.
         done: rows of an earlier, interrupted replay of this kind, by rising budget: it goes on after them.
@@ -64,7 +64,7 @@ def replayed(
         best batch that the last budget would still pay (``_verdict``; None where it pays for none).
 
     Raises:
-        BadInput: for an unknown policy.
+        BadInput: an unknown policy.
     """
     policy_named(policy)
     position = {run_id: i for i, run_id in enumerate(study.pool["run_id"])}

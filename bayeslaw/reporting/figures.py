@@ -90,7 +90,7 @@ def _advice(posterior: Posterior, target: Target) -> list[Picture]:
 
 
 def _shrunk(target: Target, by: float) -> Target:
-    """A smaller model on as many tokens a parameter."""
+    """A smaller model on as many tokens per parameter."""
     n, d = target.params_nonembedding / by, target.tokens / by
     return replace(target, params_nonembedding=n, tokens=d)
 

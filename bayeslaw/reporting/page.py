@@ -40,7 +40,7 @@ def write_report(
         JSON-ready: ``bytes`` and ``example``, the advice at the example target.
 
     Raises:
-        BadInput: where the file cannot be written.
+        BadInput: the file cannot be written.
     """
     example = predict(posterior, example_target(posterior), LEVEL)
     text = report_html(posterior, example, place, runs)

@@ -150,7 +150,7 @@ def answer(result: Mapping[str, Any]) -> str:
 
 
 def exponents(posterior: Posterior) -> str:
-    """Medians and 90% intervals of the exponents, one row a group."""
+    """Medians and 90% intervals of the exponents, one row per group."""
     from bayeslaw.diagnosis.summary import EXPONENTS, LEVEL, interval
 
     values = posterior.group | derived(posterior.group)

@@ -164,7 +164,8 @@ def score(advisor: Any, test: pd.DataFrame) -> dict[str, Any]:
 def side_optima(advisor: PosteriorAdvisor, test: pd.DataFrame) -> dict[str, Any]:
     """Weight decay and momentum of each cell's best run against the draws of their optimum.
 
-    CRPS in nats of ``basin.to_coordinate``; only cells that hold two values. A best run is a noisy optimum on
+    CRPS in nats of ``target_surface.to_coordinate``; only cells that hold two values. A best run is a noisy
+    optimum on
     a coarse grid: of use to compare methods on the same cells, not to judge coverage.
     """
     found: dict[str, Any] = {}
