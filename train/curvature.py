@@ -27,8 +27,8 @@ def curvature(model: nn.Module, tokens: Tensor, seed: int = 0) -> tuple[float, f
 
     Args:
         model: token indices to logits.
-        tokens: (sequence, time + 1); the graph of all of them is kept at once, so a few dozen sequences.
-        seed: of the first Lanczos vector and of the probes.
+        tokens: (sequence, time + 1), a few dozen sequences, since the graph of all of them is kept at once.
+        seed: seed of the first Lanczos vector and of the probes.
 
     Returns:
         lambda_max to a relative 1e-3, and the trace by Hutchinson's estimator of 16 probes.
@@ -45,7 +45,7 @@ def curvature(model: nn.Module, tokens: Tensor, seed: int = 0) -> tuple[float, f
 
 
 def hessian_product(model: nn.Module, tokens: Tensor) -> tuple[Product, int]:
-    """A function from a vector (size,) to the Hessian times it, and the number of parameters."""
+    """Make a function from a vector (size,) to the Hessian times it; also return the number of parameters."""
     weights = [p for p in model.parameters() if p.requires_grad]
     loss = F.cross_entropy(model(tokens[:, :-1]).flatten(0, 1).float(), tokens[:, 1:].flatten())
     gradient = torch.cat([g.flatten() for g in torch.autograd.grad(loss, weights, create_graph=True)])

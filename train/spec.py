@@ -1,4 +1,4 @@
-"""What one training run is: every choice that shapes it, in one flat record."""
+"""Spec of one training run: every choice that shapes it, in one flat record."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from train.schedules import NAMES, fraction
 
 PRECISIONS = ("no", "bf16", "fp16")
 VALIDATION_SEQUENCES = 1024
-"""The loss of a run is over this many fixed sequences, or as many as the corpus sets apart."""
+"""Number of fixed sequences for the loss of a run, or fewer if the corpus sets fewer apart."""
 
 
 @dataclass(frozen=True)
@@ -30,21 +30,21 @@ class RunSpec:
         width, depth, heads: residual stream, blocks, attention heads.
         tokens: D, training tokens.
         batch_tokens: B, tokens per step; a whole number of sequences.
-        learning_rate: peak.
+        learning_rate: peak learning rate.
         vocabulary: tokens of the byte-level BPE.
         sequence_length: tokens.
-        norm, activation, tied: of ``models.transformer.Shape``.
+        norm, activation, tied: fields of ``models.transformer.Shape``.
         schedule: a name in ``train.schedules.NAMES``.
         warmup_tokens: tokens until the peak learning rate.
         final_lr_ratio: last learning rate over its peak.
         momentum, beta2, epsilon, weight_decay: None for the optimizer's usual value;
             weight decay is decoupled.
         grad_clip: largest gradient norm; 0 for no clipping.
-        seed: of initialisation and data order.
+        seed: seed of initialisation and data order.
         precision: "no" (32 bits), "bf16" or "fp16", as Accelerate calls them.
-        micro_batch_tokens: tokens a forward pass and process; larger batches accumulate gradients.
+        micro_batch_tokens: tokens per forward pass and process; larger batches accumulate gradients.
         curvature_sequences: training sequences for ``train.curvature`` after the last step; 0 to leave it.
-        parametrization: recorded, not acted upon.
+        parametrization: recorded only; it has no effect.
     """
 
     run_id: str
@@ -78,7 +78,7 @@ class RunSpec:
 
     @property
     def shape(self) -> Shape:
-        """The network."""
+        """Shape of the network."""
         return Shape(
             self.vocabulary,
             self.width,
@@ -91,27 +91,27 @@ class RunSpec:
 
     @property
     def sequences(self) -> int:
-        """Whole sequences in ``tokens``."""
+        """Number of whole sequences in ``tokens``."""
         return self.tokens // self.sequence_length
 
     @property
     def batch_sequences(self) -> int:
-        """Sequences a step."""
+        """Number of sequences per step."""
         return self.batch_tokens // self.sequence_length
 
     @property
     def steps(self) -> int:
-        """Steps until ``tokens`` are seen; the last batch is what is left."""
+        """Number of steps until ``tokens`` are seen; the last batch is the rest."""
         return math.ceil(self.sequences / self.batch_sequences)
 
     @property
     def warmup_steps(self) -> int:
-        """Steps of warm-up, rounded to the nearest."""
+        """Number of warm-up steps, rounded to the nearest."""
         return round(self.warmup_tokens / self.batch_tokens)
 
     @property
     def settings(self) -> Settings:
-        """What builds the optimizer, of a spec that is ``checked``."""
+        """Settings of the optimizer, for a ``checked`` spec."""
         knobs = (self.momentum, self.beta2, self.epsilon, self.weight_decay)
         return Settings(self.learning_rate, *(knob or 0.0 for knob in knobs))
 
@@ -123,7 +123,7 @@ class RunSpec:
 
 
 def checked(spec: RunSpec) -> RunSpec:
-    """The spec with its optimizer's usual values filled in.
+    """Check a spec and fill in its optimizer's usual values.
 
     Raises:
         BadInput: names the run, the field, its value and what was expected.
@@ -149,9 +149,9 @@ def checked(spec: RunSpec) -> RunSpec:
 
 
 def digest(spec: RunSpec) -> str:
-    """Twelve hexadecimal digits that name every choice but the run's and the study's names.
+    """Digest of every choice except the names of run and study, in twelve hexadecimal digits.
 
-    Fields at their default are left out, so that a new field leaves the digests of old runs as they were.
+    Fields at their default are left out, so that a new field does not change the digests of old runs.
     """
     usual = {f.name: f.default for f in fields(RunSpec)}
     choices = {k: v for k, v in asdict(spec).items() if k not in ("run_id", "study") and v != usual[k]}
