@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from bayeslaw.demo.simulated import SWEEP
+from bayeslaw.assets import EXAMPLE_SWEEP
 from tests.support.documents import ROOT, shell, workplace
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -19,7 +19,7 @@ def outputs(tmp_path_factory):
     """The folder, and stdout of each block; `bayeslaw` is a quick stand-in for the installed one."""
     folder = tmp_path_factory.mktemp("readme")
     env = workplace(folder)
-    (folder / "sweep.csv").write_bytes(SWEEP.read_bytes())
+    (folder / "sweep.csv").write_bytes(EXAMPLE_SWEEP.read_bytes())
     said = []
     for block in BLOCKS:
         ran = shell(block, folder, env)

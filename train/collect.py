@@ -78,11 +78,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         "train.collect", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("folder", type=Path, help="of the sweep: its --out")
+    parser.add_argument("folder", type=Path, help="folder of the sweep, its --out")
     parser.add_argument(
-        "-o", "--output", type=Path, required=True, help="run table: .parquet, .csv or .jsonl"
+        "-o", "--output", type=Path, required=True, help="run table to write: .parquet, .csv or .jsonl"
     )
-    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     given = parser.parse_args(arguments)
     try:
         table, notes = collect(given.folder)

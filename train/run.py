@@ -335,9 +335,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "train.run", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--folder", required=True, help="of this run; holds its checkpoint, then its record")
-    parser.add_argument("--spec", help="JSON object of choices; options given besides it win")
-    parser.add_argument("--params-nonembedding", type=float, help="instead of width, depth and heads")
+    parser.add_argument("--folder", required=True, help="folder of this run, for its checkpoint and record")
+    parser.add_argument("--spec", help="file with a JSON object of choices; options take precedence")
+    parser.add_argument(
+        "--params-nonembedding",
+        type=float,
+        help="number of non-embedding parameters, in place of width, depth and heads",
+    )
     kinds: dict[str, Callable[[str], Any]] = {
         "int": lambda text: int(float(text)),
         "float": float,

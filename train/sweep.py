@@ -243,18 +243,20 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         "train.sweep", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--plan", type=Path, required=True, help="designs (.toml) or a list of runs (.csv)")
+    parser.add_argument(
+        "--plan", type=Path, required=True, help="plan: designs (.toml) or a list of runs (.csv)"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder of the sweep")
     parser.add_argument(
         "--workers",
         type=int,
         default=_cores(),
-        help="local: default %(default)s, one a core",
+        help="number of local worker processes, by default %(default)s, one per core",
     )
-    parser.add_argument("--records", type=Path, help="run table of train.collect: its runs count as done")
-    parser.add_argument("--executor", choices=("local", "ray"), default="local")
+    parser.add_argument("--records", type=Path, help="run table of train.collect whose runs count as done")
+    parser.add_argument("--executor", choices=("local", "ray"), default="local", help="where runs execute")
     parser.add_argument(
-        "--address", help="ray: of a running cluster; by default $RAY_ADDRESS, or this machine alone"
+        "--address", help="address of a Ray cluster; by default $RAY_ADDRESS, or this machine alone"
     )
     given = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, _interrupt)

@@ -124,7 +124,7 @@ def of_influence(told: Mapping[str, Any], target: Target) -> Iterator[Finding]:
             name, rate, batch = cell_name(cell), cell["learning_rate_factor"], cell["batch_tokens_factor"]
             yield Finding(
                 CARE,
-                f"the advice hangs on one cell, {name}",
+                f"the advice depends on one cell, {name}",
                 f"{name}: without it the best learning rate at the target is {rate:.2g} times and the best "
                 f"batch {batch:.2g} times as large; repeat its best runs with another seed",
             )
@@ -133,8 +133,8 @@ def of_influence(told: Mapping[str, Any], target: Target) -> Iterator[Finding]:
     if own:
         names = "; ".join(cell_name(cell) for cell in sorted(own, key=shift_of)[::-1][:NAMED])
         yield advice(
-            f"how much hangs on each of {len(own)} cells of the target's optimizer cannot be told without a "
-            f"refit (k above {RELIABLE}): leave out the rows of one, fit again and compare the advice, first "
+            f"the influence of {len(own)} cells of the target's optimizer is unknown without a refit "
+            f"(k above {RELIABLE}): leave out the rows of one, fit again and compare the advice, first "
             f"{names}"
         )
     hard = told["runs"]["unreliable"]

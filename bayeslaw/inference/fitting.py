@@ -97,7 +97,7 @@ def _draw(
         named = _named(target, drawn.x)
         diagnostics = diagnose(_by_parameter(sweep, named), drawn.divergences)
         say(
-            f"{drawn.x.shape[1]} draws a chain: R-hat {diagnostics['rhat_max']:.3f}, ESS bulk "
+            f"{drawn.x.shape[1]} draws per chain: R-hat {diagnostics['rhat_max']:.3f}, ESS bulk "
             f"{diagnostics['ess_bulk_min']:.0f}, tail {diagnostics['ess_tail_min']:.0f}, "
             f"{drawn.divergences} divergences"
         )

@@ -187,7 +187,7 @@ def diagnostics(posterior: Posterior, doubts: Sequence[str]) -> str:
         "ess_tail_min": ("least effective draws, tails", "{:.0f}", f"at least {ESS_MIN:.0f}"),
         "divergences": ("divergent transitions", "{}", "0"),
         "chains": ("chains", "{}", ""),
-        "draws": ("draws a chain", "{:,}", ""),
+        "draws": ("draws per chain", "{:,}", ""),
         "seconds": ("seconds", "{:,.0f}", ""),
     }
     rows = [
