@@ -1,4 +1,4 @@
-"""Types of the arrays that functions take and return."""
+"""Array types that functions take and return."""
 
 from __future__ import annotations
 

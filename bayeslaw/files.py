@@ -14,7 +14,7 @@ from bayeslaw.errors import BadInput
 
 @contextmanager
 def write_atomically(path: Path) -> Iterator[Path]:
-    """A temporary path to write to; it becomes ``path`` when the block ends, and vanishes when it fails.
+    """Provide a temporary path that becomes ``path`` when the block ends, and is removed if it fails.
 
     Raises:
         BadInput: the folder does not exist, or the file cannot be written.

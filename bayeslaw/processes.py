@@ -9,9 +9,9 @@ from multiprocessing.connection import wait
 
 
 def die_with_parent() -> None:
-    """Begin to watch the parent, which may be killed: this process then ends at once, with code 1.
+    """Watch the parent process, and exit at once with code 1 if it is killed.
 
-    For a process that ``multiprocessing`` started; in any other one there is nothing to watch.
+    Works in a process that ``multiprocessing`` started; does nothing in any other.
     """
     parent = multiprocessing.parent_process()
     if parent is not None:

@@ -1,4 +1,4 @@
-"""What a recommendation is asked for."""
+"""Target of a recommendation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from bayeslaw.errors import BadInput
 
 NEVER_SEEN = "a set-up never seen"
-"""What a study of None is called, for people and among draws that are fixed."""
+"""Name of the study None, in texts and among drawn shifts."""
 
 
 class Cell(NamedTuple):
@@ -39,7 +39,7 @@ class Cell(NamedTuple):
 
 @dataclass(frozen=True)
 class Target:
-    """The large run to advise on: N, D, optimizer, and what is already decided.
+    """Large run to advise on: N, D, optimizer, and settings that are already fixed.
 
     Attributes:
         params_nonembedding: N, non-embedding parameters [count].

@@ -1,15 +1,15 @@
-"""Numbers and names as a person reads them, in tables, texts and figures."""
+"""Format numbers and names for tables, texts and figures."""
 
 from __future__ import annotations
 
 
 def setting(name: str, value: float) -> str:
-    """A hyperparameter's value for a person: batches as counts, the rest to three digits."""
+    """Format a hyperparameter's value: batches as counts, the rest to three digits."""
     return short(value) if name == "batch_tokens" else three_digits(value)
 
 
 def percent(fraction: float) -> str:
-    """Two digits, for texts.
+    """Format a fraction as a percentage of two digits.
 
     >>> percent(0.00123)
     '0.12%'
@@ -18,12 +18,12 @@ def percent(fraction: float) -> str:
 
 
 def three_digits(value: float) -> str:
-    """Three significant digits, for texts."""
+    """Format a number to three significant digits."""
     return f"{value:.3g}"
 
 
 def short(value: float) -> str:
-    """A count for a person, three digits.
+    """Format a count to three digits.
 
     >>> short(214_663_680), short(1e11), short(512)
     ('215M', '100B', '512')

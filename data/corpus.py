@@ -1,4 +1,4 @@
-"""Documents of a corpus, split into training and validation, read as a stream through `datasets`."""
+"""Stream the documents of a corpus, split into training and validation, through `datasets`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Files(NamedTuple):
     """Local files of a corpus.
 
     Attributes:
-        training: read for training; for both splits where ``validation`` is empty.
+        training: files for training, and for both splits if ``validation`` is empty.
         validation: files that the folder itself sets apart.
         by_paragraph: the documents of a text file are its paragraphs, not the file as a whole.
     """
@@ -43,17 +43,17 @@ class Files(NamedTuple):
 
 
 class Streams(NamedTuple):
-    """Documents, opened anew by each call; ``validation`` is None where the source has no such split."""
+    """Documents, opened by each call; ``validation`` is None if the source has no such split."""
 
     training: Callable[[], Iterator[str]]
     validation: Callable[[], Iterator[str]] | None
 
 
 def known_source(source: str) -> None:
-    """Check cheaply that a corpus can be meant: nothing is read, nothing heavy imported.
+    """Check cheaply that a corpus can exist, without reading it or importing anything heavy.
 
     Raises:
-        BadInput: for an unknown name, a missing path, a file of another kind, a folder without documents.
+        BadInput: an unknown name, a missing path, a file of another kind, a folder without documents.
     """
     if source == STDLIB:
         return
@@ -64,24 +64,24 @@ def known_source(source: str) -> None:
 
 
 def documents(source: str) -> tuple[Iterable[str], Iterable[str]]:
-    """Documents for training and for validation, each a stream to be read once.
+    """Open the documents for training and for validation, each a stream to be read once.
 
     ``source`` is one of:
 
-    * "stdlib": the source of Python's standard library, a file a document, without its tests;
-    * a file: .jsonl has a document a line, in the field "text"; .txt has a document a paragraph (blocks
-      between blank lines). Both may be packed as .gz or .xz;
+    * "stdlib": the source of Python's standard library, one file per document, without its tests;
+    * a file: .jsonl has one document per line, in the field "text"; .txt has one per paragraph (blocks
+      between blank lines). Both may be compressed as .gz or .xz;
     * a folder of these, in which a .txt is one document. Files named train.* and validation.* are the splits;
     * "hub:NAME[:CONFIG]": a data set of the Hugging Face hub, streamed, with its splits "train" and, if there
       is one, "validation".
 
     Without a validation split of its own, one document in 20 is set apart by a hash of its text, so that
-    copies of a document fall on one side. With one, a training document that also occurs in validation is
-    left out of training. Empty documents are skipped. Line ends are read as a line feed.
+    copies of a document fall into one split. With one, a training document that also occurs in validation is
+    left out of training. Empty documents are skipped. Line ends become line feeds.
 
     Raises:
-        BadInput: at once as `known_source`, or for a hub data set that cannot be opened; while reading for
-            damaged files, broken lines, a missing field "text", or a text that is no string.
+        BadInput: at once as in `known_source`, or a hub data set that cannot be opened; while reading,
+            damaged files, broken lines, a missing field "text", or a text that is not a string.
     """
     streams = _streams(source)
     training = (text for validating, text in _split(streams) if not validating)
@@ -91,15 +91,15 @@ def documents(source: str) -> tuple[Iterable[str], Iterable[str]]:
 
 
 def split_documents(source: str) -> Iterator[tuple[bool, str]]:
-    """What `documents` gives, in a single pass: (belongs to validation, text).
+    """Read `documents` in a single pass: (belongs to validation, text).
 
-    Where the source has a validation split of its own, that comes first.
+    If the source has a validation split, that comes first.
     """
     return _split(_streams(source))
 
 
 def local_files(source: str) -> Files:
-    """Files of a corpus on this machine, sorted by name; raises BadInput as `known_source`."""
+    """Find the files of a corpus on this machine, sorted by name; raises BadInput like `known_source`."""
     if source == STDLIB:
         return Files(_library_files(), [])
     path = Path(source).expanduser()
@@ -120,7 +120,7 @@ def local_files(source: str) -> Files:
 
 
 def _library_files() -> list[Path]:
-    """The standard library's own source, without tests and without what an installation writes for itself."""
+    """Files of the standard library, without tests and without files that an installation writes."""
     root = sysconfig.get_paths()["stdlib"]
     found = []
     for folder, inner, names in os.walk(root):
@@ -162,7 +162,7 @@ def _streams(source: str) -> Streams:
 
 
 def _split(streams: Streams) -> Iterator[tuple[bool, str]]:
-    """Documents with their split; no text is ever in both."""
+    """Assign documents to splits; no text is in both."""
     if streams.validation is None:
         for text in streams.training():
             yield int.from_bytes(_digest(text), "big") % VALIDATION_SHARE == 0, text
@@ -191,9 +191,9 @@ def _local_documents(files: list[Path], by_paragraph: bool) -> Iterator[str]:
 
 
 def _lines(file: Path, unit: Literal["line", "paragraph", "document"], scratch: str) -> Iterator[str]:
-    """Text of one file, unpacked as it streams, by `datasets`.
+    """Stream the text of one file, decompressed, through `datasets`.
 
-    `load_dataset("text")` would do the same, but asks a server for leave even for a local file.
+    `load_dataset("text")` would do the same, but contacts a server even for a local file.
     """
     from datasets import IterableDataset
 
@@ -240,7 +240,7 @@ def _field(row: dict[str, Any], place: str) -> Iterator[str]:
 
 
 def _checked(text: object, place: str) -> Iterator[str]:
-    """The document, or nothing where it is empty."""
+    """Yield the document, or nothing if it is empty."""
     if not isinstance(text, str):
         raise BadInput(f'{place}: "text" is {text!r:.60}; expected a string; mend or remove the document')
     try:

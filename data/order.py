@@ -1,7 +1,7 @@
-"""Which sequences a run reads, and when: pure functions of an index, so that any resumed run goes on exactly.
+"""Sequences that a run reads, in order: pure functions of an index, so that a resumed run continues exactly.
 
-The sequences of T tokens lie end to end in the corpus: sequence i is tokens i T to (i + 1) T, and one more as
-the last target.
+Sequences of T tokens lie end to end in the corpus: sequence i is tokens i T to (i + 1) T, and one more as the
+last target.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ import numpy as np
 
 from bayeslaw.errors import BadInput
 
-CHOICE = 0  # of sequences: one for all runs, so that the subsets of different D are nested
+CHOICE = 0  # of sequences: one for all runs, so that subsets of different D are nested
 SHUFFLE = 1  # of those chosen, by the seed of the run
 
 
 def sequence_order(available: int, tokens: int, sequence_length: int, seed: int) -> np.ndarray:
-    """Sequences to read in training, in order.
+    """Order the sequences of training.
 
-    The first D / T of one fixed permutation of the corpus, which no seed changes: what a run with fewer
-    tokens reads is a subset of what one with more reads. The seed shuffles those chosen.
+    They are the first D / T of one fixed permutation of the corpus, which does not depend on the seed: a run
+    with fewer tokens reads a subset of a run with more. The seed shuffles the chosen sequences.
 
     Args:
         available: tokens in the training corpus (``len(corpus.train)``).
@@ -30,7 +30,7 @@ def sequence_order(available: int, tokens: int, sequence_length: int, seed: int)
         Indices of sequences, int64 (tokens // sequence_length,), each once.
 
     Raises:
-        BadInput: for D below one sequence or beyond the corpus, T below 1, or a negative seed.
+        BadInput: D below one sequence or beyond the corpus, T below 1, or a negative seed.
 
     >>> sequence_order(available=81, tokens=50, sequence_length=10, seed=0).tolist()
     [7, 3, 0, 6, 5]
@@ -54,20 +54,20 @@ def sequence_order(available: int, tokens: int, sequence_length: int, seed: int)
 
 
 def batch(train: np.ndarray, order: np.ndarray, first: int, count: int, sequence_length: int) -> np.ndarray:
-    """Sequences ``first`` to ``first + count`` of an order, each with the token that follows it.
+    """Read sequences ``first`` to ``first + count`` of an order, each with the token that follows it.
 
     Args:
         train: tokens (n,), uint16.
-        order: of `sequence_order`.
+        order: result of `sequence_order`.
         first: position in the order, from 0.
-        count: sequences.
+        count: number of sequences.
         sequence_length: T, tokens.
 
     Returns:
         Tokens, int64 (count, T + 1): inputs are ``[:, :-1]``, targets ``[:, 1:]``.
 
     Raises:
-        BadInput: when the order ends before.
+        BadInput: the order ends earlier.
     """
     if not 0 <= first <= first + count <= len(order):
         raise BadInput(
@@ -77,18 +77,18 @@ def batch(train: np.ndarray, order: np.ndarray, first: int, count: int, sequence
 
 
 def validation_batches(validation: np.ndarray, sequence_length: int, count_sequences: int) -> np.ndarray:
-    """Sequences to validate on, the same in every run: evenly spread over the validation tokens.
+    """Read the validation sequences, the same in every run: evenly spread over the validation tokens.
 
     Args:
         validation: tokens (n,), uint16.
         sequence_length: T, tokens.
-        count_sequences: sequences wanted; all there are where there are fewer.
+        count_sequences: number of sequences, or all if there are fewer.
 
     Returns:
         Tokens, int64 (min(count_sequences, whole sequences), T + 1).
 
     Raises:
-        BadInput: when not one sequence is there or wanted.
+        BadInput: no sequence exists or is requested.
     """
     total = _sequences(len(validation), sequence_length)
     if total < 1:
@@ -103,7 +103,7 @@ def validation_batches(validation: np.ndarray, sequence_length: int, count_seque
 
 
 def _sequences(tokens: int, sequence_length: int) -> int:
-    """Whole sequences in a row of tokens; the last target needs one token more."""
+    """Number of whole sequences in a row of tokens; the last target needs one more token."""
     if sequence_length < 1:
         raise BadInput(f"sequence_length {sequence_length}: expected 1 or more tokens")
     return max(tokens - 1, 0) // sequence_length

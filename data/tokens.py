@@ -1,4 +1,4 @@
-"""Tokens of a corpus: byte-level BPE, trained and applied once, kept on disk as uint16."""
+"""Tokens of a corpus: byte-level BPE, trained and applied once, cached on disk as uint16."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1  # of the cache: another number, another place in it
+FORMAT = 1  # of the cache: each number has its own place in it
 SMALLEST, LARGEST = 257, 65_536  # every byte and the end of text; all that uint16 can number
-TRAIN_BYTES = 2**32  # of training text read at most
+TRAIN_BYTES = 2**32  # of training text to read at most
 VALIDATION_BYTES = 2**26
 SAMPLE_BYTES = 2**25  # of training text that the BPE is learnt from
 PIECE = 2**16  # characters encoded at a time
@@ -39,11 +39,11 @@ TOKEN = np.dtype("<u2")
 
 @dataclass(frozen=True, eq=False)
 class Corpus:
-    """A corpus in tokens. The arrays are mapped from disk, read-only.
+    """Tokenised corpus. The arrays are mapped from disk, read-only.
 
     Attributes:
-        source: as given.
-        digest: of the documents, their split and the vocabulary.
+        source: source as given.
+        digest: digest of the documents, their split and the vocabulary.
         vocabulary: number of tokens; the last one, ``vocabulary - 1``, ends each document.
         bytes_per_token: UTF-8 bytes of training text per token, ends of documents included.
         train: uint16 (n,).
@@ -61,20 +61,20 @@ class Corpus:
 def prepare(
     source: str, vocabulary: int = 1024, cache: Path | None = None, train_bytes: int = TRAIN_BYTES
 ) -> Corpus:
-    """Tokens of a corpus, made once and kept.
+    """Tokenise a corpus once and cache it.
 
-    A local corpus is read anew when a file of it changes in size or time; if its text turns out the same, the
-    tokens on disk are taken. A hub data set is kept as first read. Several processes may ask at once: one
-    works, the others wait.
+    A local corpus is read again when a file changes in size or time; if its text is unchanged, the tokens on
+    disk are used. A hub data set is kept as first read. If several processes ask at once, one works and the
+    others wait.
 
     Args:
-        source: as `data.corpus.documents`.
+        source: as in `data.corpus.documents`.
         vocabulary: number of tokens, 257 to 65,536.
-        cache: folder; $BAYESLAW_CACHE or ~/.cache/bayeslaw when None.
-        train_bytes: reading stops after so much training text, with a warning (validation: after 64 MiB).
+        cache: folder; by default $BAYESLAW_CACHE or ~/.cache/bayeslaw.
+        train_bytes: limit of training text to read, with a warning (validation: 64 MiB).
 
     Raises:
-        BadInput: for a source that cannot be read (`data.corpus`), no document for one of the splits, a
+        BadInput: a source that cannot be read (`data.corpus`), no document for one of the splits, a
             vocabulary out of range, or a cache that cannot be written.
     """
     known_source(source)
@@ -99,7 +99,7 @@ def prepare(
 
 
 def _key(source: str, vocabulary: int, train_bytes: int) -> str:
-    """Names a request: the source, the state of its files, the choices. Nothing is read."""
+    """Name a request by the source, the state of its files and the choices, without reading."""
     state: list[Any] = [FORMAT, vocabulary, train_bytes]
     if source.startswith(HUB):
         state.append(source)
@@ -115,7 +115,7 @@ def _state(file: Path) -> list[Any]:
 
 
 def _kept(pointer: Path, source: str) -> Corpus | None:
-    """The corpus on disk, or None where it is missing or damaged."""
+    """Open the corpus on disk; None if it is missing or damaged."""
     try:
         digest = json.loads(pointer.read_text(encoding="utf-8"))["digest"]
         return _opened(pointer.parent / digest, source)
@@ -138,7 +138,7 @@ def _opened(folder: Path, source: str) -> Corpus | None:
 
 
 def _made(source: str, vocabulary: int, train_bytes: int, pointer: Path) -> Corpus:
-    """Make the corpus in a folder of its own, renamed when whole; one process at a time."""
+    """Tokenise the corpus in its own folder, renamed when complete; one process at a time."""
     from filelock import FileLock
 
     corpora = pointer.parent
@@ -147,7 +147,7 @@ def _made(source: str, vocabulary: int, train_bytes: int, pointer: Path) -> Corp
         kept = _kept(pointer, source)  # another process may have made it meanwhile
         if kept is not None:
             return kept
-        for left in corpora.glob(".making-*"):  # by a process that was killed: whoever works holds the lock
+        for left in corpora.glob(".making-*"):  # left by a killed process, since a working one holds the lock
             shutil.rmtree(left, ignore_errors=True)
         with tempfile.TemporaryDirectory(dir=corpora, prefix=".making-") as scratch:
             digest = _spool(source, vocabulary, train_bytes, Path(scratch))
@@ -163,7 +163,7 @@ def _made(source: str, vocabulary: int, train_bytes: int, pointer: Path) -> Corp
 
 
 def _spool(source: str, vocabulary: int, train_bytes: int, folder: Path) -> str:
-    """Copy the documents into one file a split, so that a stream is read once; their digest."""
+    """Copy the documents into one file per split, so that a stream is read once; return their digest."""
     log.info("corpus %s: reading", source)
     digest = hashlib.sha256(f"{FORMAT} {vocabulary}".encode())
     room, size = dict(zip(SPLITS, (train_bytes, VALIDATION_BYTES))), dict.fromkeys(SPLITS, 0)
@@ -193,7 +193,7 @@ def _spool(source: str, vocabulary: int, train_bytes: int, folder: Path) -> str:
 
 
 def _encoded(vocabulary: int, digest: str, folder: Path) -> Path:
-    """Learn the BPE and encode the spooled documents; a folder with all that is kept."""
+    """Learn the BPE and encode the spooled documents; write a complete folder."""
     ready = folder / "ready"
     ready.mkdir()
     log.info("corpus %s: learning %d tokens", digest, vocabulary)
@@ -210,9 +210,10 @@ def _encoded(vocabulary: int, digest: str, folder: Path) -> Path:
 
 
 def _learnt(vocabulary: int, spool: Path) -> Tokenizer:
-    """Byte-level BPE from evenly spaced pieces of the documents; its tokens end at ``vocabulary - 2``.
+    """Learn a byte-level BPE from evenly spaced pieces of the documents; its tokens end at ``vocabulary -
+    2``.
 
-    The end of text is no token of it, so that no text can spell it.
+    The end of text is not one of its tokens, so that no text can spell it.
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -232,7 +233,7 @@ def _learnt(vocabulary: int, spool: Path) -> Tokenizer:
 
 
 def _encode(tokenizer: Tokenizer, end: int, spool: Path, file: BinaryIO) -> tuple[int, int]:
-    """Write the tokens of all documents, each closed by ``end``; (UTF-8 bytes, tokens)."""
+    """Write the tokens of all documents, each closed by ``end``; return (UTF-8 bytes, tokens)."""
     size = tokens = 0
     for pieces in _batches(_pieces(spool)):
         encodings = tokenizer.encode_batch_fast([piece for piece, _ in pieces], add_special_tokens=False)
@@ -245,7 +246,7 @@ def _encode(tokenizer: Tokenizer, end: int, spool: Path, file: BinaryIO) -> tupl
 
 
 def _batches(pieces: Iterator[tuple[str, bool]]) -> Iterator[list[tuple[str, bool]]]:
-    """Pieces gathered until they come to `PIECES` of full length, however short each is."""
+    """Gather pieces up to the length of `PIECES` full ones, however short each is."""
     held: list[tuple[str, bool]] = []
     length = 0
     for piece in pieces:
@@ -259,7 +260,7 @@ def _batches(pieces: Iterator[tuple[str, bool]]) -> Iterator[list[tuple[str, boo
 
 
 def _pieces(spool: Path) -> Iterator[tuple[str, bool]]:
-    """Documents in pieces of bounded length: (text, is the last of its document)."""
+    """Split documents into pieces of bounded length: (text, is the last of its document)."""
     with open(spool, "rb") as file:
         while header := file.read(8):
             *parts, last = cut(file.read(int.from_bytes(header, "little")).decode())
@@ -270,8 +271,8 @@ def _pieces(spool: Path) -> Iterator[tuple[str, bool]]:
 def cut(text: str, length: int = PIECE) -> list[str]:
     """Cut a text into pieces of ``length`` to twice as many characters, the last one shorter.
 
-    It is cut before the space that leads a word, where a token always begins, so that the tokens are those of
-    the whole text; after twice the length in any case.
+    The cut is before the space that leads a word, where a token always begins, so that the tokens are those
+    of the whole text. A piece is cut after twice the length in any case.
 
     >>> cut("to be or not to be", length=4)
     ['to be', ' or not', ' to be']

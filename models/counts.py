@@ -6,7 +6,7 @@ from models.transformer import Shape
 
 
 def counts(shape: Shape) -> dict[str, int]:
-    """Parameters by group; ``tests/models/test_models.py`` compares them with the modules.
+    """Count parameters by group; ``tests/models/test_models.py`` compares them with the modules.
 
     >>> counts(Shape(vocabulary=1024, width=32, depth=2, heads=2))
     {'embedding': 32768, 'head': 0, 'attention': 8192, 'feed_forward': 16384, 'norms': 160}
@@ -22,13 +22,13 @@ def counts(shape: Shape) -> dict[str, int]:
 
 
 def params_embedding(shape: Shape) -> int:
-    """Embedding and, where it is not tied, output head."""
+    """Count embedding and, if it is not tied, output head."""
     groups = counts(shape)
     return groups["embedding"] + groups["head"]
 
 
 def params_nonembedding(shape: Shape) -> int:
-    """N of the run table: all but embedding and output head.
+    """Count N of the run table: everything except embedding and output head.
 
     >>> params_nonembedding(Shape(vocabulary=1024, width=32, depth=2, heads=2))
     24736
@@ -37,7 +37,7 @@ def params_nonembedding(shape: Shape) -> int:
 
 
 def flops_per_token(shape: Shape, sequence_length: int) -> int:
-    """Floating point operations to train on one token: forward, and twice that for backward.
+    """Count floating point operations to train on one token: forward, and twice that for backward.
 
     Matrix products only: 6 for each weight that multiplies (the head's too, tied or not; looking up an
     embedding multiplies nothing), and 12 x depth x width x time for attention's scores and averages,

@@ -23,7 +23,7 @@ FAMILIES: dict[str, tuple[Size, ...]] = {
 
 
 def size_for(params: float, family: str = "both") -> Size:
-    """The size of a family nearest to ``params`` non-embedding parameters, in ratio.
+    """Find the size of a family nearest in ratio to ``params`` non-embedding parameters.
 
     >>> size_for(25e3)
     (32, 2, 2)

@@ -1,4 +1,4 @@
-"""A decoder-only transformer, small enough to read at one sitting."""
+"""A decoder-only transformer, short enough to read in one go."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ BASE_WIDTH = 32
 
 @dataclass(frozen=True)
 class Shape:
-    """What fixes the network's size.
+    """Size and shape of the network.
 
     Attributes:
-        vocabulary: tokens known, count.
-        width: of the residual stream.
+        vocabulary: number of tokens.
+        width: width of the residual stream.
         depth: number of blocks.
         heads: attention heads; width / heads is even, as rotary embeddings need.
         norm: "rmsnorm", or "layernorm" without bias.
@@ -109,7 +109,7 @@ class Attention(nn.Module):
         self.out = Matrix(shape.width, shape.width, shape.share)
 
     def forward(self, x: Tensor, rotation: Tensor) -> Tensor:
-        """(batch, time, width) to the same."""
+        """Map (batch, time, width) to the same shape."""
         qkv = self.qkv(x).unflatten(-1, (3, self.heads, -1))
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (batch, head, time, width / heads)
         y = F.scaled_dot_product_attention(rotated(q, rotation), rotated(k, rotation), v, is_causal=True)
@@ -117,7 +117,7 @@ class Attention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Two layers with GELU, or the gated three of SwiGLU (Shazeer 2020)."""
+    """Feed-forward layer: two layers with GELU, or three with SwiGLU (Shazeer 2020)."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -126,7 +126,7 @@ class FeedForward(nn.Module):
         self.down = Matrix(shape.hidden, shape.width, shape.share)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, time, width) to the same."""
+        """Map (batch, time, width) to the same shape."""
         if self.gated:
             gate, value = self.up(x).chunk(2, dim=-1)
             return self.down(F.silu(gate) * value)
@@ -134,7 +134,7 @@ class FeedForward(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention, then feed-forward, each behind a norm and around a residual."""
+    """Block of attention and feed-forward, each with a norm before it and a residual around it."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -144,13 +144,13 @@ class Block(nn.Module):
         self.feed_forward = FeedForward(shape)
 
     def forward(self, x: Tensor, rotation: Tensor) -> Tensor:
-        """(batch, time, width) to the same."""
+        """Map (batch, time, width) to the same shape."""
         x = x + self.attention(self.attention_norm(x), rotation)
         return x + self.feed_forward(self.feed_forward_norm(x))
 
 
 class Transformer(nn.Module):
-    """Token indices (batch, time) to logits (batch, time, vocabulary)."""
+    """Decoder that maps token indices (batch, time) to logits (batch, time, vocabulary)."""
 
     rotation: Tensor
 
@@ -168,7 +168,7 @@ class Transformer(nn.Module):
         self._initialise()
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """(batch, time) to (batch, time, vocabulary)."""
+        """Map (batch, time) to (batch, time, vocabulary)."""
         x = self.embedding(tokens)
         rotation = self.rotation[:, : tokens.shape[1]]
         for block in self.blocks:
@@ -177,11 +177,12 @@ class Transformer(nn.Module):
         return logits if self.shape.share == 1 else logits * self.shape.share
 
     def _initialise(self) -> None:
-        """Normal, sd 1/sqrt(inputs); embedding and head a quarter, so that the first guess is nearly uniform.
+        """Initialise normally with sd 1/sqrt(inputs); embedding and head a quarter of it, for nearly uniform
+        guesses.
 
-        What writes to the residual stream is divided by sqrt(2 depth) besides (GPT-2). GPT-2's constant 0.02
-        is too small for narrow networks: at width 16 half of the learning rates ended on the plateau of
-        token frequencies (LOG.md).
+        Layers that write to the residual stream are also divided by sqrt(2 depth) (GPT-2). GPT-2's constant
+        0.02
+        is too small for narrow networks: at width 16 a high learning rate ended on the plateau (LOG.md).
         """
         for name, weight in self.named_parameters():
             if weight.ndim > 1:
@@ -194,7 +195,8 @@ class Transformer(nn.Module):
 
 
 def build(shape: Shape, sequence_length: int, seed: int) -> Transformer:
-    """A network whose weights depend on shape and seed alone; leaves the global random state untouched."""
+    """Build a network whose weights depend only on shape and seed; leaves the global random state
+    untouched."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return Transformer(shape, sequence_length)
@@ -208,7 +210,7 @@ def rotary_angles(length: int, size: int) -> Tensor:
 
 
 def rotated(x: Tensor, rotation: Tensor) -> Tensor:
-    """Queries or keys (batch, head, time, size), the two halves of ``size`` turned as pairs."""
+    """Rotate queries or keys (batch, head, time, size), with the two halves of ``size`` as pairs."""
     cos, sin = rotation.to(x.dtype)
     first, second = x.chunk(2, dim=-1)
     return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)

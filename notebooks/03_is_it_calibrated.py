@@ -73,8 +73,8 @@ plt.show()
 # %% [markdown]
 # ## 3. Simulation
 #
-# One sweep says little. `tests/studies/calibration.py` draws 208 sweeps from the prior, fits each, and asks
-# where the truth ranks among the draws. Its results are committed with the code.
+# One sweep says little. `python -m tests.studies.calibration` draws 208 sweeps from the prior, fits each,
+# and asks where the truth ranks among the draws. Its results are committed with the code.
 
 # %%
 results = Path(bayeslaw.__file__).parents[1] / "tests" / "studies" / "results" / "calibration.jsonl"
@@ -98,4 +98,4 @@ plt.show()
 
 # %% [markdown]
 # This says that the inference is right *if* the model is. Whether the model is right only held-out scales
-# of real sweeps can say: the README has the table, misses included.
+# of real sweeps can say: docs/benchmarks.md has the tables, misses included.

@@ -26,6 +26,7 @@ from bayeslaw.rehearsal.task import study_of
 from bayeslaw.runs.io import read_runs
 from bayeslaw.runs.schema import BY_NAME
 from docs import generate
+from tests.studies import publish
 from tests.support import command
 from tests.support.documents import RAN, ROOT, blocks, prose, workplace
 from tests.support.fakes import fake_posterior
@@ -68,6 +69,12 @@ def test_generated_parts_are_current(page):
     assert generate.filled(text) == text, "run python docs/generate.py"
 
 
+def test_the_tables_of_the_benchmarks_are_those_of_the_results():
+    text = publish.PAGE.read_text()
+    assert set(re.findall(r"<!-- study: (\w+) -->", text)) == set(publish.TABLES)
+    assert publish.filled(text) == text, "run python -m tests.studies.publish"
+
+
 @pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: str(page.relative_to(ROOT)))
 def test_json_and_toml_can_be_read(page):
     for block in blocks(page.read_text()):
@@ -83,7 +90,7 @@ def test_the_readme_leaves_no_block_untested():
     shell = [text for language, text in found if language == "bash"]
     assert shell == re.findall(r"<!-- tested -->\n```bash\n(.*?)```", text, re.S)  # run by test_readme
     others = [language for language, _ in found if language != "bash"]
-    assert others == ["python", "json"]  # run by test_integrations_torch, read by test_readme
+    assert others == ["python"]  # run by tests/integrations/test_torch.py
 
 
 # ------------------------------------------------------------------------------------------- links

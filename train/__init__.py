@@ -1,1 +1,1 @@
-"""The training lab: one run, sweeps of runs on one machine or many, and the run table they make."""
+"""The training lab: one run, sweeps on one machine or many, and their run table."""

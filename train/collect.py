@@ -1,4 +1,4 @@
-"""The run table of a sweep, from its run folders.
+"""Collect the run table of a sweep from its run folders.
 
 python -m train.collect out/first -o runs.parquet
 """
@@ -23,7 +23,7 @@ PLAIN = (str, int, float, bool)
 
 
 def collect(out: Path) -> tuple[pd.DataFrame, list[str]]:
-    """One row a run: its record, or, where a sweep gave it up, what it left instead, as crashed.
+    """Collect one row per run: its record, or its row as crashed if the sweep gave up on it.
 
     Args:
         out: folder of the sweep.
@@ -32,7 +32,7 @@ def collect(out: Path) -> tuple[pd.DataFrame, list[str]]:
         A valid run table, rows by run_id, and notes: which runs have not ended.
 
     Raises:
-        BadInput: no sweep there, no run ended yet, or a record that cannot be read.
+        BadInput: no sweep, no run that ended, or a record that cannot be read.
     """
     if not (out / RUNS).is_dir():
         raise BadInput(
@@ -51,7 +51,7 @@ def collect(out: Path) -> tuple[pd.DataFrame, list[str]]:
 
 
 def _failure(path: Path) -> dict[str, Any] | None:
-    """What a sweep wrote about a run it gave up; None where it did not."""
+    """What a sweep wrote about a run that it gave up on; None if it did not."""
     try:
         return json.loads(path.read_text())
     except FileNotFoundError:
@@ -61,7 +61,7 @@ def _failure(path: Path) -> dict[str, Any] | None:
 
 
 def summary(table: pd.DataFrame) -> dict[str, Any]:
-    """Numbers of runs by status, of cells, and what the runs cost."""
+    """Numbers of runs by status and of cells, and the cost of the runs."""
     costs = {
         name: float(table[name].sum()) for name in ("flops", "wall_seconds", "energy_joules") if name in table
     }
@@ -78,11 +78,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         "train.collect", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("folder", type=Path, help="of the sweep: its --out")
+    parser.add_argument("folder", type=Path, help="folder of the sweep, its --out")
     parser.add_argument(
-        "-o", "--output", type=Path, required=True, help="run table: .parquet, .csv or .jsonl"
+        "-o", "--output", type=Path, required=True, help="run table to write: .parquet, .csv or .jsonl"
     )
-    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     given = parser.parse_args(arguments)
     try:
         table, notes = collect(given.folder)

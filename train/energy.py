@@ -6,19 +6,21 @@ import os
 from collections.abc import Callable
 
 WATTS_PER_CORE = 10.0
-"""Assumed draw of one busy core with its share of memory and supply; BAYESLAW_WATTS_PER_CORE overrides."""
+"""Assumed power of one busy core with its share of memory and supply; BAYESLAW_WATTS_PER_CORE overrides
+it."""
 
 GRAMS_PER_KWH = 400.0
-"""Assumed carbon intensity of electricity; BAYESLAW_GRAMS_PER_KWH overrides. World average of 2023: 480."""
+"""Assumed carbon intensity of electricity; BAYESLAW_GRAMS_PER_KWH overrides it. World average of 2023:
+480."""
 
 JOULES_PER_KWH = 3.6e6
 
 
 def meter(device: str) -> Callable[[float], tuple[float, str]]:
-    """Start measuring; the result takes the CPU seconds spent and gives (joules, how they were found).
+    """Start measuring; return a function from CPU seconds spent to (joules, how they were found).
 
-    A GPU's counter holds all that ran on it meanwhile. No sensor is read on a CPU: codecarbon's default
-    there is a guess for the whole machine, wrong for several workers at once.
+    A GPU's counter includes everything that ran on it meanwhile. No sensor is read on a CPU: codecarbon's
+    default is a guess for the whole machine, which is wrong for several workers at once.
     """
     if device.startswith("cuda"):
         try:

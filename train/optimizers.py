@@ -1,6 +1,6 @@
 """Optimizers by name, each from torch or pytorch_optimizer, with weight decay decoupled throughout.
 
-Decay pulls matrices, never the gains of norms: per step by (learning rate x weight decay), as in AdamW.
+Decay applies to matrices, never to the gains of norms: learning rate x weight decay per step, as in AdamW.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Knobs:
-    """Usual values; None where the optimizer has no such setting.
+    """Usual values of an optimizer; None if it has no such setting.
 
     Attributes:
-        momentum: of SGD, RMSprop and Muon, or Adam's beta1.
+        momentum: momentum of SGD, RMSprop and Muon, or Adam's beta1.
         beta2: decay of the second moment (for Lion, of the momentum that is kept).
         epsilon: added to the denominator of the step.
-        weight_decay: decoupled.
+        weight_decay: decoupled weight decay.
     """
 
     momentum: float | None
@@ -36,7 +36,8 @@ class Knobs:
 
 @dataclass(frozen=True)
 class Settings:
-    """What builds an optimizer: the learning rate is set anew at each step, and what it lacks is not read."""
+    """Settings of an optimizer. The learning rate is set at each step; settings that it lacks are not
+    read."""
 
     learning_rate: float
     momentum: float
@@ -60,7 +61,7 @@ ADAM_MOMENTUM_BESIDE_MUON = 0.9
 
 
 def build(name: str, model: nn.Module, settings: Settings) -> list[torch.optim.Optimizer]:
-    """The optimizers of one model: one, or for Muon two.
+    """Build the optimizers of one model: one, or two for Muon.
 
     Muon moves the matrices of the blocks, its step scaled to the root mean square of AdamW's (Liu et al.
     2025, arXiv:2502.16982), so that AdamW moves embedding, head and gains at the same learning rate.
@@ -68,7 +69,7 @@ def build(name: str, model: nn.Module, settings: Settings) -> list[torch.optim.O
     Args:
         name: a key of ``OPTIMIZERS``.
         model: with the embedding as ``model.embedding`` and the head as ``model.head``.
-        settings: every knob that the optimizer has, filled.
+        settings: values of all settings that the optimizer has.
     """
     if name != "muon":
         return [_one(name, _groups(model.parameters(), settings), settings)]
@@ -116,7 +117,7 @@ def _one(name: str, groups: list[Group], s: Settings) -> torch.optim.Optimizer:
 
 
 def _groups(parameters: Iterable[Tensor], settings: Settings) -> list[Group]:
-    """Matrices with decay, vectors without; groups that are empty left out."""
+    """Group matrices with decay and vectors without; leave out empty groups."""
     known = list(parameters)
     matrices, vectors = [p for p in known if p.ndim > 1], [p for p in known if p.ndim <= 1]
     groups = [
@@ -127,7 +128,7 @@ def _groups(parameters: Iterable[Tensor], settings: Settings) -> list[Group]:
 
 
 def _decoupled(kind: Any, groups: list[Group], **options: Any) -> torch.optim.Optimizer:
-    """An optimizer whose own decay would join the gradient (L2), with decay before each step instead."""
+    """Wrap an optimizer that would add decay to the gradient (L2), with decay before each step instead."""
     import torch
 
     decays = [group["weight_decay"] for group in groups]

@@ -1,4 +1,4 @@
-"""The runs of a sweep, read from a plan file: designs in TOML, or a list in CSV, one row a run.
+"""Runs of a sweep from a plan file: designs in TOML, or a list in CSV, one row per run.
 
 A TOML plan holds constants in ``[sweep]`` and one design in each ``[[part]]``::
 
@@ -9,12 +9,12 @@ A TOML plan holds constants in ``[sweep]`` and one design in each ``[[part]]``::
 
     [[part]]
     design = "sobol"                                  # or "grid", "random", "list"
-    runs = 64                                         # of sobol and random; draw_seed = 0 unless given
+    runs = 64                                         # of sobol and random; draw_seed is 0 by default
     optimizer = ["adamw", "muon"]                     # a list is a choice
     params_nonembedding = [25e3, 100e3]
-    learning_rate = {low = 1e-4, high = 1e-1}         # a range; even in the logarithm unless log = false
+    learning_rate = {low = 1e-4, high = 1e-1}         # a range; uniform in the logarithm unless log = false
     batch_tokens = {low = 512, high = 16384}
-    momentum = {low = 0.8, high = 0.98}               # even in ln(1 - momentum)
+    momentum = {low = 0.8, high = 0.98}               # uniform in ln(1 - momentum)
 
 Keys are fields of ``RunSpec`` (``seed`` is the run's) and those of ``DERIVED``. A part overrides ``[sweep]``.
 """
@@ -48,8 +48,8 @@ REQUIRED = tuple(f.name for f in fields(RunSpec) if f.default is MISSING and f.n
 DERIVED = {
     "params_nonembedding": float,  # N: the nearest size of ``family`` gives width, depth and heads
     "family": str,
-    "tokens_per_param": float,  # D = this times N
-    "flops": float,  # C: D = C / FLOPs a token, so that runs of any size cost the same
+    "tokens_per_param": float,  # D is this times N
+    "flops": float,  # C: D = C / FLOPs per token, so that runs of any size cost the same
     "warmup_share": float,  # warm-up over D
 }
 ALTERNATIVES = (
@@ -65,17 +65,18 @@ Values = dict[str, Any]
 
 
 def read(path: Path, say: Callable[[str], None] = log.warning) -> list[RunSpec]:
-    """The runs of a plan, in its order, each once; the same plan gives the same runs and run_ids.
+    """Read the runs of a plan in order, each once; the same plan gives the same runs and run_ids.
 
-    Drawn values have six digits. Batches are whole sequences (rounded, at least one), and so are tokens that
-    follow from ``tokens_per_param`` or ``flops``. A design that grows from 64 runs to 128 keeps its first 64.
+    Drawn values have six digits. Batches are rounded to whole sequences, at least one, and so are tokens that
+    follow from ``tokens_per_param`` or ``flops``. A design of 128 runs begins with the design of 64.
 
     Args:
-        path: .toml, or .csv with fields of ``RunSpec`` and keys of ``DERIVED`` as columns; others are left.
-        say: told which columns were ignored, and how many rows repeat an earlier run.
+        path: .toml, or .csv with fields of ``RunSpec`` and keys of ``DERIVED`` as columns; others are
+            ignored.
+        say: receives which columns were ignored, and how many rows repeat an earlier run.
 
     Raises:
-        BadInput: naming the file, the part or row, the value and what was expected.
+        BadInput: names the file, the part or row, the value and what was expected.
     """
     if not path.is_file():
         raise BadInput(
@@ -95,7 +96,7 @@ def read(path: Path, say: Callable[[str], None] = log.warning) -> list[RunSpec]:
 
 
 def _each_once(specs: list[RunSpec], path: Path, say: Callable[[str], None]) -> list[RunSpec]:
-    """Runs equal in everything are kept once; one name for two different runs is refused."""
+    """Keep equal runs once; refuse one name for two different runs."""
     kept: dict[str, RunSpec] = {}
     for spec in specs:
         if kept.setdefault(spec.run_id, spec) != spec:
@@ -109,7 +110,7 @@ def _each_once(specs: list[RunSpec], path: Path, say: Callable[[str], None]) -> 
 
 
 def _rows(path: Path, say: Callable[[str], None]) -> Iterator[Values]:
-    """Rows of a CSV without empty cells and unknown columns; an explicit shape outranks N."""
+    """Rows of a CSV without empty cells and unknown columns; an explicit shape takes precedence over N."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as lines:
             reader = csv.DictReader(lines, restkey="")
@@ -133,7 +134,7 @@ def _rows(path: Path, say: Callable[[str], None]) -> Iterator[Values]:
 
 
 def _designs(path: Path, say: Callable[[str], None]) -> Iterator[tuple[str, Values]]:
-    """Place and values of every run of a TOML plan."""
+    """Position and values of every run of a TOML plan."""
     try:
         plan = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -153,7 +154,7 @@ def _designs(path: Path, say: Callable[[str], None]) -> Iterator[tuple[str, Valu
 
 
 def _expanded(part: Values, place: str, path: Path, say: Callable[[str], None]) -> Iterable[Values]:
-    """The runs of one part."""
+    """Runs of one part."""
     part = dict(part)
     design = part.pop("design", None)
     if design not in DESIGNS:
@@ -208,7 +209,7 @@ def _points(design: str, runs: Any, seed: Any, dimensions: int, place: str) -> n
 
 
 def _scale(name: str, given: Values, place: str) -> Callable[[float], float]:
-    """From [0, 1) to a range; six digits, which no mathematics library rounds differently from the next."""
+    """Map [0, 1) to a range, with six digits, so that mathematics libraries agree."""
     where = f"{place}: {name} = {given}"
     kind = KINDS.get(name) or DERIVED[name]
     if kind in (str, bool) or (kind is int and name not in WHOLE_SEQUENCES):
@@ -230,7 +231,7 @@ def _scale(name: str, given: Values, place: str) -> Callable[[float], float]:
 
 
 def _spec(values: Values, place: str, path: Path) -> RunSpec:
-    """One checked run; messages name the file and the place in it."""
+    """Make one checked run; messages name the file and the position in it."""
     try:
         return _resolved({name: _typed(name, value) for name, value in values.items()}, place)
     except BadInput as error:
@@ -265,7 +266,7 @@ def _resolved(values: Values, place: str) -> RunSpec:
 
 
 def _name(spec: RunSpec) -> str:
-    """What a person wants to see of a run, and a hash of everything else; unique, and a folder's name."""
+    """Name a run by its main settings and a hash of everything else; unique, and valid as a folder name."""
     key = hashlib.sha256(f"{spec.study} {digest(spec)}".encode()).hexdigest()[:8]
     size, tokens = (_short(x) for x in (params_nonembedding(spec.shape), spec.tokens))
     shown = f"N{size}-D{tokens}-B{spec.batch_tokens}-lr{spec.learning_rate:.2g}-s{spec.seed}"
@@ -281,7 +282,7 @@ def _own_name(run_id: str) -> str:
 
 
 def _typed(name: str, value: Any) -> Any:
-    """A cell or TOML value in the type of its field."""
+    """Convert a cell or TOML value to the type of its field."""
     kind = KINDS.get(name) or DERIVED[name]
     if kind is str:
         return str(value)
@@ -297,7 +298,7 @@ def _typed(name: str, value: Any) -> Any:
 
 
 def _number(value: Any) -> float:
-    """NaN for what is no number."""
+    """Convert to a number, NaN if it is not one."""
     try:
         return math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError):

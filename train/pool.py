@@ -1,4 +1,4 @@
-"""A pool of long-lived worker processes, one thread each, that outlives the death of any of them."""
+"""A pool of long-lived worker processes, one thread each, that survives the death of any of them."""
 
 from __future__ import annotations
 
@@ -22,17 +22,18 @@ from bayeslaw.processes import die_with_parent
 RETRIES = 2
 ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
 NO_NOISE = "ignore:resource_tracker:UserWarning"
-"""Workers that are stopped leave semaphores; Python's tracker removes them, and would complain about it."""
+"""Stopped workers leave semaphores; Python's tracker removes them and would warn about it."""
 STOP_SECONDS = 3.0
 
 Kind = Literal["done", "bad", "failed"]
 Reply = tuple[Kind, Any]
-"""How a call went, and its value, the text of its BadInput, or a traceback."""
+"""Outcome of a call, and its value, the text of its BadInput, or a traceback."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a task ended: ``value`` is what the work returned (done), or says why not (bad, failed)."""
+    """Outcome of a task: ``value`` is the result of the work (done), or the reason for its failure (bad,
+    failed)."""
 
     task: int
     kind: Kind
@@ -58,8 +59,8 @@ def run(work: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], workers: int
 
     Args:
         work: importable by name, with picklable arguments and result.
-        tasks: arguments.
-        workers: processes, at least one.
+        tasks: arguments of the calls.
+        workers: number of processes, at least one.
 
     Raises:
         BadInput: workers die while starting.
@@ -74,7 +75,7 @@ def run(work: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], workers: int
                 if worker.ready and worker.task is None and queue:
                     worker.task = queue.popleft()
                     tries[worker.task] += 1
-                    with suppress(OSError):  # it died just now: its sentinel tells
+                    with suppress(OSError):  # it died just now, as its sentinel will tell
                         worker.pipe.send(tasks[worker.task])
             yield from ended  # while the workers are busy
             if not left:
@@ -110,7 +111,7 @@ def run(work: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], workers: int
 
 
 def attempt(work: Callable[..., Any], task: tuple[Any, ...]) -> Reply:
-    """One call, any exception turned into a reply; torch, where it is loaded, on one thread."""
+    """Make one call, with any exception as a reply; torch, if loaded, uses one thread."""
     try:
         if torch := sys.modules.get("torch"):
             torch.set_num_threads(1)
@@ -132,11 +133,12 @@ def _start(work: Callable[..., Any]) -> _Worker:
 
 @contextmanager
 def _for_workers() -> Iterator[None]:
-    """What a new process inherits: one thread, and no Ctrl-C (the terminal sends it to all; we stop them)."""
+    """Environment of new processes: one thread, and no Ctrl-C (the terminal sends it to all; we stop
+    them)."""
     set_here = {**dict.fromkeys(ONE_THREAD, "1"), "PYTHONWARNINGS": NO_NOISE}
     before = {name: os.environ.get(name) for name in set_here}
     os.environ.update(set_here)
-    resource_tracker.ensure_running()  # before the mask: its start would unblock the signal
+    resource_tracker.ensure_running()  # before the mask, since its start would unblock the signal
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -150,7 +152,7 @@ def _for_workers() -> Iterator[None]:
 
 
 def _serve(work: Callable[..., Any], pipe: Connection) -> None:
-    """A worker's life: say hello, then answer tasks until the parent closes the pipe or dies."""
+    """Run a worker: greet, then answer tasks until the parent closes the pipe or dies."""
     die_with_parent()
     with suppress(EOFError, OSError):
         pipe.send(None)
@@ -163,7 +165,7 @@ def _serve(work: Callable[..., Any], pipe: Connection) -> None:
 
 
 def _reply(worker: _Worker) -> Reply | None:
-    """What the worker sent (its greeting counts as done), or None when it is dead."""
+    """Receive what the worker sent (its greeting counts as done), or None if it is dead."""
     try:
         if worker.pipe.poll():
             return worker.pipe.recv() or ("done", None)
@@ -173,7 +175,7 @@ def _reply(worker: _Worker) -> Reply | None:
 
 
 def _stop(worker: _Worker) -> str:
-    """Make sure that a worker is gone; returns how it ended."""
+    """Make sure that a worker is gone; return how it ended."""
     worker.process.join(STOP_SECONDS)
     if worker.process.exitcode is None:
         worker.process.kill()

@@ -1,4 +1,4 @@
-"""How far a sweep is: the time it still needs, and the best run of each cell so far."""
+"""Progress of a sweep: remaining time, and the best run of each cell so far."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ Cell = tuple[str, int, int]
 
 @dataclass
 class Tally:
-    """What has ended so far; records go in, text comes out.
+    """Tally of a sweep: records go in, text comes out.
 
     Attributes:
         costs: FLOPs of each run, by run_id.
         cells: cell of each run, by run_id.
-        share: how much of a run is done, by its run_id, from 0 to 1; asked of those that have not
-            ended, every ``LOOK_SECONDS`` at most.
-        clock: seconds, of any origin.
-        ended: run_ids with a record or given up.
+        share: function from a run_id to the completed share of the run, from 0 to 1; called for unfinished
+            runs, every ``LOOK_SECONDS`` at most.
+        clock: time in seconds, from any origin.
+        ended: run_ids with a record or given up on.
         best: finished record of the smallest loss, by cell.
         statuses: number of runs by status, "given up" for those without a record.
     """
@@ -52,13 +52,14 @@ class Tally:
         self.begun = self.before = self._shares()
 
     def _shares(self) -> dict[str, float]:
-        """Of the runs that were begun and have not ended."""
+        """Completed shares of the runs that were started and have not ended."""
         self.looked = self.clock()
         asked = {run_id: self.share(run_id) for run_id in self.costs if run_id not in self.ended}
         return {run_id: share for run_id, share in asked.items() if share}
 
     def add(self, run_id: str, record: Mapping[str, Any] | None, earlier: bool = False) -> None:
-        """Enter the end of a run; ``earlier`` if it ended before this sweep began: it tells no speed."""
+        """Enter the end of a run; ``earlier`` runs ended before this sweep began and do not measure its
+        speed."""
         self.ended.add(run_id)
         status = record["status"] if record else "given up"
         self.statuses[status] = self.statuses.get(status, 0) + 1
@@ -75,7 +76,7 @@ class Tally:
             self.best[cell] = record
 
     def remaining(self) -> float | None:
-        """Seconds still needed if FLOPs go on at the speed so far; None before anything was seen done."""
+        """Remaining seconds at the speed so far; None before any progress."""
         if len(self.ended) == len(self.costs):
             return 0.0
         if self.clock() - self.looked >= LOOK_SECONDS:
@@ -88,7 +89,7 @@ class Tally:
         return todo * (self.clock() - self.started) / spent if spent > 0 else None
 
     def line(self) -> str:
-        """Runs ended, how far the others are, time taken and time to go."""
+        """Format ended runs, progress of the others, elapsed and remaining time."""
         total, ended, left = len(self.costs), len(self.ended), self.remaining()
         kinds = ", ".join(
             f"{n} {status}" for status, n in list(self.statuses.items()) if status != "finished"
@@ -100,7 +101,7 @@ class Tally:
         return f"{ended}/{total} runs" + (f" ({kinds})" if kinds else "") + f"{begun}, {took} so far, {eta}"
 
     def table(self) -> list[str]:
-        """Best so far of each cell, in aligned columns."""
+        """Format the best run so far of each cell, in aligned columns."""
         rows = [("optimizer", "N", "tokens", "runs", "best loss", "peak lr", "batch, tokens")]
         for cell, (ended, planned) in self.counts.items():
             shown = ("-", "-", "-")
@@ -122,9 +123,9 @@ class Tally:
 def reporting(tally: Tally, stream: TextIO) -> Iterator[Callable[[str], None]]:
     """Show a tally while it grows: live on a terminal, as dated lines elsewhere.
 
-    Yields a function to call after each run, with a text about that run: in a log, a line at most every
-    ``LINE_SECONDS``, one unasked after ``QUIET_SECONDS`` without, and the table of cells every
-    ``TABLE_SECONDS`` and at the end.
+    Yields a function to call after each run, with a text about that run. A log gets a line at most every
+    ``LINE_SECONDS``, one after ``QUIET_SECONDS`` without any, and the table of cells every ``TABLE_SECONDS``
+    and at the end.
     """
     with (_live if stream.isatty() else _logged)(tally, stream) as update:
         yield update

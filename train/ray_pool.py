@@ -1,4 +1,4 @@
-"""The same runs on every machine of a Ray cluster."""
+"""Run tasks on every machine of a Ray cluster."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from train.pool import RETRIES, Outcome, Outcomes, Reply, attempt
 
 
 def run(work: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], address: str | None = None) -> Outcomes:
-    """As ``train.pool.run``, one core a task on whatever cores the cluster has, now or later.
+    """Run tasks as ``train.pool.run`` does, one core per task, on all cores that the cluster has or gets.
 
-    Every node must have this project installed, and see the sweep's folder and the corpus under the same
-    path, on a file system that all share. A task whose worker or node dies, or that raises anything but
+    Every node needs this project installed, and the sweep's folder and the corpus under the same path, on a
+    shared file system. A task whose worker or node dies, or that raises anything but
     BadInput, is tried again, ``RETRIES`` times at most.
 
     Args:
         work: importable by name.
-        tasks: arguments.
-        address: of a cluster; None for that of $RAY_ADDRESS, or for a new one on this machine.
+        tasks: arguments of the calls.
+        address: address of a cluster; None for $RAY_ADDRESS, or for a new cluster on this machine.
 
     Raises:
         BadInput: Ray is not installed, or no cluster answers.
@@ -56,13 +56,13 @@ def run(work: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], address: str
                 yield Outcome(i, kind, value)
     finally:
         for ref in running:
-            with suppress(Exception):  # a task that ended, or a cluster that is gone, needs no cancelling
+            with suppress(Exception):  # ended tasks, and tasks of a cluster that is gone, need no cancelling
                 ray.cancel(ref, force=True)
         ray.shutdown()
 
 
 def _call(work: Callable[..., Any], task: tuple[Any, ...], directory: str) -> Reply:
-    """One task on its node, where relative paths mean what they mean to the one who asked."""
+    """Run one task on its node, with relative paths resolved as on the calling machine."""
     with suppress(OSError):
         os.chdir(directory)
     return attempt(work, task)

@@ -1,6 +1,6 @@
-"""What a run leaves behind: ``record.json`` (a row of the run table and more) and ``curve.csv``.
+"""Files of a run: ``record.json`` (a row of the run table and more) and ``curve.csv``.
 
-Until then ``share.txt`` says how far it is.
+While it runs, ``share.txt`` holds its progress.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ COPIED = (
 def row(
     spec: RunSpec, status: str, loss_val: float | None, loss_smoothed: float | None, tokens_seen: int
 ) -> dict[str, Any]:
-    """The run table's columns and ours, as far as the spec and the outcome tell.
+    """Columns of the run table and of the lab that follow from spec and outcome.
 
     Args:
-        spec: checked.
-        status: as in ``bayeslaw.runs.schema.STATUSES``.
+        spec: checked spec.
+        status: one of ``bayeslaw.runs.schema.STATUSES``.
         loss_val: nats per validation token after the last step; None when there is none.
         loss_smoothed: training loss, mean of the last tenth of the steps.
-        tokens_seen: trained on until the run ended.
+        tokens_seen: tokens trained on until the run ended.
     """
     shape = spec.shape
     return {
@@ -61,7 +61,7 @@ def row(
 
 
 def cost(wall_seconds: float, cpu_seconds: float, energy: tuple[float, str], device: str) -> dict[str, Any]:
-    """What the run cost, over all its sittings: seconds, joules and their origin, CO2e."""
+    """Cost of the run over all its sessions: seconds, joules and their origin, CO2e."""
     return {
         "wall_seconds": wall_seconds,
         "cpu_seconds": cpu_seconds,
@@ -81,7 +81,7 @@ def provenance() -> dict[str, str]:
 
 
 def write(folder: Path, record: dict[str, Any], curve: Sequence[Sequence[float]]) -> None:
-    """The curve first, then the record: a record means that all is there."""
+    """Write the curve, then the record, so that a run with a record is complete."""
     with write_atomically(folder / CURVE) as temporary:
         lines = [",".join(CURVE_COLUMNS), *(",".join(f"{v:.8g}" for v in point) for point in curve)]
         temporary.write_text("\n".join(lines) + "\n")
@@ -91,13 +91,13 @@ def write(folder: Path, record: dict[str, Any], curve: Sequence[Sequence[float]]
 
 
 def mark(folder: Path, share: float) -> None:
-    """Say how much of the run its checkpoint holds, from 0 to 1."""
+    """Write the share of the run that its checkpoint holds, from 0 to 1."""
     with write_atomically(folder / SHARE) as temporary:
         temporary.write_text(f"{share:.4f}\n")
 
 
 def share(folder: Path) -> float:
-    """What ``mark`` said last; 0 where nothing was said or the run has ended."""
+    """Share that ``mark`` wrote last; 0 without one or if the run has ended."""
     try:
         return float((folder / SHARE).read_text())
     except (OSError, ValueError):
@@ -105,10 +105,10 @@ def share(folder: Path) -> float:
 
 
 def read(folder: Path) -> dict[str, Any] | None:
-    """The record of a run folder; None where the run has not ended.
+    """Read the record of a run folder; None if the run has not ended.
 
     Raises:
-        BadInput: a record that is no JSON object.
+        BadInput: a record that is not a JSON object.
     """
     path = folder / RECORD
     try:
@@ -123,7 +123,7 @@ def read(folder: Path) -> dict[str, Any] | None:
 
 
 def _commit() -> str:
-    """Commit of this code, with "+" where files differ from it; empty outside a repository."""
+    """Commit of this code, with "+" if files differ from it; empty outside a repository."""
     here = Path(__file__).parent
     try:
         run = functools.partial(subprocess.run, cwd=here, capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""Records of runs that ended elsewhere, from their run table: a sweep then takes them as done."""
+"""Restore records of runs that ended elsewhere from their run table, so that a sweep takes them as done."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def restore(path: Path, runs: Path) -> int:
     """Write a record for each row of a table that has none yet; curves are not restored.
 
     Args:
-        path: run table as ``train.collect`` writes it; crashed runs are left to be tried again.
-        runs: folder of the run folders, made where it is missing.
+        path: run table written by ``train.collect``; crashed runs are left out, to be tried again.
+        runs: folder of the run folders; created if missing.
 
     Returns:
         Number of records written.
 
     Raises:
-        BadInput: no such table, or one that ``train.collect`` did not write.
+        BadInput: no such table, or a table that ``train.collect`` did not write.
     """
     table = read_runs(path)
     if DIGEST not in table:
@@ -44,7 +44,7 @@ def restore(path: Path, runs: Path) -> int:
 
 
 def _plain(value: Any) -> Any:
-    """A cell as JSON has it: missing is null, whole numbers are written as such."""
+    """Convert a cell to JSON: missing is null, whole numbers are integers."""
     if pd.isna(value):
         return None
     if hasattr(value, "item"):

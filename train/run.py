@@ -4,7 +4,7 @@
         --tokens 500e3 --batch-tokens 4096 --learning-rate 3e-3
     accelerate launch -m train.run --folder out/run --spec spec.json
 
-Running it again resumes from the last checkpoint, and goes on exactly as the uninterrupted run would.
+Running it again resumes from the last checkpoint, and continues exactly like the uninterrupted run.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ CHECKPOINT = "checkpoint.pt"
 CHECKPOINT_SECONDS = 60.0
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, KEPT_BYTES = -1, -3, 2**30
 BLOCK = 10
-"""Steps between looks at the loss: each look waits for the device."""
+"""Steps between readings of the loss, since each waits for the device."""
 DIVERGED_ABOVE_UNIFORM = 1.0
-"""A block whose mean loss is this many nats above that of a uniform guess, ln(vocabulary), ends the run."""
+"""Excess of a block's mean loss over a uniform guess, ln(vocabulary), that ends the run [nats]."""
 
 
 @dataclass
 class Progress:
-    """What a checkpoint keeps beside model and optimizers: all that the record needs."""
+    """Contents of a checkpoint besides model and optimizers: everything that the record needs."""
 
     step: int = 0
     diverged: bool = False
@@ -65,16 +65,16 @@ class Progress:
 def execute(
     spec: RunSpec, folder: Path, cache: Path | None = None, say: Callable[[str], None] = lambda text: None
 ) -> dict[str, Any]:
-    """Train one run, or go on with it, or return what it left.
+    """Train one run, resume it, or return its record.
 
     Args:
-        spec: checked here.
-        folder: of this run alone; made where it is missing.
-        cache: of tokenised corpora; by default as ``data.tokens.prepare``.
+        spec: spec of the run, checked here.
+        folder: folder of this run alone; created if missing.
+        cache: folder of tokenised corpora; by default as in ``data.tokens.prepare``.
         say: receives a line about each checkpoint.
 
     Returns:
-        The record: see ``train.record``.
+        Record of the run: see ``train.record``.
 
     Raises:
         BadInput: a spec that cannot be run, more tokens than the corpus has, a folder that holds
@@ -127,7 +127,7 @@ def execute(
                 say(f"{spec.run_id}: {progress.step / spec.steps:.0%}, loss {progress.curve[-1][-1]:.4f}")
             saved = time.perf_counter()
 
-    # ---- what it came to
+    # ---- outcome
     clock.stop()
     train_seconds = progress.wall_seconds - sum(row["seconds"] or 0.0 for row in progress.curvature)
     loss_val = None if progress.diverged else _validation_loss(accelerator, model, corpus, spec)
@@ -154,7 +154,8 @@ def execute(
 def _step(
     accelerator: Accelerator, model: nn.Module, steppers: list[Any], spec: RunSpec, tokens: np.ndarray
 ) -> Tensor:
-    """One optimizer step on one batch (sequence, time + 1); this process's part of its mean loss."""
+    """Make one optimizer step on one batch (sequence, time + 1); return this process's part of its mean
+    loss."""
     even = len(tokens) // accelerator.num_processes * accelerator.num_processes  # the last batch may be odd
     mine = tokens[accelerator.process_index : even or None : accelerator.num_processes]
     at_once = max(1, spec.micro_batch_tokens // spec.sequence_length)
@@ -181,7 +182,7 @@ def _loss(accelerator: Accelerator, model: nn.Module, tokens: np.ndarray, reduct
 
 
 def _look(progress: Progress, spec: RunSpec, losses: list[float]) -> None:
-    """Enter a block of steps into the curve, and say whether the run has diverged."""
+    """Enter a block of steps into the curve, and return whether the run has diverged."""
     progress.step += len(losses)
     mean = float(np.mean(losses))
     rate = spec.learning_rate_at(progress.step - 1)
@@ -196,7 +197,7 @@ def _seen(progress: Progress, spec: RunSpec) -> int:
 
 @torch.no_grad()
 def _validation_loss(accelerator: Accelerator, model: nn.Module, corpus: Corpus, spec: RunSpec) -> float:
-    """Mean over fixed validation sequences, the same for every run of one corpus [nats/token]."""
+    """Mean loss over fixed validation sequences, the same for every run of one corpus [nats/token]."""
     tokens = validation_batches(corpus.validation, spec.sequence_length, VALIDATION_SEQUENCES)
     model.eval()
     mine = tokens[accelerator.process_index :: accelerator.num_processes]
@@ -231,7 +232,7 @@ def _measure(
 
 
 def _outcome(spec: RunSpec, progress: Progress, loss_val: float | None) -> dict[str, Any]:
-    """Status and losses, with all that the spec says."""
+    """Assemble status, losses and the contents of the spec."""
     status = "diverged" if progress.diverged else "finished"
     last = [point[3] for point in progress.curve if point[0] > 0.9 * progress.step]
     smoothed = None if progress.diverged else float(np.mean(last))
@@ -239,7 +240,7 @@ def _outcome(spec: RunSpec, progress: Progress, loss_val: float | None) -> dict[
 
 
 class _Clock:
-    """Adds the time and energy of this sitting to the progress at each stop."""
+    """Add the time and energy of this session to the progress at each stop."""
 
     def __init__(self, device: str, progress: Progress) -> None:
         self.device, self.progress = device, progress
@@ -249,7 +250,7 @@ class _Clock:
         self.wall, self.cpu, self.meter = time.perf_counter(), time.process_time(), meter(self.device)
 
     def stop(self) -> str:
-        """Enter what was spent since the last stop; returns how the energy was found."""
+        """Enter the spending since the last stop; return how the energy was found."""
         cpu = time.process_time() - self.cpu
         joules, kind = self.meter(cpu)
         self.progress.wall_seconds += time.perf_counter() - self.wall
@@ -261,14 +262,15 @@ class _Clock:
 
 @functools.cache
 def _keep_memory() -> None:
-    """Let glibc keep freed memory: else each step's large tensors go back to the system and fault in anew."""
+    """Let glibc keep freed memory; otherwise each step's large tensors return to the system and page-fault
+    again."""
     if platform.libc_ver()[0] == "glibc":
         for option in (M_TRIM_THRESHOLD, M_MMAP_THRESHOLD):
             ctypes.CDLL(None).mallopt(option, KEPT_BYTES)
 
 
 def _accelerator(spec: RunSpec) -> Accelerator:
-    """An Accelerator of the spec's precision; a worker may meet runs of several."""
+    """Make an Accelerator of the spec's precision; the runs of one worker may differ in it."""
     if AcceleratorState._shared_state and AcceleratorState().mixed_precision != spec.precision:
         AcceleratorState._reset_state()
     accelerator = Accelerator(mixed_precision=spec.precision)
@@ -290,7 +292,7 @@ def _save(path: Path, spec: RunSpec, model: nn.Module, steppers: list[Any], prog
     with write_atomically(path) as temporary:
         try:
             torch.save(state, temporary)
-        except RuntimeError as error:  # of torch's own writer, which hides that the disk is full
+        except RuntimeError as error:  # raised by torch's writer, which hides that the disk is full
             raise BadInput(
                 f"{path}: cannot be written ({str(error).splitlines()[0]}); expected room on the disk; make "
                 "some and run again: the last checkpoint is kept"
@@ -298,7 +300,8 @@ def _save(path: Path, spec: RunSpec, model: nn.Module, steppers: list[Any], prog
 
 
 def _resumed(path: Path, spec: RunSpec, model: nn.Module, steppers: list[Any]) -> Progress | None:
-    """Model and optimizers as the checkpoint left them, and its progress; None where there is none."""
+    """Restore model and optimizers from the checkpoint, and return its progress; None without a
+    checkpoint."""
     if not path.exists():
         return None
     try:
@@ -346,13 +349,17 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    """One option for each field of the spec."""
+    """Make one option for each field of the spec."""
     parser = argparse.ArgumentParser(
         "train.run", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--folder", required=True, help="of this run; holds its checkpoint, then its record")
-    parser.add_argument("--spec", help="JSON object of choices; options given besides it win")
-    parser.add_argument("--params-nonembedding", type=float, help="instead of width, depth and heads")
+    parser.add_argument("--folder", required=True, help="folder of this run, for its checkpoint and record")
+    parser.add_argument("--spec", help="file with a JSON object of choices; options take precedence")
+    parser.add_argument(
+        "--params-nonembedding",
+        type=float,
+        help="number of non-embedding parameters, in place of width, depth and heads",
+    )
     kinds: dict[str, Callable[[str], Any]] = {
         "int": lambda text: int(float(text)),
         "float": float,
@@ -367,7 +374,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _spec(given: dict[str, Any], folder: Path) -> RunSpec:
-    """The spec of a command line, with a file's choices below and modest defaults below these."""
+    """Spec of a command line: its options, else the choices of a file, else modest defaults."""
     chosen: dict[str, Any] = {"run_id": folder.name, "study": "own", "corpus": "stdlib"}
     if (path := given.pop("spec")) is not None:
         try:

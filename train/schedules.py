@@ -13,7 +13,7 @@ NAMES = (*SCHEDULES, INVERSE_SQUARE_ROOT)
 def fraction(schedule: str, step: int, steps: int, warmup_steps: int, final: float) -> float:
     """Fraction of the peak learning rate at ``step`` of 0, 1, ..., steps - 1.
 
-    Linear warm-up reaches 1 in its last step; the last step of all has ``final``, except with
+    Linear warm-up reaches 1 in its last step. The last step of the run has ``final``, except with
     "constant", and with "inverse_sqrt", which falls as sqrt(warm-up / step) (Vaswani et al. 2017).
 
     >>> [round(fraction("linear", step, 6, 2, 0.0), 2) for step in range(6)]

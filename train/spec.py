@@ -1,4 +1,4 @@
-"""What one training run is: every choice that shapes it, in one flat record."""
+"""Spec of one training run: every choice that shapes it, in one flat record."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ class RunSpec:
         optimizer: a name in ``train.optimizers.OPTIMIZERS``.
         width, depth, heads: residual stream, blocks, attention heads.
         tokens: D, training tokens.
-        batch_tokens: B, tokens a step; a whole number of sequences.
-        learning_rate: peak.
+        batch_tokens: B, tokens per step; a whole number of sequences.
+        learning_rate: peak learning rate.
         vocabulary: tokens of the byte-level BPE.
         sequence_length: tokens.
-        norm, activation, tied: of ``models.transformer.Shape``.
+        norm, activation, tied: fields of ``models.transformer.Shape``.
         schedule: a name in ``train.schedules.NAMES``.
         warmup_tokens: tokens until the peak learning rate.
         final_lr_ratio: last learning rate over its peak.
         momentum, beta2, epsilon, weight_decay: None for the optimizer's usual value;
             weight decay is decoupled.
         grad_clip: largest gradient norm; 0 for no clipping.
-        seed: of initialisation and data order.
+        seed: seed of initialisation and data order.
         precision: "no" (32 bits), "bf16" or "fp16", as Accelerate calls them.
         micro_batch_tokens: tokens a forward pass and process; larger batches accumulate gradients.
         curvature_at: shares of the run at which ``train.curvature`` measures, such as "0.02,0.1,0.5,1"; 0 is
@@ -85,7 +85,7 @@ class RunSpec:
 
     @property
     def shape(self) -> Shape:
-        """The network."""
+        """Shape of the network."""
         return Shape(
             self.vocabulary,
             self.width,
@@ -99,22 +99,22 @@ class RunSpec:
 
     @property
     def sequences(self) -> int:
-        """Whole sequences in ``tokens``."""
+        """Number of whole sequences in ``tokens``."""
         return self.tokens // self.sequence_length
 
     @property
     def batch_sequences(self) -> int:
-        """Sequences a step."""
+        """Number of sequences per step."""
         return self.batch_tokens // self.sequence_length
 
     @property
     def steps(self) -> int:
-        """Steps until ``tokens`` are seen; the last batch is what is left."""
+        """Number of steps until ``tokens`` are seen; the last batch is the rest."""
         return math.ceil(self.sequences / self.batch_sequences)
 
     @property
     def warmup_steps(self) -> int:
-        """Steps of warm-up, rounded to the nearest."""
+        """Number of warm-up steps, rounded to the nearest."""
         return round(self.warmup_tokens / self.batch_tokens)
 
     @property
@@ -126,7 +126,7 @@ class RunSpec:
 
     @property
     def settings(self) -> Settings:
-        """What builds the optimizer, of a spec that is ``checked``."""
+        """Settings of the optimizer, for a ``checked`` spec."""
         knobs = (self.momentum, self.beta2, self.epsilon, self.weight_decay)
         return Settings(self.learning_rate, *(knob or 0.0 for knob in knobs))
 
@@ -138,10 +138,10 @@ class RunSpec:
 
 
 def checked(spec: RunSpec) -> RunSpec:
-    """The spec with its optimizer's usual values filled in.
+    """Check a spec and fill in its optimizer's usual values.
 
     Raises:
-        BadInput: naming the run, the field, its value and what was expected.
+        BadInput: names the run, the field, its value and what was expected.
     """
     if spec.optimizer not in OPTIMIZERS:
         raise _bad(spec, "optimizer", f"one of {', '.join(OPTIMIZERS)}", "correct the plan")
@@ -167,9 +167,9 @@ def checked(spec: RunSpec) -> RunSpec:
 
 
 def digest(spec: RunSpec) -> str:
-    """Twelve hexadecimal digits that name every choice but the run's and the study's names.
+    """Digest of every choice except the names of run and study, in twelve hexadecimal digits.
 
-    Fields at their default are left out, so that a new field leaves the digests of old runs as they were.
+    Fields at their default are left out, so that a new field does not change the digests of old runs.
     """
     usual = {f.name: f.default for f in fields(RunSpec)}
     choices = {k: v for k, v in asdict(spec).items() if k not in ("run_id", "study") and v != usual[k]}

@@ -1,9 +1,10 @@
-"""Run every run of a plan that has no record yet; stop it any time, and run it again to go on.
+"""Run every run of a plan that has no record yet. Stop it at any time, and run it again to resume.
 
     python -m train.sweep --plan plan.toml --out out/first --workers 2
     python -m train.sweep --plan plan.toml --out /shared/first --executor ray --address 10.0.0.1:6379
 
-Each run leaves out/first/runs/RUN_ID/record.json; python -m train.collect out/first makes them a run table.
+Each run leaves out/first/runs/RUN_ID/record.json; python -m train.collect out/first collects them in a run
+table.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from train.spec import VALIDATION_SEQUENCES, RunSpec, digest
 RUNS, LOCK, FAILURE = "runs", ".lock", "failure.json"
 FREE_BYTES = 64 * 2**20
 LOCK_SECONDS = 10.0
-"""How long a run waits for the worker of a sweep that was killed, which is about to exit."""
+"""Time that a run waits for the exiting worker of a killed sweep [s]."""
 SHOWN = 20
 OVERHEAD_FLOPS = 1e6
 
@@ -47,13 +48,14 @@ Executor = Callable[[Callable[..., Any], Sequence[tuple[Any, ...]]], pool.Outcom
 
 @dataclass
 class Report:
-    """How a sweep ended.
+    """Outcome of a sweep.
 
     Attributes:
-        records: of every run that has one, by run_id.
-        earlier: number of them that were there before.
-        failed: traceback or cause of death of each run given up, by run_id; they leave ``failure.json``.
-        bad: message of each run that was refused, by run_id.
+        records: records of all runs that have one, by run_id.
+        earlier: number of records from earlier sweeps.
+        failed: traceback or cause of death of each run that was given up, by run_id; it leaves
+            ``failure.json``.
+        bad: message of each refused run, by run_id.
     """
 
     records: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -65,17 +67,18 @@ class Report:
 def run(
     specs: Sequence[RunSpec], out: Path, work: Work, execute: Executor, stream: TextIO = sys.stderr
 ) -> Report:
-    """Run what has no record, in the order of the plan.
+    """Run the runs without a record, in the order of the plan.
 
     Args:
-        specs: as ``train.plan.read`` gives them, each run_id once.
-        out: folder of the sweep, made where it is missing.
-        work: trains one run in its folder; returns its record, which it has written.
-        execute: ``train.pool.run`` or ``train.ray_pool.run``, with all but work and tasks filled in.
-        stream: where progress is shown.
+        specs: result of ``train.plan.read``, each run_id once.
+        out: folder of the sweep; created if missing.
+        work: function that trains one run in its folder, writes its record and returns it.
+        execute: ``train.pool.run`` or ``train.ray_pool.run``, with everything except work and tasks filled
+            in.
+        stream: stream that shows progress.
 
     Raises:
-        BadInput: another sweep works on the folder, a record there is of another run, no space is left.
+        BadInput: another sweep works on the folder, a record is of another run, or no space is left.
     """
     out = out.absolute()
     _make(out / RUNS)
@@ -108,13 +111,13 @@ def run(
 
 
 def alone(work: Work, mark: str, spec: RunSpec, out: Path) -> dict[str, Any]:
-    """``work`` in the run's folder, by one process at a time; at once where the record is there.
+    """Call ``work`` in the run's folder, in one process at a time; return at once if there is a record.
 
     Args:
         work: as in ``run``.
-        mark: what the sweep's lock file says; another text means another sweep, or another folder of that
-            name on this machine.
-        spec: of the run.
+        mark: text of the sweep's lock file; another text means another sweep, or another folder of that name
+            on this machine.
+        spec: spec of the run.
         out: folder of the sweep.
 
     Raises:
@@ -132,7 +135,7 @@ def alone(work: Work, mark: str, spec: RunSpec, out: Path) -> dict[str, Any]:
 
 
 def cost(spec: RunSpec) -> float:
-    """Time of a run up to a constant, for the ETA.
+    """Time of a run up to a constant factor, for the ETA.
 
     Small networks are bound by memory: with ``OVERHEAD_FLOPS`` added per token, seconds per FLOP are the
     same within 20% from 25k to 1M parameters on a CPU. Validation counts as much as training on a third.
@@ -142,14 +145,14 @@ def cost(spec: RunSpec) -> float:
 
 
 def train_one(spec: RunSpec, folder: Path) -> dict[str, Any]:
-    """``train.run.execute``, imported where it is called: the process that hands out runs trains nothing."""
+    """Call ``train.run.execute``, imported here because the process that hands out runs trains nothing."""
     from train.run import execute
 
     return execute(spec, folder)
 
 
 def _records(specs: Sequence[RunSpec], out: Path) -> dict[str, dict[str, Any]]:
-    """Records that are there, each checked to be of the plan's run."""
+    """Read existing records, and check that each is of the plan's run."""
     found = {spec.run_id: record.read(out / RUNS / spec.run_id) for spec in specs}
     for spec in specs:
         there = found[spec.run_id]
@@ -163,7 +166,7 @@ def _records(specs: Sequence[RunSpec], out: Path) -> dict[str, dict[str, Any]]:
 
 
 def _enter(report: Report, spec: RunSpec, outcome: pool.Outcome, out: Path) -> None:
-    """File an outcome; a run given up leaves its row, as crashed, and the reason."""
+    """File an outcome; a run that is given up leaves its row, as crashed, and the reason."""
     if outcome.kind == "done":
         report.records[spec.run_id] = outcome.value
     elif outcome.kind == "bad":
@@ -186,7 +189,7 @@ def _told(run_id: str, ended: dict[str, Any] | None, outcome: pool.Outcome) -> s
 
 @contextmanager
 def _held(lock: Path, mark: str, seconds: float, expected: str) -> Iterator[None]:
-    """Hold a lock file, which then says ``mark``; the kernel frees it when the process ends."""
+    """Hold a lock file with the text ``mark``; the kernel frees it when the process ends."""
     with lock.open("a+") as file:
         deadline = time.monotonic() + seconds
         while True:
@@ -226,7 +229,7 @@ def _make(folder: Path) -> None:
 
 
 def _check_space(out: Path, left: int) -> None:
-    """Stop while records can still be written: what has ended is kept, the rest is for later."""
+    """Stop while records can still be written; ended runs are kept, the rest is left for later."""
     free = shutil.disk_usage(out).free
     if left and free < FREE_BYTES:
         raise BadInput(
@@ -236,22 +239,24 @@ def _check_space(out: Path, left: int) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """``python -m train.sweep``; 0, 1 if runs failed, 2 for bad input, 130 if stopped."""
+    """Run ``python -m train.sweep``; return 0, 1 if runs failed, 2 for bad input, 130 if stopped."""
     parser = argparse.ArgumentParser(
         "train.sweep", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--plan", type=Path, required=True, help="designs (.toml) or a list of runs (.csv)")
+    parser.add_argument(
+        "--plan", type=Path, required=True, help="plan: designs (.toml) or a list of runs (.csv)"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder of the sweep")
     parser.add_argument(
         "--workers",
         type=int,
         default=_cores(),
-        help="local: default %(default)s, one a core",
+        help="number of local worker processes, by default %(default)s, one per core",
     )
-    parser.add_argument("--records", type=Path, help="run table of train.collect: its runs count as done")
-    parser.add_argument("--executor", choices=("local", "ray"), default="local")
+    parser.add_argument("--records", type=Path, help="run table of train.collect whose runs count as done")
+    parser.add_argument("--executor", choices=("local", "ray"), default="local", help="where runs execute")
     parser.add_argument(
-        "--address", help="ray: of a running cluster; by default $RAY_ADDRESS, or this machine alone"
+        "--address", help="address of a Ray cluster; by default $RAY_ADDRESS, or this machine alone"
     )
     given = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, _interrupt)
@@ -276,7 +281,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def summary(report: Report, out: Path) -> list[str]:
-    """The end of a sweep, in lines for a person."""
+    """Format the end of a sweep."""
     new = len(report.records) - report.earlier
     lines = [f"{len(report.records)} runs have a record ({report.earlier} had one before, {new} are new)"]
     for what, runs, step in (
@@ -299,7 +304,7 @@ def summary(report: Report, out: Path) -> list[str]:
 
 
 def _cores() -> int:
-    """Cores that this process may use."""
+    """Number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -1,4 +1,4 @@
-"""From a posterior to a recommendation with its intervals: NumPy only, well under a second."""
+"""Recommendation with intervals from a posterior: NumPy only, well under a second."""
 
 from __future__ import annotations
 
@@ -32,24 +32,24 @@ from bayeslaw.target import Target
 DECADE = math.log(10.0)
 
 FAR = 1.0
-"""Decades beyond the fitted cells above which the extrapolation is warned of."""
+"""Decades beyond the fitted cells above which a warning is given."""
 
 BEYOND, TOKENS_PER_PARAM = 10.0, 20.0
-"""Of the example target: N over the largest fitted one, and D over N."""
+"""Example target: N over the largest fitted one, and D over N."""
 
 RISKY = 0.05
-"""Probability of divergence above which the recommendation is warned of."""
+"""Probability of divergence above which a warning is given."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What following some settings costs, draw by draw; arrays of shape (draw,).
+    """Cost of following some settings, per draw; arrays of shape (draw,).
 
     Attributes:
-        regret: loss above the best reachable, as a fraction of it (0.001 is 0.1%). Where the batch is fixed
+        regret: excess over the best reachable loss, as a fraction of it (0.001 is 0.1%). For a fixed batch
             the best is the best at that batch.
-        batch_cost: the fixed batch's own excess over the best batch, a fraction; zeros where it is free.
-        loss: of a run with these settings, run-to-run noise included [nats/token].
+        batch_cost: excess of the fixed batch over the best batch, as a fraction; zeros if the batch is free.
+        loss: loss of a run with these settings, run-to-run noise included [nats/token].
         diverges: probability that the run diverges.
     """
 
@@ -60,24 +60,24 @@ class Outcome:
 
 
 def predict(posterior: Posterior, target: Target, level: float = 0.9, seed: int = 0) -> dict[str, Any]:
-    """Recommended settings, the interval of the optimum and the price of following the advice.
+    """Recommend settings, with the interval of the optimum and the price of following the advice.
 
     The recommendation minimises the posterior expected excess loss
     (``bayeslaw.advice.target_surface.decide``).
 
     Args:
         posterior: the fit.
-        target: the run to advise on; a batch it fixes is kept, and the learning rate follows the ridge.
-        level: of the equal-tailed intervals; ``regret["upper"]`` is the quantile at ``level``.
-        seed: of what must be drawn: unseen groups, studies and cells, and the run's noise.
+        target: the run to advise on; a fixed batch is kept, and the learning rate follows the ridge.
+        level: level of the equal-tailed intervals; ``regret["upper"]`` is the quantile at ``level``.
+        seed: seed of draws of unseen groups, studies and cells, and of the run's noise.
 
     Returns:
         JSON-ready, with the keys ``inputs``, ``recommendation``, ``optimum``, ``loss_nats_per_token``,
         ``regret`` (fractions of the loss), ``extrapolation``, ``level``, ``posterior`` and ``warnings``.
-        Hyperparameters the posterior knows nothing about are absent.
+        Hyperparameters that were not fitted are absent.
 
     Raises:
-        BadInput: for a level outside (0, 1), or a target so far out that a number is no longer finite.
+        BadInput: a level outside (0, 1), or a target so far out that a number is not finite.
     """
     check_level(level)
     check_covariates(target.covariates)
@@ -114,22 +114,22 @@ def predict(posterior: Posterior, target: Target, level: float = 0.9, seed: int 
 
 
 def check_level(level: float) -> None:
-    """Refuse a level that is no probability.
+    """Refuse a level that is not a probability.
 
     Raises:
-        BadInput: outside (0, 1).
+        BadInput: a level outside (0, 1).
     """
     if not 0 < level < 1:
         raise BadInput(f"level = {level!r}; expected a probability between 0 and 1; give 0.9 for 90%")
 
 
 def outcome_of(basin: TargetSurface, settings: Settings, seed: int = 0) -> Outcome:
-    """What a run at a basin's target with these settings comes to.
+    """Compute the outcome of a run with these settings at the target of a surface.
 
     Args:
-        basin: of the target.
-        settings: ``learning_rate`` and ``batch_tokens``; ``weight_decay`` and ``momentum`` where known.
-        seed: of the run's noise.
+        basin: surface of the target.
+        settings: ``learning_rate`` and ``batch_tokens``; ``weight_decay`` and ``momentum`` if fitted.
+        seed: seed of the run's noise.
     """
     fixed = basin.target.batch_tokens is not None
     rate, batch = (np.log([settings[name]]) for name in ("learning_rate", "batch_tokens"))
@@ -150,7 +150,7 @@ def outcome_of(basin: TargetSurface, settings: Settings, seed: int = 0) -> Outco
 def run_noise(
     p: Mapping[str, Floats], excess: Floats, rng: np.random.Generator, off: Floats | float = 0.0
 ) -> Floats:
-    """Student-t noise of ln loss, of scale ``surface.noise_scale``, about ``surface.off_shift``.
+    """Draw Student-t noise of ln loss, of scale ``surface.noise_scale``, about ``surface.off_shift``.
 
     Args:
         p: ``log_noise``, ``log_noise_slope``, ``log_dof_minus_4`` and their ``log_off_`` counterparts; they
@@ -167,12 +167,12 @@ def run_noise(
 def standard_noise(
     p: Mapping[str, Floats], shape: tuple[int, ...], rng: np.random.Generator, off: Floats | float = 0.0
 ) -> Floats:
-    """The Student-t numbers of ``run_noise``, of scale 1 and the given shape; arguments as there."""
+    """Draw the Student-t numbers of ``run_noise``, of scale 1 and the given shape; arguments as there."""
     return rng.standard_t(surface.noise_dof(p, np.asarray(off, float)), shape)
 
 
 def run_rng(seed: int = 0) -> np.random.Generator:
-    """Generator of the noise of the run that is advised on."""
+    """Generator of the noise of the target run."""
     return pooling.keyed_rng(seed, "run")
 
 
@@ -211,11 +211,11 @@ def _outside(value: float, fitted: Sequence[float]) -> float:
 
 
 def example_target(posterior: Posterior, study: str | None = None) -> Target:
-    """A run some ten times larger than the largest fitted one, of the group with most cells, D = 20 N.
+    """Example target about ten times the largest fitted N, of the group with most cells, with D = 20 N.
 
     Args:
         posterior: the fit.
-        study: whose set-up; by default that of the group.
+        study: study of the target; by default that of the group.
 
     Raises:
         BadInput: no cell was fitted, or none of that study.
@@ -232,7 +232,7 @@ def example_target(posterior: Posterior, study: str | None = None) -> Target:
 
 
 def _two_digits_below(value: float) -> float:
-    """A round number just below.
+    """Round down to two digits.
 
     >>> _two_digits_below(1.0737e10)
     10000000000.0
@@ -248,15 +248,15 @@ def loss_curve(
     quantiles: Sequence[float] = (0.05, 0.25, 0.5, 0.75, 0.95),
     seed: int = 0,
 ) -> Floats:
-    """Loss lost by each learning rate at the target's batch, for plotting.
+    """Excess loss of each learning rate at the target's batch, for plotting.
 
-    Relative to the best learning rate at that batch, which is the target's, or the recommended one.
+    Relative to the best learning rate at that batch, which is the target's or the recommended one.
 
     Args:
         posterior: the fit.
         target: the run.
         learning_rates: peak learning rates, shape (rate,).
-        quantiles: over draws, shape (quantile,).
+        quantiles: quantiles over draws, shape (quantile,).
         seed: as in ``predict``.
 
     Returns:
@@ -291,7 +291,7 @@ def _refuse_unusable(result: Mapping[str, Any], target: Target) -> None:
         )
 
 
-# ---------------------------------------------------------------------------------------- plain words
+# ------------------------------------------------------------------------------------------- warnings
 
 
 def _warnings(
@@ -302,7 +302,7 @@ def _warnings(
     beyond: Mapping[str, float],
     level: float,
 ) -> list[str]:
-    """Why this advice should be doubted, one sentence each."""
+    """Warnings on this advice, one sentence each."""
     said = [*about_fit(posterior), *about_group(posterior, basin.target)]
     for name in posterior.pivot:
         decades = beyond[distance_key(name)]
@@ -323,7 +323,7 @@ def _warnings(
 
 
 def about_fit(posterior: Posterior) -> list[str]:
-    """Whether the fit itself is to be doubted, whatever it is asked."""
+    """Warnings on the fit itself, whatever the target."""
     if posterior.diagnostics.get("converged", False):
         return []
     messages = [str(text) for text in posterior.diagnostics.get("messages", [])]
@@ -331,7 +331,7 @@ def about_fit(posterior: Posterior) -> list[str]:
 
 
 def about_group(posterior: Posterior, target: Target) -> list[str]:
-    """What was never seen of a target's optimizer and study."""
+    """Warnings on a target's unseen optimizer or study."""
     said = []
     if target.optimizer not in posterior.optimizers:
         said.append(
@@ -387,7 +387,7 @@ def about_covariates(posterior: Posterior, target: Target) -> list[str]:
 
 
 def about_extras(posterior: Posterior, target: Target, extras: Iterable[str]) -> list[str]:
-    """Which of the hyperparameters ``extras`` the target's own runs never varied."""
+    """Warnings on hyperparameters ``extras`` that the target's own runs never varied."""
     return [
         f"{name.replace('_', ' ')} was never varied in {target.study} with {target.optimizer}: "
         "borrowed from other runs"

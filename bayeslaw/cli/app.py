@@ -1,7 +1,7 @@
-"""The command line: files, printing and exit codes; every computation lives in another module.
+"""The command line: files, printing and exit codes. Every computation lives in another module.
 
 Heavy packages are imported inside the commands, so that ``bayeslaw --help`` is instant.
-Results go to stdout, messages to stderr; bad input exits with code 2, as misuse does.
+Results go to stdout, messages to stderr. Bad input and misuse exit with code 2.
 """
 
 from __future__ import annotations
@@ -41,19 +41,21 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Targets = Annotated[
     list[str],
     typer.Option(help="N,D,OPTIMIZER[,NAME=VALUE] of the large run, as in 7e9,1.4e11,adamw; repeated."),
 ]
 Candidates = Annotated[
-    Path | None, typer.Option(help="Runs that could be made, one a row: .csv, .parquet or .jsonl.")
+    Path | None, typer.Option(help="Table of candidate runs, one per row: .csv, .parquet or .jsonl.")
 ]
-Space = Annotated[Path | None, typer.Option(help="A search space in TOML, instead of candidates.")]
+Space = Annotated[Path | None, typer.Option(help="Search space in TOML, in place of --candidates.")]
 Tolerance = Annotated[
-    float | None, typer.Option(help="Regret that does not matter, as a share of the loss: 0.001.")
+    float | None, typer.Option(help="Regret small enough to stop at, as a share of the loss, such as 0.001.")
 ]
-CostOfTarget = Annotated[float | None, typer.Option(help="Of the target run, in the unit of the budget.")]
+CostOfTarget = Annotated[
+    float | None, typer.Option(help="Cost of the target run, in the unit of the budget.")
+]
 
 
 @app.callback()
@@ -62,7 +64,7 @@ def _commands() -> None:
 
 
 def main() -> None:
-    """Entry point: a BadInput becomes its message on stderr and exit code 2, never a traceback."""
+    """Run the command line. A BadInput becomes its message on stderr and exit code 2, never a traceback."""
     try:
         app()
     except BadInput as error:
@@ -96,28 +98,34 @@ class _ImportCommand(TyperCommand):
 
 @app.command("import", cls=_ImportCommand)
 def import_(
-    source: Annotated[Path, typer.Argument(help="CSV, Parquet, JSONL, or a W&B export.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Run table: .parquet, .csv or .jsonl.")],
-    study: Annotated[str | None, typer.Option(help="Name of the set-up these runs share.")] = None,
+    source: Annotated[Path, typer.Argument(help="Table of runs: CSV, Parquet, JSON lines, or a W&B export.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Run table to write: .parquet, .csv or .jsonl.")
+    ],
+    study: Annotated[str | None, typer.Option(help="Name of the set-up that these runs share.")] = None,
     adapter: Annotated[
         str | None, typer.Option(help="A known layout of published runs, or of Weights & Biases.")
     ] = None,
     map_: Annotated[
-        list[str] | None, typer.Option("--map", help="ROLE=COLUMN, repeated: what a column means.")
+        list[str] | None,
+        typer.Option("--map", help="ROLE=COLUMN: the column that holds a role. May be repeated."),
     ] = None,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", help="COLUMN=VALUE, repeated: the same for all runs.")
+        list[str] | None, typer.Option("--set", help="COLUMN=VALUE: one value for all runs. May be repeated.")
     ] = None,
     rename: Annotated[
         list[str] | None,
         typer.Option(help="OLD=NEW, repeated: another name for an optimizer, as in soap=ours."),
     ] = None,
     diverged_ratio: Annotated[
-        float, typer.Option(help="A loss above this many times its cell's smallest counts as diverged.")
+        float,
+        typer.Option(
+            help="A run counts as diverged if its loss exceeds this multiple of its cell's smallest loss."
+        ),
     ] = 1.4,
     as_json: AsJson = False,
 ) -> None:
-    """Turn a pile of runs into a checked run table.
+    """Convert a table of runs from any tool into a checked run table.
 
     Example:
 
@@ -153,7 +161,7 @@ def import_(
 
 
 def _import_summary(table: Any, output: Path, notes: Sequence[str]) -> dict[str, Any]:
-    """What ``import --json`` says: where the runs went, how many, of which kind."""
+    """Summary for ``import --json``: where the runs went, how many there are, and of which kind."""
     return {
         "output": output,
         "runs": len(table),
@@ -167,12 +175,12 @@ def _import_summary(table: Any, output: Path, notes: Sequence[str]) -> dict[str,
 
 @app.command("fit")
 def fit_(
-    runs: Annotated[list[Path], typer.Argument(help="Run tables: .parquet, .csv or .jsonl.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Where the posterior goes: posterior.nc.")],
-    seed: Annotated[int, typer.Option(help="Of the chains: the same seed, the same draws.")] = 0,
-    chains: Annotated[int, typer.Option(help="Of NUTS.")] = 4,
+    runs: Annotated[list[Path], typer.Argument(help="Run tables to fit: .parquet, .csv or .jsonl.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Posterior to write, such as posterior.nc.")],
+    seed: Annotated[int, typer.Option(help="Random seed. The same seed and runs give the same draws.")] = 0,
+    chains: Annotated[int, typer.Option(help="Number of NUTS chains.")] = 4,
     draws: Annotated[
-        int, typer.Option(help="A chain and block; blocks are added until the chains agree.")
+        int, typer.Option(help="Draws per chain and block. Blocks are added until the chains agree.")
     ] = 200,
     parts: Annotated[
         str, typer.Option(help="Optional parts of the law, joined by commas: drift, second, smooth.")
@@ -192,9 +200,9 @@ def fit_(
 
       bayeslaw fit runs.parquet theirs.csv -o posterior.nc
 
-    Runs that diverged are used too: they say which learning rates are too high. Runs that were
-    stopped early are left out. gamma and delta are the exponents by which the best learning rate falls
-    with N and D at the best batch, epsilon the one by which the best batch grows with D.
+    Diverged runs are used too: they show which learning rates are too high. Runs that were stopped
+    early are left out. gamma and delta are the exponents by which the best learning rate falls with N
+    and D at the best batch; epsilon is the exponent by which the best batch grows with D.
     """
     from bayeslaw.runs.io import read_runs
 
@@ -219,35 +227,39 @@ def fit_(
 
 @app.command("predict")
 def predict_(
-    params: Annotated[float, typer.Option(help="N, non-embedding parameters, as in 7e9.")],
-    tokens: Annotated[float, typer.Option(help="D, training tokens, as in 1.4e12.")],
-    optimizer: Annotated[str, typer.Option(help="Its name, as in adamw or muon.")] = "adamw",
+    params: Annotated[float, typer.Option(help="Number of non-embedding parameters N, such as 7e9.")],
+    tokens: Annotated[float, typer.Option(help="Number of training tokens D, such as 1.4e12.")],
+    optimizer: Annotated[str, typer.Option(help="Name of the optimizer, such as adamw or muon.")] = "adamw",
     batch_tokens: Annotated[
-        float | None, typer.Option(help="The batch [tokens] where it is fixed; else it is advised on.")
+        float | None, typer.Option(help="Fixed batch in tokens. Without it, the batch is part of the advice.")
     ] = None,
     posterior: Annotated[
-        Path | None, typer.Option(help="A posterior of `bayeslaw fit`; by default the one shipped.")
+        Path | None, typer.Option(help="Posterior written by `bayeslaw fit`. By default the shipped one.")
     ] = None,
     study: Annotated[
-        str | None, typer.Option(help="Whose set-up; by default one never seen, with wider intervals.")
+        str | None,
+        typer.Option(
+            help="Fitted study of the run. Without it the set-up is unseen, and intervals are wider."
+        ),
     ] = None,
-    level: Annotated[float, typer.Option(help="Of the intervals.")] = 0.9,
+    level: Annotated[float, typer.Option(help="Credible level of the intervals.")] = 0.9,
     law: Annotated[
-        str | None, typer.Option(help="Ask a published law instead: step, deepseek, bjorck, ... or all.")
+        str | None,
+        typer.Option(help="Published law to ask instead (step, deepseek, bjorck, ...), or all of them."),
     ] = None,
     covariate: Annotated[
         list[str] | None, typer.Option(help="NAME=VALUE of a further covariate of the law; repeated.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Recommend learning rate, batch and what else the posterior knows, with intervals.
+    """Recommend learning rate, batch and any other fitted hyperparameter, with intervals.
 
     Example:
 
       bayeslaw predict --params 7e9 --tokens 1.4e12 --optimizer adamw
 
     The recommendation minimises the expected loss, so it lies on the safe side of the likeliest
-    optimum. Regret is the loss given away by following it, as a share of the loss.
+    optimum. Regret is the excess loss of following it, as a share of the loss.
     """
     from bayeslaw.law.agreement import ALL, law_answer, laws_named
     from bayeslaw.target import Target, parse_covariates
@@ -269,7 +281,7 @@ def predict_(
 
 
 def _prediction(target: Any, path: Path | None, level: float) -> dict[str, Any]:
-    """The posterior's answer, its file named; a study that it does not know is refused."""
+    """Answer of the posterior, with the name of its file. Refuses a study that was not fitted."""
     from bayeslaw.advice.prediction import check_level, predict
     from bayeslaw.assets import POSTERIOR
     from bayeslaw.posterior.netcdf import read_posterior
@@ -303,26 +315,32 @@ def _inputs(target: Any) -> dict[str, Any]:
 
 @app.command("evaluate")
 def evaluate_(
-    runs: Annotated[list[Path], typer.Argument(help="Held-out run tables: .parquet, .csv or .jsonl.")],
+    runs: Annotated[
+        list[Path], typer.Argument(help="Run tables of held-out runs: .parquet, .csv or .jsonl.")
+    ],
     posterior: Annotated[
-        Path | None, typer.Option(help="Score a posterior; default: the one shipped.")
+        Path | None, typer.Option(help="Posterior to score. By default the shipped one.")
     ] = None,
-    law: Annotated[str | None, typer.Option(help="Score a published law: step, deepseek, ...")] = None,
+    law: Annotated[str | None, typer.Option(help="Published law to score: step, deepseek, ...")] = None,
     method: Annotated[
-        str | None, typer.Option(help="Score a baseline fitted to --train: argmin, huber, near-optimal.")
+        str | None, typer.Option(help="Baseline to fit to --train and score: argmin, huber or near-optimal.")
     ] = None,
-    train: Annotated[list[Path] | None, typer.Option(help="Run table for --method, repeated.")] = None,
-    level: Annotated[float, typer.Option(help="Of the intervals.")] = 0.9,
-    plot: Annotated[Path | None, typer.Option(help="A figure: reliability and regret, .png or .pdf.")] = None,
+    train: Annotated[
+        list[Path] | None, typer.Option(help="Run table that --method is fitted to. May be repeated.")
+    ] = None,
+    level: Annotated[float, typer.Option(help="Credible level of the intervals.")] = 0.9,
+    plot: Annotated[
+        Path | None, typer.Option(help="Figure of reliability and regret to write, .png or .pdf.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Score advice on runs it has not seen: predicted losses, and what following it costs.
+    """Score advice on held-out runs: predicted losses, and the cost of following it.
 
     Example:
 
       bayeslaw evaluate held_out.parquet --posterior posterior.nc --plot scores.png
 
-    Regret is the loss at the advised settings above the cell's smoothed minimum, as a share of it.
+    Regret is the loss at the advised settings minus the cell's smoothed minimum, as a share of that minimum.
     """
     from bayeslaw.advice.prediction import check_level
     from bayeslaw.evaluation.heldout import evaluate
@@ -340,7 +358,7 @@ def evaluate_(
 def _advisor(
     posterior: Path | None, law: str | None, method: str | None, train: list[Path], table: Any
 ) -> Any:
-    """What to score: a posterior, a published law, or a baseline fitted to ``train``."""
+    """Advisor to score: a posterior, a published law, or a baseline fitted to ``train``."""
     if sum(choice is not None for choice in (posterior, law, method)) > 1:
         raise BadInput("evaluate: --posterior, --law and --method exclude each other; give one of them")
     if (method is None) != (not train):
@@ -378,7 +396,7 @@ def _baseline(method: str, train: list[Path]) -> Any:
 
 
 def _plot_evaluation(result: Mapping[str, Any], path: Path) -> None:
-    """Reliability and regret side by side, whichever exist, written whole or not at all."""
+    """Write a figure of reliability and regret side by side, whichever exist."""
     from matplotlib.figure import Figure
 
     from bayeslaw.plots import plot_regret, plot_reliability, save_figure
@@ -396,33 +414,34 @@ def _plot_evaluation(result: Mapping[str, Any], path: Path) -> None:
 
 @app.command("diagnose")
 def diagnose_(
-    posterior: Annotated[Path, typer.Argument(help="A posterior of `bayeslaw fit`.")],
+    posterior: Annotated[Path, typer.Argument(help="Posterior written by `bayeslaw fit`.")],
     runs: Annotated[
-        list[Path] | None, typer.Argument(help="The run tables it was fitted to; without them, less is told.")
+        list[Path] | None,
+        typer.Argument(help="Run tables that it was fitted to. Without them fewer checks are made."),
     ] = None,
     target: Annotated[
         str | None,
         typer.Option(
-            help="N,D,OPTIMIZER that advice is wanted for, as in 7e9,1.4e11,adamw; by default some ten times "
-            "the largest fitted N at 20 tokens a parameter, with the optimizer of most fitted cells."
+            help="Target run as N,D,OPTIMIZER, such as 7e9,1.4e11,adamw. By default about ten times "
+            "the largest fitted N at 20 tokens per parameter, with the optimizer of most fitted cells."
         ),
     ] = None,
     study: Annotated[
         str | None,
         typer.Option(
-            help="Whose set-up; by default that of the posterior's only study, or of the default target."
+            help="Study of the target run. By default the posterior's only study or the default target's."
         ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say whether a posterior is to be trusted, where not, and what to do about it.
+    """Judge whether a posterior can be trusted, where it cannot, and what to do about it.
 
     Example:
 
       bayeslaw diagnose posterior.nc runs.parquet
 
-    Checks convergence, how well each cell is fitted, what the advice hangs on, and how much of it is the
-    prior's. Doubt is no error: the exit code is 0 whatever the verdict.
+    Checks convergence, how well each cell is fitted, which runs the advice depends on, and how much of it
+    comes from the prior. The exit code is 0 whatever the verdict.
     """
     from bayeslaw.posterior.netcdf import read_posterior
     from bayeslaw.target import parse_target
@@ -454,30 +473,37 @@ def _refuse_unknown(study: str | None, known: Sequence[str], path: Path) -> None
 @app.command("design")
 def design_(
     target: Targets,
-    budget: Annotated[float, typer.Option(help="For the batch, in the unit of the cost: FLOP, s or J.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The plan, a .csv that train.sweep runs.")],
+    budget: Annotated[
+        float, typer.Option(help="Budget of the batch, in the unit of the cost: FLOP, s or J.")
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Plan to write, a .csv that train.sweep runs.")
+    ],
     candidates: Candidates = None,
     space: Space = None,
     posterior: Annotated[
-        Path | None, typer.Option(help="A posterior of `bayeslaw fit`; by default the one shipped.")
+        Path | None, typer.Option(help="Posterior written by `bayeslaw fit`. By default the shipped one.")
     ] = None,
-    batch: Annotated[int, typer.Option(help="Runs at most.")] = 8,
+    batch: Annotated[int, typer.Option(help="Maximum number of runs in the batch.")] = 8,
     study: Annotated[
-        str | None, typer.Option(help="Whose set-up; by default the candidates', else one never seen.")
+        str | None,
+        typer.Option(help="Study of the runs. By default the candidates' study, else an unseen one."),
     ] = None,
     policy: Annotated[
         str,
         typer.Option(
-            help="regret; or, to compare: information, v-optimal, d-optimal, sobol, random, cheapest, "
-            "inverse-cost."
+            help="How to choose runs: regret, or for comparison information, v-optimal, d-optimal, sobol, "
+            "random, cheapest, inverse-cost."
         ),
     ] = "regret",
     tolerance: Tolerance = None,
     cost_of_target: CostOfTarget = None,
-    plot: Annotated[Path | None, typer.Option(help="A figure of the candidates, .png or .pdf.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Figure of the candidates to write, .png or .pdf.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Choose the next runs: what lowers the expected regret at the target most per unit cost.
+    """Choose the next runs: those that most lower the expected regret at the target per unit cost.
 
     Example:
 
@@ -485,8 +511,8 @@ def design_(
       --space space.toml --budget 1e19 -o plan.csv
 
     The cost is the column cost, flops, wall_seconds or energy_joules of the candidates, else 6 N D.
-    Says also whether the runs are worth it. A space is described by python -m pydoc
-    bayeslaw.planning.candidates.
+    The result also says whether the runs are worth their cost. Read about the format of --space
+    with python -m pydoc bayeslaw.planning.candidates.
     """
     from bayeslaw.assets import POSTERIOR
     from bayeslaw.files import write_atomically
@@ -518,7 +544,7 @@ def design_(
 
 
 def _offered(command: str, candidates: Path | None, space: Path | None) -> tuple[Any, str]:
-    """Candidates and the unit of their cost, from whichever file is given."""
+    """Candidates and the unit of their cost, read from the file that is given."""
     from bayeslaw.planning.candidates import read_candidates, read_space
 
     if (candidates is None) == (space is None):
@@ -527,7 +553,7 @@ def _offered(command: str, candidates: Path | None, space: Path | None) -> tuple
 
 
 def _study_of(table: Any, study: str | None, known: Sequence[str], path: Path) -> str | None:
-    """The set-up of candidates and target: --study, or the one that the candidates name."""
+    """Study of candidates and target: --study, or the one that the candidates name."""
     named = _named_study("design", table, study)
     if named is None:
         _refuse_unknown(study, known, path)
@@ -535,7 +561,7 @@ def _study_of(table: Any, study: str | None, known: Sequence[str], path: Path) -
 
 
 def _named_study(command: str, candidates: Any, study: str | None) -> str | None:
-    """The one set-up that candidates name, if any; refused where it is not that of --study."""
+    """The one study that the candidates name, if any. Refuses candidates of another study than --study."""
     named = sorted(set(candidates["study"])) if "study" in candidates else []
     if len(named) > 1 or (named and study is not None and named != [study]):
         raise BadInput(
@@ -548,38 +574,55 @@ def _named_study(command: str, candidates: Any, study: str | None) -> str | None
 
 @app.command("replay")
 def replay_(
-    pool: Annotated[list[Path], typer.Argument(help="Run tables of a finished sweep.")],
+    pool: Annotated[list[Path], typer.Argument(help="Run tables of a finished sweep, to select runs from.")],
     target: Annotated[
-        list[str], typer.Option(help="N,D,OPTIMIZER of a cell in the tables, whose runs judge; repeated.")
+        list[str],
+        typer.Option(
+            help="N,D,OPTIMIZER of a cell in the tables whose runs judge the advice. May be repeated."
+        ),
     ],
     budget: Annotated[
-        list[str], typer.Option(help="In the unit of the cost, or a share of the pool as in 1%; repeated.")
+        list[str],
+        typer.Option(
+            help="Budget in the unit of the cost, or as a share of the pool such as 1%. May be repeated."
+        ),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Results, one JSON line each; it resumes.")],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="Result lines to write, in JSON. An existing file is resumed."),
+    ],
     policy: Annotated[
-        list[str] | None, typer.Option(help="As in `bayeslaw design`; repeated. Default: regret and random.")
+        list[str] | None,
+        typer.Option(
+            help="Policy of `bayeslaw design` to replay. May be repeated. By default regret and random."
+        ),
     ] = None,
-    seeds: Annotated[int, typer.Option(help="Replays of each policy.")] = 10,
-    batch: Annotated[int, typer.Option(help="Runs chosen together.")] = 8,
-    refits: Annotated[int, typer.Option(help="From one budget to the next.")] = 2,
-    start: Annotated[int, typer.Option(help="Runs drawn at random before the first choice.")] = 0,
+    seeds: Annotated[int, typer.Option(help="Number of replays per policy.")] = 10,
+    batch: Annotated[int, typer.Option(help="Number of runs chosen together.")] = 8,
+    refits: Annotated[int, typer.Option(help="Refits per budget step.")] = 2,
+    start: Annotated[int, typer.Option(help="Number of runs drawn at random before the first choice.")] = 0,
     below: Annotated[
-        float | None, typer.Option(help="Runs of fewer parameters are for sale; default: than the targets'.")
+        float | None,
+        typer.Option(
+            help="Only runs with fewer parameters than this can be selected. By default the targets' number."
+        ),
     ] = None,
-    study: Annotated[str | None, typer.Option(help="Whose set-up; by default that of the tables.")] = None,
-    workers: Annotated[int, typer.Option(help="Processes.")] = 2,
-    plot: Annotated[Path | None, typer.Option(help="A figure of the curves, .png or .pdf.")] = None,
+    study: Annotated[
+        str | None, typer.Option(help="Study of the targets. By default that of the tables.")
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Number of worker processes.")] = 2,
+    plot: Annotated[Path | None, typer.Option(help="Figure of the curves to write, .png or .pdf.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Replay active design on a finished sweep: what would a policy have learnt for the same cost?
+    """Replay active design on a finished sweep, to compare what policies learn for the same cost.
 
     Example:
 
       bayeslaw replay runs.parquet --target 1073741824,2e10,adamw --budget 0.3% --budget 1%
       --policy regret --policy random -o replay.jsonl
 
-    Starts from nothing, buys runs that it had not seen, refits, and scores at each budget. Stop it any
-    time, and run it again to go on.
+    Starts without runs, selects runs within the budget, refits, and scores the advice at each budget. Stop
+    it at any time, and run it again to resume.
     """
     from bayeslaw.rehearsal import many, one
     from bayeslaw.rehearsal.task import study_of
@@ -609,31 +652,41 @@ def replay_(
 @app.command("loop")
 def loop_(
     target: Targets,
-    runner: Annotated[str, typer.Option(help="Command that makes the runs of {plan}, in folder {out}.")],
-    budget: Annotated[float, typer.Option(help="Of all rounds, in the unit of the cost: FLOP, s or J.")],
-    output: Annotated[Path, typer.Option("--out", "-o", help="Folder of the loop; it goes on from there.")],
+    runner: Annotated[str, typer.Option(help="Command that makes the runs of {plan} in folder {out}.")],
+    budget: Annotated[
+        float, typer.Option(help="Budget of all rounds together, in the unit of the cost: FLOP, s or J.")
+    ],
+    output: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder of the loop. An existing loop is resumed.")
+    ],
     candidates: Candidates = None,
     space: Space = None,
     collect: Annotated[
-        str | None, typer.Option(help="Command that makes the run table {table} of folder {out}.")
+        str | None, typer.Option(help="Command that writes the run table {table} from folder {out}.")
     ] = None,
     table: Annotated[
-        str | None, typer.Option(help="Run table that the runner leaves; default: {out}/runs.parquet.")
+        str | None, typer.Option(help="Run table that the runner leaves. By default {out}/runs.parquet.")
     ] = None,
     runs: Annotated[
-        list[Path] | None, typer.Option(help="Run tables to begin with, of any study; repeated.")
+        list[Path] | None, typer.Option(help="Run table to start with, of any study. May be repeated.")
     ] = None,
-    study: Annotated[str | None, typer.Option(help="Name of the set-up; default: the candidates'.")] = None,
-    batch: Annotated[int, typer.Option(help="Runs a round, at most.")] = 8,
-    round_budget: Annotated[float | None, typer.Option(help="Cost a round, at most.")] = None,
-    rounds: Annotated[int, typer.Option(help="At most.")] = 20,
-    policy: Annotated[str, typer.Option(help="As in `bayeslaw design`.")] = "regret",
+    study: Annotated[
+        str | None, typer.Option(help="Study of the new runs. By default the candidates' study.")
+    ] = None,
+    batch: Annotated[int, typer.Option(help="Maximum number of runs per round.")] = 8,
+    round_budget: Annotated[
+        float | None, typer.Option(help="Maximum cost per round, in the unit of the budget.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(help="Maximum number of rounds.")] = 20,
+    policy: Annotated[
+        str, typer.Option(help="Policy that chooses the runs, as in `bayeslaw design`.")
+    ] = "regret",
     tolerance: Tolerance = None,
     cost_of_target: CostOfTarget = None,
-    seed: Annotated[int, typer.Option(help="Of fits and draws.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed of fits and draws.")] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Fit, choose runs, have them made, and again until more runs are not worth it.
+    """Repeat fitting, choosing runs and making them until more runs are not worth their cost.
 
     Example:
 
@@ -641,8 +694,8 @@ def loop_(
       --runner "python -m train.sweep --plan {plan} --out {out}"
       --collect "python -m train.collect {out} -o {table}"
 
-    Stop it any time, and run it again to go on: each step leaves a file. journal.md tells what was
-    chosen, why, what came back and what is now believed.
+    Stop it at any time, and run it again to resume: each step leaves a file. journal.md records what was
+    chosen and why, what came back, and the advice after each round.
     """
     from bayeslaw.loop.rounds import run
     from bayeslaw.loop.task import STUDY, TABLE, Task
@@ -678,22 +731,25 @@ def loop_(
 @app.command("report")
 def report_(
     posterior: Annotated[
-        Path | None, typer.Option(help="A posterior of `bayeslaw fit`; by default the one shipped.")
+        Path | None, typer.Option(help="Posterior written by `bayeslaw fit`. By default the shipped one.")
     ] = None,
     runs: Annotated[
-        list[Path] | None, typer.Option(help="Run tables that it was fitted to, for more figures; repeated.")
+        list[Path] | None,
+        typer.Option(help="Run table that the posterior was fitted to, for more figures. May be repeated."),
     ] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The page, .html.")] = Path("report.html"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="Page to write, .html.")] = Path(
+        "report.html"
+    ),
     as_json: AsJson = False,
 ) -> None:
-    """Write one HTML file to read and to ask: summary, figures, diagnostics, data and a live calculator.
+    """Write one HTML file with summary, figures, diagnostics, data and a live calculator.
 
     Example:
 
       bayeslaw report --posterior posterior.nc --runs runs.parquet -o report.html
 
-    It needs no network, server or installation: send it to whoever decides. The calculator gives the
-    answers of `bayeslaw predict` for any run.
+    It needs no network, server or installation. The calculator gives the answers of `bayeslaw predict`
+    for any run.
     """
     if output.suffix.lower() not in (".html", ".htm"):
         raise BadInput(f"{output}: unknown suffix {output.suffix!r}; expected a page in .html; rename it")

@@ -1,4 +1,4 @@
-"""A diagnosis for a person: the verdict, short tables, what to do."""
+"""Print a diagnosis: the verdict, short tables, actions."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from bayeslaw.target import NEVER_SEEN
 from bayeslaw.text import short, three_digits
 
 SHOWN = 6
-"""Rows of a table of cells."""
+"""Maximum number of rows of a table of cells."""
 
 CELL = ("study", "optimizer", "N", "tokens")
 
 
 def print_diagnosis(result: Mapping[str, Any]) -> None:
-    """The verdict first, then each part, then numbered actions."""
+    """Print the verdict, then each part, then numbered actions."""
     verdict, target = result["verdict"], result["prior"]["target"]
     reasons = "; ".join(verdict["reasons"])
     n, d = short(target["params_nonembedding"]), short(target["tokens"])

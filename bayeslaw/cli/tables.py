@@ -1,4 +1,4 @@
-"""What the command line prints: results on stdout, as one JSON object or as tables; messages on stderr."""
+"""Output of the command line: results on stdout, as one JSON object or as tables; messages on stderr."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def words_of(name: str) -> str:
 
 
 def say(message: str) -> None:
-    """Print a message for a person, on stderr."""
+    """Print a message on stderr."""
     print(message, file=sys.stderr)
 
 
@@ -32,7 +32,7 @@ def print_json(result: Mapping[str, Any]) -> None:
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> None:
-    """Print a table for a person, on stdout; numbers are given as finished text."""
+    """Print a table on stdout; numbers are given as text."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -45,7 +45,7 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[object]], title: 
         table.add_row(*(Text(str(value)) for value in row))
     console = Console()
     if not console.is_terminal:
-        console.width = 200  # a file or pipe has no width to fit
+        console.width = 200  # a file or pipe has no width
     if title:
         print(title)
     console.print(table)
@@ -65,7 +65,7 @@ def _plain(value: Any) -> Any:
 
 
 def print_import(table: Any, output: Path) -> None:
-    """One row an optimizer: what a person checks after an import."""
+    """Print an import, one row per optimizer."""
     rows = []
     for (study, optimizer), runs in table.groupby(["study", "optimizer"]):
         finished = runs[runs["status"] == "finished"]
@@ -87,7 +87,7 @@ def print_import(table: Any, output: Path) -> None:
 
 
 def print_fit(summary: Mapping[str, Any]) -> None:
-    """One row a (study, optimizer), then convergence and doubts."""
+    """Print a fit: one row per (study, optimizer), then convergence and warnings."""
     level = f"{100 * summary['level']:g}%"
     rows = []
     for group in summary["groups"]:
@@ -112,7 +112,7 @@ def print_fit(summary: Mapping[str, Any]) -> None:
 
 
 def print_prediction(result: Mapping[str, Any]) -> None:
-    """One row a hyperparameter, then what to expect and why to doubt it."""
+    """Print advice: one row per hyperparameter, then what to expect and warnings."""
     inputs, level = result["inputs"], f"{100 * result['level']:g}%"
     rows = []
     for name, value in result["recommendation"].items():
@@ -145,7 +145,7 @@ def _expectations(result: Mapping[str, Any], level: str) -> list[str]:
 
 
 def print_law(answer: Mapping[str, Any], target: Any) -> None:
-    """A published law's answer, with its formula, units and fitted range."""
+    """Print a published law's answer, with its formula, units and fitted range."""
     law = answer["law"]
     rows = [[words_of(name), setting(name, value)] for name, value in answer["recommendation"].items()]
     title = f"{law['name']} law, N = {short(target.params_nonembedding)}, D = {short(target.tokens)} tokens"
@@ -158,7 +158,7 @@ def print_law(answer: Mapping[str, Any], target: Any) -> None:
 
 
 def print_comparison(result: Mapping[str, Any], answers: Sequence[Mapping[str, Any]]) -> None:
-    """The posterior's answer above every published law's."""
+    """Print the posterior's answer, then every published law's."""
     print_prediction(result)
     rows, wanted = [], ("learning_rate", "batch_tokens")
     for answer in answers:
@@ -177,7 +177,7 @@ def _fitted_range(law: Mapping[str, Any]) -> str:
 
 
 def print_evaluation(result: Mapping[str, Any]) -> None:
-    """One row a cell, then the summary."""
+    """Print an evaluation: one row per cell, then the summary."""
     rows = []
     for cell in result["cells"]:
         regret = "-" if cell["regret"] is None else percent(cell["regret"])
@@ -236,7 +236,7 @@ def print_design(result: Mapping[str, Any]) -> None:
 
 
 def print_loop(result: Mapping[str, Any]) -> None:
-    """What is advised at each target, and why the loop stopped."""
+    """Print the advice at each target, and why the loop stopped."""
     rows = []
     for each in result["targets"]:
         sizes = [short(each["params_nonembedding"]), short(each["tokens"])]
@@ -261,7 +261,7 @@ def print_loop(result: Mapping[str, Any]) -> None:
 
 
 def print_report(result: Mapping[str, Any]) -> None:
-    """Where the report is, and what it advises at its example target."""
+    """Print the path of the report, and its advice at the example target."""
     asked, use = result["example"]["inputs"], result["example"]["recommendation"]
     told = ", ".join(f"{words_of(name)} {setting(name, value)}" for name, value in use.items())
     print(f"report written to {result['output']} ({result['bytes'] / 1e6:.1f} MB); open it in any browser")
@@ -273,7 +273,7 @@ def print_report(result: Mapping[str, Any]) -> None:
 
 @contextmanager
 def replay_progress(total: int) -> Iterator[Callable[[Mapping[str, Any]], None]]:
-    """A bar on stderr, where that is a terminal, else a line for each result."""
+    """Show a bar on stderr if it is a terminal, else one line per result."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -292,7 +292,7 @@ def replay_progress(total: int) -> Iterator[Callable[[Mapping[str, Any]], None]]
 
 
 def print_replay(curves: Mapping[str, Any], output: Path, unit: str) -> None:
-    """One row a policy and budget."""
+    """Print replays: one row per policy and budget."""
 
     def middle(entry: Mapping[str, Any], name: str, show: Callable[[float], str]) -> str:
         band = entry[name]
@@ -313,7 +313,7 @@ def print_replay(curves: Mapping[str, Any], output: Path, unit: str) -> None:
 
 
 def _span(values: Any, show: Callable[[float], str]) -> str:
-    """Smallest to largest value of a column."""
+    """Range of a column, from smallest to largest value."""
     if values.notna().sum() == 0:
         return "-"
     low, high = show(values.min()), show(values.max())

@@ -32,18 +32,19 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 TARGET = Target(984_448, 19_688_960, "adamw", "books")
-"""A transformer of width 128 and depth 5 (``models.families``), at 20 tokens a parameter."""
+"""A transformer of width 128 and depth 5 (``models.families``), at 20 tokens per parameter."""
 
 COLOURS = {"adamw": "#0072B2", "muon": "#D55E00", "lion": "#009E73", "rmsprop": "#CC79A7", "sgd": "#666666"}
 
 
 def main() -> None:
-    """Fit, recommend, draw; end with the paths."""
+    """Fit, recommend and draw; print the paths last."""
     run_in_folder("demo", __doc__, _run)
 
 
 def run_in_folder(name: str, description: str | None, run: Callable[[Path, Path | None], None]) -> None:
-    """Command line of a module that writes to out/NAME; ``run`` gets the folder, and a fit if given."""
+    """Run the command line of a module that writes to out/NAME; ``run`` gets the folder, and a fit if
+    given."""
     parser = argparse.ArgumentParser(prog=f"python -m bayeslaw.{name}", description=description)
     parser.add_argument(
         "-o", "--output", type=Path, default=Path("out") / name, help="folder for the results"
@@ -82,7 +83,7 @@ def _fit(runs: pd.DataFrame, path: Path) -> Posterior:
 
 
 def print_advice(posterior: Posterior, runs: pd.DataFrame, target: Target) -> None:
-    """What to use, with intervals, beside what the best run of each cell and least squares would say."""
+    """Print the advice with intervals, beside that of least squares through the best run of each cell."""
     result = predict(posterior, target)
     usual = usual_method(runs, target)
     rows = []
@@ -107,7 +108,8 @@ def print_advice(posterior: Posterior, runs: pd.DataFrame, target: Target) -> No
 
 
 def usual_method(runs: pd.DataFrame, target: Target) -> dict[str, float]:
-    """The field's recipe (``bayeslaw.evaluation.baselines.fit_argmin``); empty where it has too few cells."""
+    """Advice of the common method (``bayeslaw.evaluation.baselines.fit_argmin``); empty with too few
+    cells."""
     try:
         return fit_argmin(runs, target.optimizer).recommend(target)
     except BadInput:
@@ -115,7 +117,7 @@ def usual_method(runs: pd.DataFrame, target: Target) -> dict[str, float]:
 
 
 def draw(posterior: Posterior, runs: pd.DataFrame, path: Path) -> None:
-    """Two panels: what each learning rate costs at the target, and the best learning rate against N."""
+    """Draw two panels: the cost of each learning rate at the target, and the best learning rate against N."""
     from matplotlib.figure import Figure
 
     from bayeslaw.plots import plot_recommendation, save_figure
@@ -129,7 +131,8 @@ def draw(posterior: Posterior, runs: pd.DataFrame, path: Path) -> None:
 
 
 def _optimum_against_size(posterior: Posterior, runs: pd.DataFrame, ax: Axes) -> None:
-    """Best learning rate of each optimizer along D = 20 N, with 50% intervals, and the sizes run."""
+    """Draw the best learning rate of each optimizer along D = 20 N, with 50% intervals, and the fitted
+    sizes."""
     sizes = np.geomspace(runs["params_nonembedding"].min(), 3 * TARGET.params_nonembedding, 13)
     largest = runs["params_nonembedding"].max()
     ax.axvspan(sizes[0], largest, color="#666666", alpha=0.15, lw=0, label="sizes run")

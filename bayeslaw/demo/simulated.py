@@ -1,5 +1,6 @@
-"""From sixty simulated runs to advice for a large one, beside the truth: ``python -m
-bayeslaw.demo.simulated``.
+"""From sixty simulated runs to advice for a large one, beside the truth.
+
+    python -m bayeslaw.demo.simulated
 
 Writes a posterior, a table and a figure under out/example.
 """
@@ -36,7 +37,7 @@ BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#666666"
 
 
 def main() -> None:
-    """Fit, recommend, compare, draw; end with the paths."""
+    """Fit, recommend, compare and draw; print the paths last."""
     run_in_folder("example", __doc__, _run)
 
 
@@ -62,10 +63,11 @@ def _fit(path: Path) -> Posterior:
 
 
 def print_comparison(result: dict[str, Any]) -> None:
-    """The advice with its intervals, the simulated truth and a published law's answer; then what each costs.
+    """Print the advice with intervals, the simulated truth and a published law's answer, and the cost of
+    each.
 
     Args:
-        result: of ``bayeslaw.advice.prediction.predict`` at ``TARGET``.
+        result: result of ``bayeslaw.advice.prediction.predict`` at ``TARGET``.
     """
     truth = true_optimum(TARGET)
     law = LAW.recommend(TARGET.params_nonembedding, TARGET.tokens)
@@ -91,7 +93,7 @@ def print_comparison(result: dict[str, Any]) -> None:
 
 
 def draw(posterior: Posterior, path: Path) -> None:
-    """Two panels: what each learning rate costs at the target, and the best learning rate against N."""
+    """Draw two panels: the cost of each learning rate at the target, and the best learning rate against N."""
     from matplotlib.figure import Figure
 
     from bayeslaw.plots import plot_recommendation, save_figure
@@ -109,7 +111,7 @@ def draw(posterior: Posterior, path: Path) -> None:
 
 
 def _optimum_against_size(posterior: Posterior, ax: Axes) -> None:
-    """Best learning rate along D = 20 N: interval, truth, Step Law, and how far the runs reach."""
+    """Draw the best learning rate along D = 20 N: interval, truth, Step Law, and the range of the runs."""
     sizes = np.geomspace(2e7, 1e10, 13)
     targets = [replace(TARGET, params_nonembedding=n, tokens=n * TOKENS_PER_PARAM) for n in sizes]
     found = [predict(posterior, target)["optimum"]["learning_rate"] for target in targets]

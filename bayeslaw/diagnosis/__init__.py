@@ -1,1 +1,1 @@
-"""Whether the law describes these runs, and what they do not tell."""
+"""Whether the law describes these runs, and what they cannot tell."""

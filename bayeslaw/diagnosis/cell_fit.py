@@ -1,4 +1,4 @@
-"""Does the fitted surface describe its runs? Each run as predicted from the others, then cell by cell."""
+"""Fit of the surface to its runs: each run as predicted from the others, then cell by cell."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from bayeslaw.posterior.draws import Posterior
 from bayeslaw.posterior.importance import smoothed
 
 FALSE_ALARMS = 0.05
-"""Chance that any cell of a posterior without fault is called off."""
+"""Chance that any cell of a faultless posterior is called off."""
 
 FEW = 5
-"""Finished runs below which a cell says little about itself."""
+"""Number of finished runs below which a cell is not judged."""
 
 SHARED = (
     (
@@ -32,16 +32,16 @@ SHARED = (
         "scan closer to the best run; far from it the surface is rough",
     ),
 )
-"""What the runs outside their intervals may share, and those inside lack: column, reason, action."""
+"""Features that runs outside their intervals may share, and those inside lack: column, reason, action."""
 
 
 def run_checks(cells: Sequence[CellRuns]) -> pd.DataFrame:
-    """Each run as predicted from the others by PSIS-LOO (Vehtari, Gelman & Gabry 2017, Stat Comput 27).
+    """Predict each run from the others by PSIS-LOO (Vehtari, Gelman & Gabry 2017, Stat Comput 27).
 
     Returns:
-        One row a run: ``cell`` (of the posterior), run_id, learning_rate, batch_tokens, ``pareto_k``,
+        One row per run: ``cell`` (of the posterior), run_id, learning_rate, batch_tokens, ``pareto_k``,
         ``residual`` (ln loss minus its mean without the run) and ``pit`` (the share of predictions below it),
-        NaN where it did not finish; ``off`` (the cell's usual settings) and ``edge`` (smallest or largest
+        NaN if it did not finish; ``off`` (the cell's usual settings) and ``edge`` (smallest or largest
         learning rate or batch tried in the cell).
     """
     return pd.concat([_checked(cell) for cell in cells], ignore_index=True)
@@ -70,20 +70,20 @@ def _at_edge(values: pd.Series) -> pd.Series:
 def cell_checks(
     posterior: Posterior, cells: Sequence[CellRuns], checks: pd.DataFrame
 ) -> list[dict[str, Any]]:
-    """How well each cell is fitted, and the likely reason where it is not.
+    """Judge how well each cell is fitted, and the likely reason if it is not.
 
-    A cell is off where too few of its runs lie inside their 90% intervals, or too many on one side, by more
+    A cell is off if too few of its runs lie inside their 90% intervals, or too many on one side, by more
     than chance explains in any cell (``FALSE_ALARMS``, Bonferroni).
 
     Args:
         posterior: the fit.
-        cells: its runs (``likelihood.fitted_runs``).
-        checks: of the same (``run_checks``).
+        cells: its runs (``fitted_runs.fitted_runs``).
+        checks: checks of the same runs (``run_checks``).
 
     Returns:
-        One dict a cell: study, optimizer, params_nonembedding, tokens, ``runs``, ``finished``,
+        One dict per cell: study, optimizer, params_nonembedding, tokens, ``runs``, ``finished``,
         ``residual_percent`` (mean of ln loss), ``inside_50`` and ``inside_90`` (shares) and ``worst_run``
-        (run_id and residual_percent), these four None without a finished run; ``off``, and where it is,
+        (run_id and residual_percent), these four None without a finished run; ``off``, and if it is,
         ``reason`` and ``action``.
     """
     chance = FALSE_ALARMS / (2 * len(cells))
@@ -127,13 +127,13 @@ def _too_few_inside(pit: pd.Series, chance: float) -> bool:
 
 
 def _side(pit: pd.Series, chance: float) -> str:
-    """On which side of what was expected the runs lie, ``above``, ``below`` or neither, by their mean."""
+    """Side of the expected losses on which the runs lie by their mean: ``above``, ``below`` or neither."""
     lean = float(np.sqrt(12.0 * len(pit)) * (pit.mean() - 0.5)) if len(pit) else 0.0
     return "" if abs(lean) <= norm.isf(0.5 * chance) else "above" if lean > 0.0 else "below"
 
 
 def _usual_conventions(posterior: Posterior, cells: Sequence[CellRuns]) -> dict[str, dict[str, Any]]:
-    """The most common value of each convention that is mixed in its study, where the runs tell."""
+    """Most common value of each convention that is mixed in its study, if the runs record it."""
     rows = pd.concat([cell.rows for cell in cells])
     usual: dict[str, dict[str, Any]] = {}
     for study, told in posterior.conventions.items():
@@ -150,7 +150,7 @@ def _unusual(cell: CellRuns, usual: dict[str, dict[str, Any]]) -> list[str]:
 
 
 def _why(finished: pd.DataFrame, side: str, unusual: list[str]) -> tuple[str, str]:
-    """The likely reason why a cell is off, and what to do."""
+    """Likely reason why a cell is off, and what to do."""
     if unusual:
         names = ", ".join(name.replace("_", " ") for name in unusual)
         return f"other conventions than its study: {names}", "import its runs under a study name of their own"

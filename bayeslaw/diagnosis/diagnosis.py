@@ -1,4 +1,4 @@
-"""Is a posterior to be trusted, where not, and what to do about it: `bayeslaw diagnose`."""
+"""Whether a posterior can be trusted, where it cannot, and what to do: `bayeslaw diagnose`."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 def diagnosis(posterior: Posterior, target: Target, runs: pd.DataFrame | None = None) -> dict[str, Any]:
-    """All that is known against a posterior.
+    """Diagnose a posterior.
 
     Args:
         posterior: the fit.
-        target: where its advice is wanted.
-        runs: the run table that it was fitted to; without it ``cells`` and ``influence`` are None.
+        target: target of the advice.
+        runs: run table that it was fitted to; without it ``cells`` and ``influence`` are None.
 
     Returns:
         JSON-ready: ``verdict`` (``level``: sound, usable with care, or do not use; ``reasons``),
@@ -29,7 +29,7 @@ def diagnosis(posterior: Posterior, target: Target, runs: pd.DataFrame | None = 
         row, the one fitted; ``not_fitted``: runs in other cells, left out; over all finished runs
         ``inside_50``, ``inside_90``; ``cells``: ``cell_fit.cell_checks``), ``influence`` (``runs``: how many,
         and those of large Pareto k; ``cells``: ``influence.left_out``), ``prior`` (``target``;
-        ``quantities``: ``sensitivity.prior_part``) and ``actions``, sentences.
+        ``quantities``: ``prior_sensitivity.prior_part``) and ``actions``, sentences.
 
     Raises:
         BadInput: none of the runs' cells was fitted.
@@ -54,7 +54,7 @@ def diagnosis(posterior: Posterior, target: Target, runs: pd.DataFrame | None = 
 
 
 def _of_sweep(runs: pd.DataFrame, target: Target) -> list[findings.Finding]:
-    """What the runs of the target's optimizer cannot tell."""
+    """Warnings on what the runs of the target's optimizer cannot tell."""
     from bayeslaw.diagnosis.identifiability import fit_doubts
 
     own = runs[runs["optimizer"] == target.optimizer]

@@ -1,4 +1,4 @@
-"""What speaks against a posterior, one finding each: how grave, why, and what to do, in words."""
+"""Findings against a posterior: the gravity of each, its reason, and what to do, in words."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from bayeslaw.text import short
 CARE, STOP = "usable with care", "do not use"
 
 RHAT_APART, ESS_TOO_FEW, DIVERGENT, INSIDE_TOO_FEW = 1.1, 100.0, 0.01, 0.7
-"""Beyond these it is not to be used: R-hat, ESS, share of draws that diverge, of runs in 90% intervals."""
+"""Limits beyond which not to use it: R-hat, ESS, share of divergent draws, share of runs in 90% intervals."""
 
 INSIDE_FEW = 0.85
 """Share of all runs inside their 90% intervals below which the intervals are called too narrow."""
 
 FAR = 1.0
-"""Posterior sd that the optimum at the target may move when one cell is left out."""
+"""Allowed shift of the optimum at the target when one cell is left out [posterior sd]."""
 
 NAMED = 3
-"""Cells or runs that are named at most in one place."""
+"""Maximum number of cells or runs that a finding names."""
 
 QUANTITIES = {"learning_rate": "the learning rate", "batch_tokens": "the batch"}
 
@@ -38,7 +38,7 @@ RUNS_FOR = {
     "epsilon_n": "scan batches at a further N",
     "bend": "add cells of larger N: three sizes over a decade, nearer to the target",
 }
-"""What measures a parameter."""
+"""Runs that measure a parameter, by parameter."""
 
 
 class Finding(NamedTuple):
@@ -50,12 +50,12 @@ class Finding(NamedTuple):
 
 
 def advice(action: str) -> Finding:
-    """What to do without anything being wrong."""
+    """Finding of weight zero: advice although nothing is wrong."""
     return Finding("", "", action)
 
 
 def of_convergence(told: Mapping[str, Any]) -> list[Finding]:
-    """Each check of the chains that failed.
+    """Find checks of the chains that failed.
 
     Args:
         told: ``Posterior.diagnostics``.
@@ -86,10 +86,10 @@ def of_convergence(told: Mapping[str, Any]) -> list[Finding]:
 
 
 def of_cells(told: Mapping[str, Any]) -> Iterator[Finding]:
-    """Intervals that are too narrow over all runs, and cells that are off.
+    """Find intervals that are too narrow over all runs, and cells that are off.
 
     Args:
-        told: ``cells`` of ``health.diagnosis``.
+        told: ``cells`` of ``diagnosis.diagnosis``.
     """
     from scipy.stats import binom
 
@@ -113,18 +113,18 @@ def of_cells(told: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def of_influence(told: Mapping[str, Any], target: Target) -> Iterator[Finding]:
-    """Cells that carry the advice alone, cells and runs whose weight is not known.
+    """Find cells that carry the advice alone, and cells and runs of unknown weight.
 
     Args:
-        told: ``influence`` of ``health.diagnosis``.
-        target: of the advice.
+        told: ``influence`` of ``diagnosis.diagnosis``.
+        target: target of the advice.
     """
     for cell in told["cells"]:
         if cell["reliable"] and shift_of(cell) > FAR:
             name, rate, batch = cell_name(cell), cell["learning_rate_factor"], cell["batch_tokens_factor"]
             yield Finding(
                 CARE,
-                f"the advice hangs on one cell, {name}",
+                f"the advice depends on one cell, {name}",
                 f"{name}: without it the best learning rate at the target is {rate:.2g} times and the best "
                 f"batch {batch:.2g} times as large; repeat its best runs with another seed",
             )
@@ -133,8 +133,8 @@ def of_influence(told: Mapping[str, Any], target: Target) -> Iterator[Finding]:
     if own:
         names = "; ".join(cell_name(cell) for cell in sorted(own, key=shift_of)[::-1][:NAMED])
         yield advice(
-            f"how much hangs on each of {len(own)} cells of the target's optimizer cannot be told without a "
-            f"refit (k above {RELIABLE}): leave out the rows of one, fit again and compare the advice, first "
+            f"the influence of {len(own)} cells of the target's optimizer is unknown without a refit "
+            f"(k above {RELIABLE}): leave out the rows of one, fit again and compare the advice, first "
             f"{names}"
         )
     hard = told["runs"]["unreliable"]
@@ -147,12 +147,12 @@ def of_influence(told: Mapping[str, Any], target: Target) -> Iterator[Finding]:
 
 
 def of_prior(parts: Sequence[Mapping[str, Any]], posterior: Posterior, target: Target) -> Iterator[Finding]:
-    """Answers that the prior decides, and advice that it pulls.
+    """Find answers that the prior decides, and advice that it pulls.
 
     Args:
-        parts: of ``sensitivity.prior_part``.
+        parts: result of ``prior_sensitivity.prior_part``.
         posterior: the fit.
-        target: of the advice.
+        target: target of the advice.
     """
     decided: dict[str, list[str]] = {}
     for part in parts:
@@ -180,7 +180,7 @@ def _what_measures(name: str, posterior: Posterior, target: Target) -> str:
 
 
 def cell_name(cell: Mapping[str, Any]) -> str:
-    """A cell for a person.
+    """Name a cell in words.
 
     >>> cell_name({"study": "ours", "optimizer": "muon", "params_nonembedding": 1e9, "tokens": 2e10})
     'ours muon N = 1B D = 20B'
@@ -190,5 +190,5 @@ def cell_name(cell: Mapping[str, Any]) -> str:
 
 
 def shift_of(cell: Mapping[str, Any]) -> float:
-    """The larger shift of the two optima without a cell, in posterior sd."""
+    """Larger shift of the two optima without a cell, in posterior sd."""
     return max(abs(cell["learning_rate_shift_sd"]), abs(cell["batch_tokens_shift_sd"]))

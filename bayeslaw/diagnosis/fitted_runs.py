@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CellRuns:
-    """The runs of one fitted cell.
+    """Runs of one fitted cell.
 
     Attributes:
-        index: of the cell in ``Posterior.cells``.
-        rows: its runs, stopped ones left out.
-        basin: its surface, the cell's shifts included.
-        absorbed: hyperparameters whose effect its group has in its level.
+        index: index of the cell in ``Posterior.cells``.
+        rows: its runs, without stopped ones.
+        basin: its surface, including the cell's shifts.
+        absorbed: hyperparameters whose effect is part of its group's level.
         off: 1 where a hyperparameter outside the model departs from the cell's usual value, (run,).
         outcomes: what the runs did.
     """
@@ -41,7 +41,7 @@ class CellRuns:
 
 
 def fitted_runs(posterior: Posterior, runs: pd.DataFrame) -> tuple[list[CellRuns], int]:
-    """The runs of each fitted cell, and how many runs lie in cells that were not fitted.
+    """Group the runs by fitted cell; also count runs in cells that were not fitted.
 
     Args:
         posterior: the fit.
@@ -73,11 +73,11 @@ def fitted_runs(posterior: Posterior, runs: pd.DataFrame) -> tuple[list[CellRuns
 
 
 def moments(cell: CellRuns, basin: TargetSurface) -> Moments:
-    """What a cell's runs are expected to do.
+    """Expected outcomes of a cell's runs.
 
     Args:
         cell: the runs.
-        basin: their surface: ``cell.basin``, or the same moved.
+        basin: their surface: ``cell.basin``, or a shifted copy.
     """
     return run_draws(basin, cell.rows, cell.absorbed, cell.off).moments
 

@@ -1,4 +1,4 @@
-"""What a fit cannot learn from a run table, in plain words: which answers are the prior's."""
+"""Warnings on what a fit cannot learn from a run table, where answers come from the prior."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bayeslaw.law.places import cell_labels, known_covariates
 from bayeslaw.law.terms import COVARIATES, OPTIMA, coordinates, covariates_in, degree, reference, value_of
 
 MIN_TRIED = 3
-"""Distinct values tried in a cell, below which its edges say nothing."""
+"""Number of distinct values in a cell below which its edges are not informative."""
 
 SAME = 1e-2
 """Difference of a covariate [nats] that counts as none, and of tied covariates relative to their range."""
@@ -21,13 +21,13 @@ SETTINGS = {"learning_rate": "learning rate", "batch_tokens": "batch"}
 
 
 def fit_doubts(runs: pd.DataFrame) -> list[str]:
-    """Doubts about what a fit to these runs can say, one sentence each.
+    """Warnings on a fit to these runs, one sentence each.
 
     Args:
         runs: a valid run table (``bayeslaw.runs.schema``).
 
     Returns:
-        Sentences that name the study and optimizer, the gap and what to run next; empty when there is none.
+        Sentences that name the study and optimizer, the gap and what to run next; empty if there is no gap.
     """
     used = runs[runs["status"] != "stopped"]
     checks: tuple[Callable[[pd.DataFrame], Iterable[str]], ...] = (_one_value, _sizes, _edges)
@@ -40,7 +40,7 @@ def fit_doubts(runs: pd.DataFrame) -> list[str]:
 
 
 def _one_value(group: pd.DataFrame) -> Iterable[str]:
-    """A learning rate or batch that never varies within a cell says nothing about its optimum."""
+    """Find a learning rate or batch that never varies within a cell, which says nothing about its optimum."""
     for name, words in SETTINGS.items():
         per_cell = group.groupby(["params_nonembedding", "tokens"])[name].nunique()
         if per_cell.max() == 1:
@@ -113,9 +113,10 @@ def _listed(names: Sequence[str], last: str = "and") -> str:
 
 
 def _edges(group: pd.DataFrame) -> Iterable[str]:
-    """Where in most cells the best run has the smallest, or largest, value tried: the optimum may lie beyond.
+    """Find groups whose best runs mostly have the smallest or largest value tried: the optimum may lie
+    beyond.
 
-    A run that diverged bounds the learning rate from above as a worse loss would.
+    A diverged run bounds the learning rate from above, like a worse loss.
     """
     for name, words in SETTINGS.items():
         sides = [_side(cell, name) for _, cell in group.groupby(["params_nonembedding", "tokens"])]
@@ -130,7 +131,7 @@ def _edges(group: pd.DataFrame) -> Iterable[str]:
 
 
 def _side(cell: pd.DataFrame, name: str) -> str | None:
-    """``smallest``, ``largest`` or ``inside``; None where too few values were tried or no run finished."""
+    """``smallest``, ``largest`` or ``inside``; None if too few values were tried or no run finished."""
     finished = cell[cell["status"] == "finished"]
     if finished.empty or cell[name].nunique() < MIN_TRIED:
         return None

@@ -1,10 +1,10 @@
-"""How much hangs on one cell: the optimum at a target with the cell left out, without a refit.
+"""Influence of one cell: the optimum at a target with the cell left out, without a refit.
 
 Draws are weighted by 1 / p(runs of the cell | law), smoothed (Vehtari et al. 2024, JMLR 25, "Pareto smoothed
-importance sampling"). The cell's own shifts of ln eta* and ln B* are integrated out first: drawn ones follow
-the cell's runs, so that hardly a draw would suit a posterior without them (k near 1). Its level is integrated
-out freely: where a loss curve lies says next to nothing of where its optimum is, and a corner of the level
-law that only this cell holds would hide the rest.
+importance sampling"). The cell's own shifts of ln eta* and ln B* are integrated out first: drawn shifts
+follow the cell's runs, so hardly any draw would suit a posterior without them (k near 1). Its level is
+integrated out with a wide prior: the height of a loss curve is barely informative about its optimum, and a
+corner of the level law that only this cell determines would hide the rest.
 """
 
 from __future__ import annotations
@@ -25,29 +25,29 @@ from bayeslaw.posterior.importance import RELIABLE, smoothed
 from bayeslaw.target import Target
 
 STEPS = 2
-"""Steps of Fisher scoring from the drawn shifts to the likeliest ones; the last only corrects."""
+"""Steps of Fisher scoring from the drawn shifts to the most likely ones; the last is only a correction."""
 
 NUDGE = 1e-5
-"""Of forward differences [nats]."""
+"""Step of forward differences [nats]."""
 
 FREE = 1.0
-"""Standard deviation of a shift of the level that nothing holds [nats]; cells differ by thousandths."""
+"""Prior standard deviation of the level's shift, in effect free [nats]; cells differ by thousandths."""
 
 
 def left_out(posterior: Posterior, cells: Sequence[CellRuns], target: Target) -> list[dict[str, Any]]:
-    """How far the optimum at a target moves when a cell is left out, for each cell.
+    """Shift of the optimum at a target when a cell is left out, for each cell.
 
-    The target counts as a cell never seen, so that all cells tell of it through the law alone.
+    The target counts as an unseen cell, so that all cells are informative about it through the law alone.
 
     Args:
         posterior: the fit.
-        cells: its runs (``likelihood.fitted_runs``).
-        target: where the advice is wanted.
+        cells: its runs (``fitted_runs.fitted_runs``).
+        target: target of the advice.
 
     Returns:
-        One dict a cell: study, optimizer, params_nonembedding, tokens, ``runs``, ``pareto_k``, ``reliable``
-        (k at most ``RELIABLE``; else only a refit without the cell can tell), ``learning_rate_shift_sd`` and
-        ``batch_tokens_shift_sd`` (of the means of ln eta* and ln B*, in posterior sd) and
+        One dict per cell: study, optimizer, params_nonembedding, tokens, ``runs``, ``pareto_k``, ``reliable``
+        (k at most ``RELIABLE``; otherwise only a refit without the cell can tell), ``learning_rate_shift_sd``
+        and ``batch_tokens_shift_sd`` (of the means of ln eta* and ln B*, in posterior sd) and
         ``learning_rate_factor``, ``batch_tokens_factor`` (the same as factors).
     """
     unseen = replace(
@@ -72,12 +72,12 @@ def _without(cell: CellRuns, shifts: Floats, variance: Floats, optima: dict[str,
 
 
 def own_shifts(posterior: Posterior, cell: CellRuns) -> tuple[Floats, Floats]:
-    """A cell's shifts of level, ln eta* and ln B* that no other cell shares, and their variances.
+    """Shifts of level, ln eta* and ln B* that no other cell shares, and their variances.
 
-    Beyond those of its size; where it is the only cell of its size, both together.
+    These are shifts beyond those of its size; in the only cell of a size, both together.
 
     Returns:
-        Two arrays of shape (draw, 3). The level counts from the fitted one.
+        Two arrays of shape (draw, 3). The level is relative to the fitted one.
     """
     own = posterior.cells[cell.index]
     study, n, p = own.study, own.params_nonembedding, cell.basin.p
@@ -95,13 +95,13 @@ def own_shifts(posterior: Posterior, cell: CellRuns) -> tuple[Floats, Floats]:
 
 
 def log_marginal(cell: CellRuns, shifts: Floats, variance: Floats) -> Floats:
-    """ln p(runs | law) in each draw, the cell's own shifts integrated out; up to a constant, (draw,).
+    """ln p(runs | law) in each draw with the cell's own shifts integrated out, up to a constant, (draw,).
 
     Laplace's method with the expected information: exact for normal runs that are linear in the shifts.
 
     Args:
         cell: the runs.
-        shifts: where to start, (draw, 3), as ``own_shifts`` returns.
+        shifts: starting point, (draw, 3), from ``own_shifts``.
         variance: of the shifts given the law, (draw, 3).
     """
     basin = cell.basin
@@ -121,7 +121,7 @@ def log_marginal(cell: CellRuns, shifts: Floats, variance: Floats) -> Floats:
 
 
 def _slopes(cell: CellRuns, basin: TargetSurface, here: Moments) -> list[Moments]:
-    """Derivatives of the moments ``here`` by each shift; that of the level moves the mean alone."""
+    """Derivatives of the moments ``here`` by each shift; the level shifts only the mean."""
     none = np.zeros_like(here.mean)
     slopes = [Moments(none + 1.0, none, none, none)]
     for name in CELL_SHIFTS[1:]:
@@ -133,7 +133,7 @@ def _slopes(cell: CellRuns, basin: TargetSurface, here: Moments) -> list[Moments
 def _score(cell: CellRuns, told: Moments, slopes: Sequence[Moments]) -> tuple[Floats, Floats]:
     """Gradient (draw, 3) and expected information (draw, 3, 3) of the ln likelihood in the shifts.
 
-    Of a Student-t's location and scale: Lange, Little & Taylor (1989), JASA 84, section 3.
+    Information of a Student-t's location and scale: Lange, Little & Taylor (1989), JASA 84, section 3.
     """
     finished, diverged = cell.outcomes.finished, cell.outcomes.diverged
     dof, scale, fall = told.dof, told.scale, told.fall

@@ -1,4 +1,4 @@
-"""How much of an answer is the prior's: contraction, and sensitivity to the prior by power-scaling."""
+"""Part of the prior in an answer: contraction, and sensitivity by power-scaling of the prior."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from bayeslaw.posterior.prior import known_bowls, prior_posterior
 from bayeslaw.target import Target
 
 MEASURED = 0.5
-"""Contraction below which the prior is said to decide: the runs took less than half of its variance away."""
+"""Contraction below which the prior decides: the runs removed less than half of its variance."""
 
 SENSITIVE = 0.05
-"""Sensitivity above which the prior is said to pull, as Kallioinen et al. (2023) have it."""
+"""Sensitivity above which the prior pulls (Kallioinen et al. 2023)."""
 
 EXPONENTS = ("gamma", "delta", "epsilon", "alpha", "beta")
 PRIOR_DRAWS = 4000
 
 
 def prior_part(posterior: Posterior, target: Target) -> list[dict[str, Any]]:
-    """What the prior contributes to the optimum at a target and to the exponents of its group.
+    """Contribution of the prior to the optimum at a target and to the exponents of its group.
 
     Args:
         posterior: the fit.
-        target: where the advice is wanted; its optimum as in ``predict``.
+        target: target of the advice; its optimum as in ``predict``.
 
     Returns:
-        One dict a quantity (``learning_rate``, ``batch_tokens``, then ``EXPONENTS``): ``posterior_sd`` and
+        One dict per quantity (``learning_rate``, ``batch_tokens``, then ``EXPONENTS``): ``posterior_sd`` and
         ``prior_sd`` (of the natural logarithm, exponents as they are), ``contraction`` (1 - variance of the
         posterior over that of the prior), ``sensitivity`` (the largest over the priors of single parameters),
         ``most_sensitive_to`` (that parameter), ``prior_decides`` (contraction below ``MEASURED``) and
@@ -97,7 +97,7 @@ def log_priors(posterior: Posterior, target: Target) -> dict[str, Floats]:
 def power_scaling(
     draws: Mapping[str, Floats], log_prior: Mapping[str, Floats]
 ) -> dict[str, dict[str, float]]:
-    """Sensitivity of each quantity to each prior, raised to a power near 1.
+    """Sensitivity of each quantity to each prior when raised to a power near 1.
 
     Gradient of the cumulative Jensen-Shannon distance by log2 of the power (Kallioinen, Paananen, Bürkner &
     Vehtari 2023, arXiv:2107.14054). It is 0.05 where the mean moves by about a quarter of an sd if the power
@@ -113,7 +113,7 @@ def power_scaling(
     az = arviz_module()
     data = az.from_dict(posterior={name: values[None] for name, values in draws.items()})
     data.add_groups(log_prior={name: values[None] for name, values in log_prior.items()})
-    with np.errstate(invalid="ignore"):  # 0 / 0 where a quantity does not vary
+    with np.errstate(invalid="ignore"):  # 0 / 0 if a quantity does not vary
         told = {name: az.psens(data, component_var_names=[name]) for name in log_prior}
     return {
         quantity: {name: float(np.nan_to_num(told[name][quantity])) for name in log_prior}

@@ -1,4 +1,4 @@
-"""What a fit found, for a person or a program: runs used, convergence, exponents, doubts."""
+"""Summary of a fit: runs used, convergence, exponents, warnings."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ REPORTED = (
 
 
 def fit_summary(posterior: Posterior, runs: pd.DataFrame, level: float = LEVEL) -> dict[str, Any]:
-    """JSON-ready: ``groups``, ``convergence``, ``level`` and ``warnings``.
+    """Summarise a fit, JSON-ready: ``groups``, ``convergence``, ``level`` and ``warnings``.
 
     Args:
         posterior: the fit.
-        runs: the run table it was fitted to.
-        level: of the equal-tailed intervals.
+        runs: run table that it was fitted to.
+        level: level of the equal-tailed intervals.
 
     Returns:
         Each of ``groups`` holds study, optimizer, counts of runs, cells and statuses, the ranges of N and D,
@@ -50,9 +50,9 @@ def fit_summary(posterior: Posterior, runs: pd.DataFrame, level: float = LEVEL) 
 
 
 def _beyond_the_scan(posterior: Posterior, runs: pd.DataFrame) -> list[str]:
-    """Where the fitted best momentum or weight decay lies outside the values tried, in most cells of a group.
+    """Warn of a fitted best momentum or weight decay outside the values tried, in most cells of a group.
 
-    Learning rate and batch, which every sweep scans, have their doubts in ``fit_doubts``.
+    Warnings on learning rate and batch, which every sweep scans, are in ``identifiability``.
     """
     used = runs[runs["status"] != "stopped"]
     found = []

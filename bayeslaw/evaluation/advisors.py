@@ -32,8 +32,8 @@ class PosteriorAdvisor:
 
     Attributes:
         posterior: the fit.
-        seed: of what must be drawn: unseen groups, studies and cells, and noise.
-        label: what to call it in a table.
+        seed: seed of draws of unseen groups, studies and cells, and of noise.
+        label: name in tables.
     """
 
     posterior: Posterior = field(repr=False)
@@ -51,7 +51,7 @@ class PosteriorAdvisor:
     def loss_draws(self, runs: pd.DataFrame) -> Floats:
         """Predictive draws of the runs' loss [nats/token], run noise included, shape (draw, run).
 
-        Runs of one cell share its shift: the fitted one, or a fresh one where the cell was not fitted.
+        Runs of one cell share its shift: the fitted one, or a drawn one if the cell was not fitted.
         """
         from bayeslaw.advice.cells import cells_of, off_settings
 

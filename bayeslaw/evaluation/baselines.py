@@ -1,8 +1,8 @@
-"""The field's methods: keep the best runs of each cell, regress their logarithms on ln N and ln D.
+"""Methods of the field: keep the best runs of each cell, regress their logarithms on ln N and ln D.
 
-Three of them, each fitted to the cells of one optimizer, each an ``Advisor``: ``fit_argmin`` (what most
-papers do), ``fit_huber`` (the same against outliers, cross-validated), ``fit_near_optimal`` (Step Law's).
-They see the best runs only and say nothing of the loss.
+There are three, each fitted to the cells of one optimizer, each an ``Advisor``: ``fit_argmin`` (the method of
+most papers), ``fit_huber`` (robust to outliers, cross-validated), ``fit_near_optimal`` (Step Law's). They use
+the best runs only and predict no loss.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ class PowerLaw:
     noise: Floats
 
     def at(self, target: Target) -> float:
-        """The law's value."""
+        """Value of the law."""
         return float(np.exp(self._row(target) @ self.coefs))
 
     def draws_at(self, target: Target) -> Floats:
-        """Draws of it, shape (draw,)."""
+        """Draws of the law's value, shape (draw,)."""
         return np.exp(self.draws @ self._row(target) + self.noise)
 
     def _row(self, target: Target) -> Floats:
@@ -62,9 +62,9 @@ class PowerLawAdvisor:
 
     Attributes:
         label: the method's name.
-        optimizer: whose cells it was fitted to.
+        optimizer: optimizer whose cells it was fitted to.
         laws: one ``PowerLaw`` for ``learning_rate`` and one for ``batch_tokens``.
-        report: per hyperparameter, what the regression says about itself.
+        report: statistics of the regression, by hyperparameter.
     """
 
     label: str
@@ -73,10 +73,10 @@ class PowerLawAdvisor:
     report: dict[str, dict[str, Any]] = field(repr=False)
 
     def recommend(self, target: Target) -> dict[str, float]:
-        """Peak learning rate and batch [tokens]; a batch the target fixes is kept and changes nothing else.
+        """Peak learning rate and batch [tokens]; a fixed batch is kept and changes nothing else.
 
         Raises:
-            BadInput: for an optimizer it was not fitted to.
+            BadInput: an optimizer that it was not fitted to.
         """
         self._check(target)
         advice = {name: law.at(target) for name, law in self.laws.items()}
@@ -106,7 +106,7 @@ def fit_argmin(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> PowerLawAdvisor:
-    """Best run of each cell, ordinary least squares; what most scaling-law papers do.
+    """Fit the best run of each cell by ordinary least squares, as most scaling-law papers do.
 
     The draws follow the classical prediction interval of one more cell's optimum: Student-t with the
     regression's residual degrees of freedom, scatter of the cells included.
@@ -148,7 +148,7 @@ def fit_huber(
     draws: int = 200,
     seed: int = 0,
 ) -> PowerLawAdvisor:
-    """Best run of each cell, Huber regression, its threshold chosen by cross-validation over cells.
+    """Fit the best run of each cell by Huber regression, with a threshold cross-validated over cells.
 
     Args:
         runs: run table.
@@ -191,14 +191,14 @@ def fit_near_optimal(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> PowerLawAdvisor:
-    """All runs within 0.25% of their cell's minimum, least squares, bootstrap: Step Law's own method.
+    """Fit all runs within 0.25% of their cell's minimum by least squares with a bootstrap, as Step Law does.
 
     Args:
         runs: run table.
         optimizer: whose runs; None takes the table's most common.
         batch_on: regressors of ln B.
-        by: what the bootstrap resamples: ``row``, as published, or ``cell``, which keeps the runs of a cell
-            together. Runs of one cell share its minimum, so rows give intervals that are too narrow.
+        by: unit that the bootstrap resamples: ``row``, as published, or ``cell``, which keeps the runs of a
+            cell together. Runs of one cell share its minimum, so rows give intervals that are too narrow.
         draws: bootstrap resamples.
         seed: of the bootstrap.
 
@@ -222,11 +222,11 @@ def fit_near_optimal(
     return _advisor(f"near-optimal rows + least squares, {by} bootstrap", near, batch_on, fit_one)
 
 
-# ------------------------------------------------------------------------------------------ the pieces
+# -------------------------------------------------------------------------------------------- pieces
 
 
 def best_runs(runs: pd.DataFrame, optimizer: str | None = None, within: float | None = None) -> pd.DataFrame:
-    """The best finished run of each cell of one optimizer, or all within a relative excess of it.
+    """Select the best finished run of each cell of one optimizer, or all within a relative excess of it.
 
     Args:
         runs: run table.
@@ -237,7 +237,7 @@ def best_runs(runs: pd.DataFrame, optimizer: str | None = None, within: float | 
         The chosen rows, with a column ``cell`` numbering the cells.
 
     Raises:
-        BadInput: where the optimizer has no finished run.
+        BadInput: the optimizer has no finished run.
     """
     finished = finished_runs(runs)
     if optimizer is None and len(finished):
@@ -257,7 +257,7 @@ def best_runs(runs: pd.DataFrame, optimizer: str | None = None, within: float | 
 
 
 def resample_counts(cell: NDArray[Any], draws: int, by: str, seed: int) -> NDArray[np.int64]:
-    """How often each row enters each bootstrap resample, shape (draw, row).
+    """Count how often each row enters each bootstrap resample, shape (draw, row).
 
     >>> counts = resample_counts(np.array([0, 0, 1]), 500, "cell", seed=0)
     >>> bool((counts[:, 0] == counts[:, 1]).all())  # a cell's runs stay together
@@ -296,7 +296,7 @@ def huber_coefs(x: Floats, y: Floats, threshold: float) -> Floats:
 
 
 def _cv_mae(x: Floats, y: Floats, threshold: float, folds: int, seed: int) -> float:
-    """Mean absolute error of rows left out, one row a cell; folds that leave too few are skipped."""
+    """Mean absolute error of rows left out, one row per cell; folds that leave too few are skipped."""
     order = np.random.default_rng(seed).permutation(len(y))
     errors: list[float] = []
     for held in np.array_split(order, min(folds, len(y))):
@@ -309,7 +309,7 @@ def _cv_mae(x: Floats, y: Floats, threshold: float, folds: int, seed: int) -> fl
 def _design(
     rows: pd.DataFrame, name: str, features: tuple[str, ...], method: str, spare: int = 1
 ) -> tuple[Floats, Floats]:
-    """Regressors and ln response; refuses what the cells cannot determine."""
+    """Regressors and ln response. Refuses laws that the cells cannot determine."""
     x = np.column_stack([np.ones(len(rows)), *(np.log(rows[f].to_numpy(float)) for f in features)])
     cells, need = rows["cell"].nunique(), x.shape[1] + spare
     if cells < need or np.linalg.matrix_rank(x - [0, *x[:, 1:].mean(axis=0)]) < x.shape[1]:
@@ -332,7 +332,7 @@ def _least_squares(x: Floats, y: Floats) -> tuple[Floats, Floats, float, int]:
 
 
 def _determined(x: Floats, counts: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Resamples whose rows still determine every coefficient; at least one, or the caller's data do not."""
+    """Keep resamples whose rows still determine every coefficient; at least one must."""
     centred = np.column_stack([x[:, 0], (x[:, 1:] - x[:, 1:].mean(axis=0)) / x[:, 1:].std(axis=0)])
     gram = np.einsum("dr,ri,rj->dij", counts, centred, centred) / counts.sum(axis=1)[:, None, None]
     return np.linalg.eigvalsh(gram)[:, 0] > 1e-6
@@ -341,7 +341,7 @@ def _determined(x: Floats, counts: NDArray[np.int64]) -> NDArray[np.bool_]:
 def _report(
     rows: pd.DataFrame, x: Floats, y: Floats, coefs: Floats, features: tuple[str, ...]
 ) -> dict[str, Any]:
-    """What a careful reader asks of a regression."""
+    """Statistics of a regression that a careful reader asks for."""
     residual = y - x @ coefs
     dof = len(y) - x.shape[1]
     sd = float(np.sqrt(np.sum(residual**2) / dof))

@@ -1,4 +1,4 @@
-"""Held-out scoring of an advisor: are its predicted losses right, and what does its advice cost?"""
+"""Held-out scoring of an advisor: accuracy of its predicted losses, and cost of its advice."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ from bayeslaw.target import Target
 
 
 def evaluate(advisor: Advisor, runs: pd.DataFrame, level: float = 0.9) -> dict[str, Any]:
-    """Score an advisor on runs it has not seen.
+    """Score an advisor on held-out runs.
 
     Args:
-        advisor: what to score.
+        advisor: advisor to score.
         runs: held-out run table. Losses are scored on its finished runs; the others are counted.
         level: of the intervals.
 
     Returns:
-        A JSON-ready dict (numbers that do not exist are None):
+        JSON-ready (numbers that do not exist are None):
 
         ``runs``: n, r2, r2_within_cells, mae [nats/token], crps [nats/token], coverage, level,
         coverage_by_level, not_finished (count by status). Only n, level and not_finished for an advisor that
-        predicts no loss. r2 and mae are those of the median of the draws.
+        predicts no loss. r2 and mae refer to the median of the draws.
 
-        ``cells``: one entry a cell: study, optimizer, params, tokens, n (finished runs), scorable, note,
+        ``cells``: one entry per cell: study, optimizer, params, tokens, n (finished runs), scorable, note,
         ``regret``: relative excess loss of the advice over the smoothed minimum, **a fraction** (0.001 is
         0.1%), ``beyond_runs``: whether the advice lies outside the cell's runs, so that its regret is a lower
         bound, ``recommendation``, ``optimum`` (smoothed), ``noise`` (of ln loss near it),
-        ``optimum_interval`` (the advisor's, lower and upper) and ``optimum_covered``: whether it holds the
+        ``optimum_interval`` (the advisor's, lower and upper) and ``optimum_covered``: whether it contains the
         smoothed optimum, by hyperparameter. That optimum is itself uncertain, by about 7% on a grid of a
         hundred runs (two halves of a Step Law cell differ by 14%): much narrower intervals cannot cover it.
 
         ``summary``: mean, median and largest regret over the scorable cells, their number, the number whose
         regret is a bound, the share of optima covered and ``optimum_interval_factor``, the typical upper over
-        lower end of the intervals: coverage is cheap for wide ones.
+        lower end of the intervals, since wide intervals cover easily.
 
         ``level``, ``advisor``: as given.
 
@@ -87,7 +87,7 @@ def _score_runs(advisor: Advisor, finished: pd.DataFrame, level: float) -> dict[
 
 
 def _not_finished(runs: pd.DataFrame, finished: pd.DataFrame) -> dict[str, int]:
-    """Runs whose loss is not scored, by status; finished ones without a usable loss as ``no_loss``."""
+    """Count runs whose loss is not scored, by status; finished runs without a usable loss are ``no_loss``."""
     counts = runs["status"].astype(str).value_counts().to_dict()
     unusable = counts.pop("finished", 0) - len(finished)
     return {str(k): int(v) for k, v in sorted(counts.items())} | (
@@ -180,7 +180,7 @@ class LawAdvisor:
 
     Attributes:
         law: the law.
-        flags: what was done beyond the law, one sentence each.
+        flags: additions to the law, one sentence each.
     """
 
     law: Law
@@ -188,31 +188,31 @@ class LawAdvisor:
 
     @property
     def label(self) -> str:
-        """The law's name, with its borrowed batch where it has none."""
+        """Name of the law, with its borrowed batch if it has none."""
         return f"{self.law.name} law" + ("" if self.law.batch_tokens else " (batch of the Step Law)")
 
     def recommend(self, target: Target) -> dict[str, float]:
-        """The law's advice; its batch is the target's where fixed, Step Law's where the law has none."""
+        """Advice of the law. The batch is the target's if fixed, and Step Law's if the law has none."""
         n, d = target.params_nonembedding, target.tokens
         advice = self.law.recommend(n, d, target.batch_tokens)
         return {"batch_tokens": step_batch_tokens(n, d)} | advice
 
     def optimum_draws(self, target: Target) -> None:
-        """None: the paper's law comes without uncertainty here."""
+        """None: published laws come without uncertainty here."""
         return
 
     def loss_draws(self, runs: pd.DataFrame) -> None:
-        """None: it predicts no loss."""
+        """None: published laws predict no loss."""
         return
 
 
 def law_advisor(name: str) -> LawAdvisor:
-    """A published law, by its name in ``bayeslaw.law.published.LAWS``, as an advisor.
+    """Make an advisor of a published law, by its name in ``bayeslaw.law.published.LAWS``.
 
-    A law without a batch takes the target's batch, else Step Law's; ``label`` and ``flags`` say so.
+    A law without a batch uses the target's batch, else Step Law's; ``label`` and ``flags`` say so.
 
     Raises:
-        BadInput: for an unknown name.
+        BadInput: an unknown name.
 
     >>> law_advisor("bjorck").label
     'bjorck law (batch of the Step Law)'

@@ -1,4 +1,4 @@
-"""Geometry of scattered runs on a line or a plane: their hull, and what lies between them.
+"""Geometry of scattered runs on a line or a plane: convex hull and interpolation.
 
 Clouds have shape (row, axis) and points (point, axis), with one axis or two (the plane only where said).
 """
@@ -14,7 +14,7 @@ from bayeslaw.arrays import Floats
 
 
 def average_repeats(points: Floats, values: Floats) -> tuple[Floats, Floats]:
-    """One point per distinct configuration, equal to three decimals, with the mean of its values; sorted."""
+    """Merge points equal to three decimals, with the mean of their values; sorted."""
     frame = pd.DataFrame(np.round(points, 3)).assign(value=values)
     mean = frame.groupby(list(frame.columns[:-1]), sort=True)["value"].mean().reset_index()
     return mean.iloc[:, :-1].to_numpy(float), mean["value"].to_numpy(float)
@@ -34,7 +34,7 @@ def in_hull(cloud: Floats, points: Floats, slack: float = 2e-3) -> NDArray[np.bo
 
 
 def nearest_in_hull(cloud: Floats, points: Floats) -> Floats:
-    """The nearest point of the boundary of the cloud's hull on the plane, shape (point, 2).
+    """Nearest point on the boundary of the cloud's hull in the plane, shape (point, 2).
 
     >>> square = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
     >>> nearest_in_hull(square, np.array([[3.0, 0.5], [2.0, 2.0]])).tolist()
@@ -49,7 +49,7 @@ def nearest_in_hull(cloud: Floats, points: Floats) -> Floats:
 
 
 def interpolate(cloud: Floats, values: Floats, points: Floats) -> Floats:
-    """Linear between neighbouring rows, shape (point,); the nearest row's value outside the hull.
+    """Interpolate linearly between neighbouring rows, shape (point,); outside the hull use the nearest row.
 
     On a line the cloud must be sorted.
 

@@ -1,4 +1,4 @@
-"""What an advisor is, and the scores of its predictions: arrays in, numbers out."""
+"""Advisors, and scores of their predictions: arrays in, numbers out."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Advisor(Protocol):
 
     @property
     def label(self) -> str:
-        """What to call it in a table."""
+        """Name in tables."""
 
     def recommend(self, target: Target) -> dict[str, float]:
-        """Advice: ``learning_rate`` (peak) and ``batch_tokens``; keys it knows nothing about are absent."""
+        """Advice: ``learning_rate`` (peak) and ``batch_tokens``; unknown hyperparameters are absent."""
 
     def optimum_draws(self, target: Target) -> dict[str, Floats] | None:
         """Draws of the optimum under the same keys, shape (draw,) each; None without uncertainty."""
@@ -50,7 +50,7 @@ def r2(predicted: ArrayLike, observed: ArrayLike) -> float:
 def r2_within_cells(predicted: ArrayLike, observed: ArrayLike, cell: ArrayLike) -> float:
     """Mean over cells of R2 after removing each cell's mean offset between prediction and data.
 
-    Asks whether the shape of the basin is right, whatever its level. Cells with fewer than three runs or
+    Judges the shape of the basin, whatever its level. Cells with fewer than three runs or
     with runs that do not vary are left out; NaN where none remains.
 
     >>> r2_within_cells([11.0, 12.0, 13.0], [1.0, 2.0, 3.0], [0, 0, 0])

@@ -1,16 +1,16 @@
-"""A cell (study, optimizer, N, D) and the smoothed loss surface that judges advice given for it.
+"""Smoothed loss surface of a cell (study, optimizer, N, D), which judges advice.
 
 The best run of a grid is a noisy optimum: on the public Step Law sweep the runs near a cell's minimum
-scatter by about 0.1% of the loss around any smooth surface, as much as careful methods differ. So advice
-is judged against a surface fitted to the whole neighbourhood of the minimum:
+scatter by about 0.1% of the loss around any smooth surface, as much as careful methods differ. Advice is
+therefore judged against a surface fitted to the whole neighbourhood of the minimum:
 
 * rows that finished, within 10% of the cell's lowest loss;
 * ln loss as a full cubic in (ln learning rate, ln batch), a quadratic when rows are few;
 * weights 1 / (1 + excess / 1%)^2, so that the basin decides, and Huber weights against outliers.
 
-Why this one (measured on 17 Step Law and 41 ScaleBench cells, per mille of the loss; "leave-one-out" is the
-error at rows within 1% of the minimum; "halves" fits two random halves of each cell and asks what one
-half's optimum costs on the other half's surface, and how far apart the two minima are):
+Reasons for this surface (measured on 17 Step Law and 41 ScaleBench cells, per mille of the loss;
+"leave-one-out" is the error at rows within 1% of the minimum; "halves" fits two random halves of each cell
+and compares the cost of one half's optimum on the other half's surface, and the distance of the two minima):
 
 ======================  =============  =============  ==============
 surface, window         leave-one-out  halves: cost   halves: minima
@@ -24,8 +24,8 @@ quartic, 10%            1.00 / 1.06    0.21 / 1.14    0.94 / 3.45
 Gaussian process, 3%    1.05 / 1.14
 ======================  =============  =============  ==============
 
-The quartic predicts a held-back row best but moves its minimum most when the rows change, and the minimum
-is what regret is measured from. Without the weights and the Huber step the cubic's error is 2.19 / 2.15.
+The quartic predicts a left-out row best, but its minimum moves most when the rows change, and regret is
+measured from the minimum. Without the weights and the Huber step the cubic's error is 2.19 / 2.15.
 """
 
 from __future__ import annotations
@@ -44,31 +44,32 @@ from bayeslaw.runs.cells import comparable_runs, finished_runs, group_cells
 from bayeslaw.target import Cell
 
 WINDOW = 0.10  # ln loss above the cell's lowest: the rows the surface is fitted to
-CORE = 0.03  # ln loss: inside the hull of these rows the surface speaks, outside it the rows themselves
+CORE = 0.03  # ln loss: the surface holds inside the hull of these rows, outside it the rows themselves
 WEIGHT_SCALE = 0.01  # ln loss
 HUBER = 1.345  # residual sds; 95% efficient for normal errors (Huber 1964)
 MIN_ROWS = {3: 20, 2: 9}  # degree of the 2-D surface: rows it needs (2 and 1.5 times its coefficients)
-MIN_SPARE = 3  # rows beyond the coefficients below which their scatter says nothing
-MIN_RATES = 4  # a parabola and one to spare
+MIN_SPARE = 3  # rows beyond the coefficients that an estimate of their scatter needs
+MIN_RATES = 4  # a parabola and one more
 EDGE = "the loss still falls at the edge of the sweep"
 
 
 @dataclass(frozen=True)
 class SmoothedCell:
-    """The smoothed minimum of one cell, and the price of missing it.
+    """Smoothed minimum of one cell, and the price of missing it.
 
     Attributes:
         key: the cell.
-        n: rows the surface was fitted to.
-        scorable: whether regret means anything here; where False, ``note`` says why.
-        note: what a reader of the numbers should know; empty when there is nothing to say.
-        axis: ``both``, or ``learning_rate`` where the runs do not cover a plane and only that is judged, at
-            ``batch_tokens``: ask the advisor for that batch.
+        n: number of rows that the surface was fitted to.
+        scorable: whether regret is meaningful; if False, ``note`` says why.
+        note: caveat for readers of the numbers, or empty.
+        axis: ``both``, or ``learning_rate`` if the runs do not cover a plane and only the learning rate is
+            judged,
+            at ``batch_tokens``: ask the advisor for that batch.
         learning_rate: peak learning rate at the smoothed minimum.
         batch_tokens: batch at the smoothed minimum [tokens].
         loss: smoothed minimum [nats/token].
         noise: leave-one-out error of ln loss at rows within 1% of the minimum (0.001 is 0.1% of the loss);
-            NaN with fewer than three rows to spare.
+            NaN with fewer than three spare rows.
     """
 
     key: Cell
@@ -83,10 +84,10 @@ class SmoothedCell:
     _surface: _Surface | _Curve | None = field(default=None, repr=False, compare=False)
 
     def regret(self, learning_rate: ArrayLike, batch_tokens: ArrayLike) -> Floats:
-        """Loss above the smoothed minimum [percent of the minimum], shape (advice,).
+        """Excess over the smoothed minimum [percent of the minimum], shape (advice,).
 
         100 (exp(s(x) - s_min) - 1), never below 0. Beyond the runs it is the value at their nearest edge,
-        so a lower bound: ask ``inside``. NaN in a cell without a surface.
+        a lower bound: see ``inside``. NaN in a cell without a surface.
         """
         points = self._points(learning_rate, batch_tokens)
         if self._surface is None:
@@ -95,7 +96,7 @@ class SmoothedCell:
         return 100 * np.expm1(np.maximum(excess, 0.0))
 
     def inside(self, learning_rate: ArrayLike, batch_tokens: ArrayLike) -> NDArray[np.bool_]:
-        """Whether runs surround the advice, so its regret is measured, not a bound; shape (advice,)."""
+        """Whether runs surround the advice, so that its regret is not a mere bound; shape (advice,)."""
         points = self._points(learning_rate, batch_tokens)
         if self._surface is None:
             return np.zeros(len(points), bool)
@@ -117,11 +118,12 @@ def smooth_cell(key: Cell, rows: pd.DataFrame) -> SmoothedCell:
 
     Args:
         key: the cell.
-        rows: its runs; those not finished are ignored.
+        rows: its runs; unfinished runs are ignored.
 
     Returns:
-        The smoothed cell: over both hyperparameters where the runs cover a plane, else along the learning
-        rate at one batch, else not scorable.
+        The smoothed cell: over both hyperparameters if the runs cover a plane, else along the learning rate
+            at
+        one batch, else not scorable.
     """
     kept = comparable_runs(finished_runs(rows))
     if len(kept) == 0:
@@ -136,7 +138,7 @@ def smooth_cell(key: Cell, rows: pd.DataFrame) -> SmoothedCell:
 
 
 def smooth_cells(runs: pd.DataFrame) -> list[SmoothedCell]:
-    """``smooth_cell`` for every cell of a run table."""
+    """Apply ``smooth_cell`` to every cell of a run table."""
     return [smooth_cell(key, rows) for key, rows in group_cells(runs)]
 
 
@@ -144,7 +146,7 @@ def smooth_cells(runs: pd.DataFrame) -> list[SmoothedCell]:
 
 
 class _Surface:
-    """ln loss anywhere: a polynomial in the core, the rows around it, their edge beyond."""
+    """ln loss anywhere: a polynomial in the core, the rows around it, and their edge beyond."""
 
     def __init__(self, points: Floats, ln_loss: Floats, core: Floats, poly: _Poly):
         self.data, self.ln_loss = average_repeats(points, ln_loss)
@@ -179,7 +181,7 @@ def _monomials(x: Floats, degree: int) -> Floats:
 
 
 def _supports(points: Floats, degree: int, need: int) -> bool:
-    """Whether a plane polynomial is determined: enough rows, and not a line or a cross."""
+    """Whether a plane polynomial is determined: enough rows, not on a line or a cross."""
     if len(points) < need:
         return False
     spread = points.std(axis=0)

@@ -1,4 +1,4 @@
-"""Fit the hierarchical surface to a run table: whiten, draw with NUTS until converged, keep a posterior."""
+"""Fit the hierarchical surface to a run table: Laplace approximation, NUTS until converged, posterior."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from bayeslaw.runs.checks import refuse_uninformative
 from bayeslaw.runs.io import table_sha256
 
 KEEP = 1000
-"""Draws kept in the artifact, evenly spaced."""
+"""Number of draws kept in the posterior, evenly spaced."""
 
 CONVENTIONS = ("loss_kind", "schedule", "sequence_length", "parametrization")
 
@@ -46,7 +46,7 @@ def fit(
     parts: Sequence[str] = (),
     effort: str | None = None,
 ) -> Posterior:
-    """Posterior of the loss surface given runs.
+    """Fit the posterior of the loss surface to runs.
 
     Draws come in blocks of ``draws`` per chain, until every parameter has R-hat <= 1.01 and bulk and tail
     ESS >= 400, or a chain has ``Effort.max_draws``; the diagnostics say which. JAX works in 64 bits during
@@ -54,10 +54,10 @@ def fit(
 
     Args:
         runs: a valid run table (``bayeslaw.runs.schema``), any number of studies and optimizers.
-        seed: of the chains; the same seed on the same machine gives the same draws.
-        chains: of NUTS (Hoffman & Gelman 2014).
-        draws: a chain and block, after the warm-up.
-        sources: where the runs came from, for the provenance.
+        seed: seed of the chains; the same seed on the same machine gives the same draws.
+        chains: number of NUTS chains (Hoffman & Gelman 2014).
+        draws: draws per chain and block, after the warm-up.
+        sources: origins of the runs, for the provenance.
         say: receives progress messages.
         parts: optional parts of the law (``parameters.PARTS``); `bayeslaw compare` tells which these runs
             support.
@@ -125,7 +125,7 @@ def _draw(
         named = named_sites(target, drawn.x)
         diagnostics = check_chains(_by_parameter(structure_of(observed), named), drawn.divergences)
         say(
-            f"{drawn.x.shape[1]} draws a chain: R-hat {diagnostics['rhat_max']:.3f}, ESS bulk "
+            f"{drawn.x.shape[1]} draws per chain: R-hat {diagnostics['rhat_max']:.3f}, ESS bulk "
             f"{diagnostics['ess_bulk_min']:.0f}, tail {diagnostics['ess_tail_min']:.0f}, "
             f"{drawn.divergences} divergences"
         )

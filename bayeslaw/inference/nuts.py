@@ -1,4 +1,4 @@
-"""NUTS chains side by side in threads, with one metric and one step size found in a common warm-up."""
+"""NUTS chains in threads, with one metric and one step size from a common warm-up."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ from bayeslaw.inference.effort import FULL, Effort
 from bayeslaw.inference.laplace import Whitening
 
 DIMS_A_WARM_BLOCK = 150
-"""One more block of warm-up for so many parameters: the metric of more takes more draws."""
+"""Number of parameters per additional warm-up block, since a larger metric needs more draws."""
 
 ACCEPT = 0.93
-"""Acceptance that the warm-up aims at."""
+"""Target acceptance of the warm-up."""
 
 SMALLER = 0.7
 REDRAWN = 6
-"""So often is a block that diverges drawn anew, in steps SMALLER times as long; then divergences count."""
+"""Maximum number of times a block with divergences is redrawn, each time with the step size multiplied by
+SMALLER. After that, divergences are reported."""
 
 Energy = Callable[[jax.Array], jax.Array]
 MakeKernel = Callable[[float, Floats], NUTS]
@@ -34,7 +35,7 @@ MakeKernel = Callable[[float, Floats], NUTS]
 
 
 class Drawn(NamedTuple):
-    """Draws of shape (chain, draw, dim), the divergent transitions among them, and mean leapfrog steps."""
+    """Draws of shape (chain, draw, dim), their number of divergent transitions, and mean leapfrog steps."""
 
     x: Floats
     divergences: int
@@ -102,10 +103,10 @@ def draw(
 
 
 def pooled_covariance(w: Whitening, x: Floats) -> Floats:
-    """Covariance of draws x of shape (chain, draw, dim), shrunk to the whitening's where draws are few.
+    """Covariance of draws x of shape (chain, draw, dim), shrunk towards the whitening's if draws are few.
 
-    Shrinkage is in whitened coordinates: correlations as if 2 dim draws without any had been added,
-    variances as if ten draws of unit variance had.
+    Shrinkage acts in whitened coordinates: on correlations like 2 dim added draws without correlation, on
+    variances like ten added draws of unit variance.
     """
     z = np.linalg.solve(w.scale, (x - x.mean((0, 1))).reshape(-1, x.shape[2]).T)
     dim, count = z.shape
@@ -117,7 +118,7 @@ def pooled_covariance(w: Whitening, x: Floats) -> Floats:
 
 
 def _longer(accepted: float) -> float:
-    """Factor of the step that should bring acceptance to ACCEPT: what is rejected goes with its square."""
+    """Factor of the step size that should bring acceptance to ACCEPT: rejection grows with its square."""
     return float(np.clip(np.sqrt((1.0 - ACCEPT) / max(1.0 - accepted, 1e-3)), 0.4, 1.6))
 
 

@@ -1,4 +1,4 @@
-"""A recommendation as training code uses it: numbers, and keyword arguments of optimizers."""
+"""Recommendations for training code: numbers, and keyword arguments of optimizers."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from bayeslaw.target import Target
 from bayeslaw.text import short
 
 USUAL_BETA1 = 0.9
-"""Where the posterior knows no momentum: an optimizer takes both betas or none."""
+"""Default momentum if none was fitted, since an optimizer takes both betas or none."""
 
 
 class AdviceWarning(UserWarning):
-    """Why advice should be doubted, such as a target far beyond the fitted runs."""
+    """Warning on advice, such as a target far beyond the fitted runs."""
 
 
 @dataclass(frozen=True)
 class Advice:
-    """Settings for one run, and what following them is expected to cost.
+    """Settings for one run, and the expected cost of following them.
 
     Attributes:
-        params_nonembedding, tokens, optimizer, study: what was asked.
-        learning_rate: peak.
-        batch_tokens: tokens (not sequences) a step.
-        weight_decay: decoupled: a step takes learning rate x weight decay off a weight, as in AdamW. None
-            where the posterior knows nothing about it.
-        momentum: of SGD or Muon, or Adam's beta1; None likewise.
-        optimum: hyperparameter -> ``median``, ``lower`` and ``upper`` of where the best setting lies, 90%.
-        regret_expected, regret_upper: loss given away by following the advice, as a fraction of it (0.001 is
-            0.1%): its mean, and what it stays below with probability 90%.
+        params_nonembedding, tokens, optimizer, study: the target.
+        learning_rate: peak learning rate.
+        batch_tokens: tokens (not sequences) per step.
+        weight_decay: decoupled weight decay: a step multiplies a weight by 1 - learning rate x weight decay,
+            as in AdamW. None if it was not fitted.
+        momentum: momentum of SGD or Muon, or Adam's beta1; None likewise.
+        optimum: hyperparameter -> ``median``, ``lower`` and ``upper`` of the best setting, 90%.
+        regret_expected, regret_upper: excess loss of following the advice, as a fraction of the loss (0.001
+            is 0.1%): its mean, and its bound with probability 90%.
         warnings: one sentence each.
     """
 
@@ -70,18 +70,18 @@ def recommended(
     study: str | None = None,
     posterior: Posterior | str | Path | None = None,
 ) -> Advice:
-    """Settings for a run: what ``bayeslaw predict`` answers, warnings as one ``AdviceWarning``.
+    """Recommend settings for a run, as ``bayeslaw predict`` does, with warnings as one ``AdviceWarning``.
 
     Args:
         params_nonembedding: N, parameters without embeddings and output head [count].
         tokens: D, training tokens, repeats included [count].
         optimizer: its name, such as adamw or muon.
-        batch_tokens: the batch where it is fixed [tokens]; the learning rate then suits it.
-        study: whose set-up; None means one never seen, with wider intervals.
+        batch_tokens: fixed batch [tokens]; the learning rate then suits it.
+        study: fitted study of the run; None means an unseen set-up, with wider intervals.
         posterior: a fit or its file; by default the shipped one.
 
     Raises:
-        BadInput: a number out of range, a file that is no posterior, or a study that it does not know.
+        BadInput: a number out of range, a file that is not a posterior, or a study that was not fitted.
     """
     target = Target(params_nonembedding, tokens, optimizer.lower(), study, batch_tokens)
     fit = posterior if isinstance(posterior, Posterior) else read_posterior(posterior or POSTERIOR)
@@ -112,17 +112,17 @@ def recommended(
 
 
 def optimizer_settings(advice: Advice) -> dict[str, Any]:
-    """Keyword arguments for the advised optimizer; what the posterior does not know is left to its defaults.
+    """Keyword arguments for the advised optimizer; settings that were not fitted keep its defaults.
 
     adamw, sgd, rmsprop, muon and adafactor are those of ``torch.optim``; lion and lamb of
     ``pytorch_optimizer``. Weight decay is decoupled in all but two. SGD adds it to the gradient, where
     momentum m multiplies it by 1 / (1 - m) over the steps that follow, so it gets (1 - m) times as much.
     RMSprop divides it by the size of the gradients, which no factor undoes: it is left out, with an
     ``AdviceWarning``. The second beta, or RMSprop's alpha, is the usual one of language models. A learning
-    rate of Muon means what ``adjust_lr_fn``, or its like, made of it in the runs that were fitted.
+    rate of Muon depends on ``adjust_lr_fn``, or its like, in the fitted runs.
 
     Raises:
-        BadInput: for an optimizer that is none of these.
+        BadInput: an optimizer that is none of these.
     """
     if advice.optimizer not in SETTINGS:
         raise BadInput(
@@ -169,4 +169,4 @@ SETTINGS: dict[str, Callable[[Advice], dict[str, Any]]] = {
     "adafactor": lambda advice: {"weight_decay": advice.weight_decay},
     "lamb": _betas(0.95),
 }
-"""Optimizer -> its settings besides the learning rate; None for what the posterior does not know."""
+"""Optimizer -> its settings besides the learning rate; None for settings that were not fitted."""

@@ -1,4 +1,4 @@
-"""Columns of the run table, read off a PyTorch model, optimizer and scheduler."""
+"""Columns of the run table from a PyTorch model, optimizer and scheduler."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def parameter_counts(model: Any, head: Any = None) -> dict[str, int]:
     all others are N: matrices, biases and gains, trained or frozen. Tied weights count once.
 
     Args:
-        model: whole: a shard counts as what it holds.
+        model: the whole model; a shard counts only its own parameters.
         head: the module of the output head; by default what ``get_output_embeddings`` names, which models of
             ``transformers`` have. Without either, an untied head counts as N.
     """
@@ -33,7 +33,7 @@ def parameter_counts(model: Any, head: Any = None) -> dict[str, int]:
 
 
 def settings_of(optimizer: Any) -> dict[str, Any]:
-    """Columns that a PyTorch optimizer tells: its name, peak learning rate, momentum, beta2, epsilon, decay.
+    """Columns from a PyTorch optimizer: its name, peak learning rate, momentum, beta2, epsilon, decay.
 
     The name is that of its class, spelt as in `runs.optimizer_names`. Learning rate and decay are the
     largest of its groups, the others those of the first. Decay that joins the gradient (L2) is not the run
@@ -60,9 +60,9 @@ def settings_of(optimizer: Any) -> dict[str, Any]:
 
 
 def final_lr_ratio(scheduler: Any, steps: int) -> float | None:
-    """Where a ``LambdaLR`` ends, over its peak; None for any other scheduler.
+    """Final multiplier of a ``LambdaLR`` over its peak; None for any other scheduler.
 
-    Taken after the last step: the ratio of that step itself depends on how many there are.
+    Taken after the last step, since the ratio of that step itself depends on the number of steps.
     """
     while hasattr(scheduler, "scheduler"):
         scheduler = scheduler.scheduler
@@ -76,12 +76,12 @@ def _heads(model: Any) -> list[Any]:
 
 
 def _sizes(parameters: Iterable[Any]) -> dict[int, int]:
-    """Elements of each parameter, those shared counted once."""
+    """Number of elements of each parameter; shared parameters count once."""
     return {id(p): p.numel() for p in parameters}
 
 
 def _peak(group: dict[str, Any]) -> Iterator[float]:
-    """The peak learning rate of a group, if it has one: a scheduler keeps it beside the present one."""
+    """Peak learning rate of a group, if a scheduler recorded one besides the current learning rate."""
     for name in ("max_lr", "initial_lr", "lr"):
         if group.get(name) is not None:
             yield float(group[name])
@@ -89,7 +89,7 @@ def _peak(group: dict[str, Any]) -> Iterator[float]:
 
 
 def _decay(name: str, group: dict[str, Any]) -> dict[str, float]:
-    """The weight decay of a group, in the column of its kind."""
+    """Weight decay of a group, in the column of its kind."""
     decay = float(group.get("weight_decay", 0.0))
     if not decay or name in DECOUPLED or group.get("decoupled_weight_decay") or group.get("weight_decouple"):
         return {"weight_decay": decay}

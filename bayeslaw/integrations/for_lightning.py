@@ -14,11 +14,11 @@ from bayeslaw.integrations.columns import parameter_counts, settings_of
 from bayeslaw.integrations.recorder import RunRecorder
 
 LOOK = 10
-"""Steps between looks at the training loss: each look waits for the device."""
+"""Steps between readings of the training loss, since each waits for the device."""
 
 
 class BayeslawCallback(Callback):
-    """Writes ``FOLDER/RUN_ID.jsonl`` when fitting ends, fails or is interrupted.
+    """Write ``FOLDER/RUN_ID.jsonl`` when fitting ends, fails or is interrupted.
 
     Columns come from the first optimizer (name, peak learning rate, momentum, beta2, epsilon, weight decay),
     the module (N as ``parameter_counts`` has it) and the trainer (clipping, D as all steps' batches unless
@@ -36,15 +36,15 @@ class BayeslawCallback(Callback):
         monitor: str = "val_loss",
         **columns: Any,
     ) -> None:
-        """Keep what the trainer does not know.
+        """Store what the trainer does not know.
 
         Args:
-            folder: of the records.
+            folder: folder of the records.
             study: the set-up that runs share.
-            batch_tokens: tokens a step, over all processes and accumulated batches.
+            batch_tokens: tokens per step, over all processes and accumulated batches.
             monitor: name under which the validation loss is logged [nats/token].
-            columns: of ``RunRecorder``; they replace what the callback finds. Lightning tells nothing of
-                schedule, warmup_tokens, final_lr_ratio and seed. Give N of a sharded model.
+            columns: columns of ``RunRecorder``; they override what the callback finds. Lightning does not
+                provide schedule, warmup_tokens, final_lr_ratio and seed. Give N of a sharded model.
         """
         self.folder, self.monitor = folder, monitor
         self.columns = {"study": study, "batch_tokens": batch_tokens, **columns}
@@ -56,7 +56,7 @@ class BayeslawCallback(Callback):
         """Start the record.
 
         Raises:
-            BadInput: as ``RunRecorder``, or a number of steps that Lightning cannot tell beforehand.
+            BadInput: as ``RunRecorder``, or a number of steps that Lightning does not know beforehand.
         """
         steps = trainer.estimated_stepping_batches
         known = math.isfinite(steps) and steps > 0
@@ -82,7 +82,8 @@ class BayeslawCallback(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Note the loss of the first step and every tenth, or all of a short run; stop if not finite."""
+        """Note the loss of the first step and of every tenth, or of all steps of a short run; stop if not
+        finite."""
         loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
         step = trainer.global_step
         due = step == 1 or step % self._every == 0

@@ -24,7 +24,7 @@ SHAPE = {"width": "hidden_size", "depth": "num_hidden_layers", "heads": "num_att
 
 
 class BayeslawCallback(TrainerCallback):
-    """Writes ``FOLDER/RUN_ID.jsonl`` when training ends, and stops training at a loss that is not finite.
+    """Write ``FOLDER/RUN_ID.jsonl`` when training ends, and stop training at a loss that is not finite.
 
     Columns come from the training arguments (batch, schedule, warm-up, clipping, seed), the optimizer (name,
     peak learning rate, momentum, beta2, epsilon, weight decay) and the model (N as ``parameter_counts`` has
@@ -32,23 +32,25 @@ class BayeslawCallback(TrainerCallback):
     the mean of the training losses of the last tenth of the steps. A batch counts as full, padding included;
     D is all steps' batches unless ``tokens`` is given.
 
-    Sets ``logging_nan_inf_filter`` to False, since the Trainer else hides losses that are not finite, and has
-    three more steps logged: the first, the last, and the one before the last tenth.
+    Sets ``logging_nan_inf_filter`` to False, because the Trainer otherwise hides losses that are not finite,
+    and
+    logs three more steps: the first, the last, and the one before the last tenth.
 
-    The Trainer tells callbacks nothing of exceptions: ``with BayeslawCallback(...) as callback:`` around
+    The Trainer does not pass exceptions to callbacks: ``with BayeslawCallback(...) as callback:`` around
     ``trainer.train()`` records runs that crash or are interrupted too.
     """
 
     def __init__(
         self, folder: str | os.PathLike[str], *, study: str, sequence_length: int, **columns: Any
     ) -> None:
-        """Keep what the Trainer does not know.
+        """Store what the Trainer does not know.
 
         Args:
-            folder: of the records.
+            folder: folder of the records.
             study: the set-up that runs share.
-            sequence_length: tokens of a training example.
-            columns: of ``RunRecorder``; they replace what the callback finds. Give N of a sharded model.
+            sequence_length: tokens per training example.
+            columns: columns of ``RunRecorder``; they override what the callback finds. Give N of a sharded
+                model.
         """
         self.folder = folder
         self.columns = {"study": study, "sequence_length": sequence_length, **columns}
@@ -72,7 +74,7 @@ class BayeslawCallback(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Ask for the logs that the record needs: of the first step, and of the last tenth."""
+        """Request the logs that the record needs: of the first step, and of the last tenth."""
         if state.global_step in (1, state.max_steps - state.max_steps // 10, state.max_steps):
             control.should_log = True
 
@@ -84,7 +86,7 @@ class BayeslawCallback(TrainerCallback):
         logs: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Note the training loss, a mean since the log before; stop where it is not finite."""
+        """Note the training loss, a mean since the previous log; stop if it is not finite."""
         value = (logs or {}).get("loss")
         if self.recorder is not None and value is not None:
             self.recorder.loss(state.global_step, value)

@@ -1,4 +1,4 @@
-"""A row of the run table from any training loop, written once: when the run ends, however it ends."""
+"""A row of the run table from any training loop, written once when the run ends, however it ends."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ from bayeslaw.errors import BadInput
 log = logging.getLogger(__name__)
 
 BLOCK = 10
-"""Steps over whose mean loss a run is judged, as in ``train.run``."""
+"""Number of steps whose mean loss judges a run, as in ``train.run``."""
 
 DIVERGED_ABOVE_START = 1.0
-"""Nats above the first loss noted, about that of a uniform guess, from which a run has diverged."""
+"""Excess over the first noted loss, about that of a uniform guess, above which a run has diverged [nats]."""
 
 NEEDED = ("study", "optimizer", "params_nonembedding", "tokens", "batch_tokens", "learning_rate")
-"""Columns without which there is no row."""
+"""Columns that a row needs."""
 
 AT_THE_END = ("status", "loss", "loss_kind", "wall_seconds", "created")
 """Columns that the recorder fills."""
 
 
 class RunRecorder:
-    """Notes the losses of one run and writes its row to ``FOLDER/RUN_ID.jsonl``, a run table of one row.
+    """Note the losses of one run and write its row to ``FOLDER/RUN_ID.jsonl``, a run table of one row.
 
     As a context manager, it writes the row when its block ends: as finished after ``finish``; as diverged
-    where the losses of the last 10 steps were not finite or 1 nat above the first; as crashed after an
+    if the losses of the last 10 steps were not finite or 1 nat above the first; as crashed after an
     exception; as stopped after KeyboardInterrupt or SystemExit, or without ``finish``. The file is whole or
     absent; a process that is killed leaves none.
 
     Attributes:
-        row: what is known of the run, by column; more may be entered until it ends.
-        path: of the record.
+        row: known columns of the run; more may be entered until it ends.
+        path: path of the record.
         ended: whether the row is final.
     """
 
@@ -58,26 +58,26 @@ class RunRecorder:
         main_process: bool | None = None,
         **columns: Any,
     ) -> None:
-        """Check what is known before the run, and start the clock.
+        """Check the settings of the run, and start the clock.
 
         Args:
-            folder: of the records; made where it is missing.
+            folder: folder of the records; created if missing.
             study: the set-up that runs share: data, code, conventions.
             optimizer: its name, such as adamw or muon.
             params_nonembedding: N, parameters without embeddings and output head (``parameter_counts``).
             tokens: D, training tokens, as planned: runs of the same D share a cell.
-            batch_tokens: tokens (not sequences) a step, over all processes and accumulated batches.
-            learning_rate: peak.
-            run_id: names run and file; by default the time and a random number. A record that says crashed or
-                stopped is replaced: the run was taken up again.
-            main_process: whether this process writes; by default where RANK, which torchrun and Accelerate
-                set, is 0 or missing.
-            columns: others of the run table, such as schedule, warmup_tokens, weight_decay, sequence_length;
-                and ``extra_NAME`` for a hyperparameter that it lacks.
+            batch_tokens: tokens (not sequences) per step, over all processes and accumulated batches.
+            learning_rate: peak learning rate.
+            run_id: name of run and file; by default the time and a random number. A crashed or stopped record
+                is replaced, because the run resumes.
+            main_process: whether this process writes; by default if RANK, which torchrun and Accelerate set,
+                is 0 or missing.
+            columns: other columns of the run table, such as schedule, warmup_tokens, weight_decay,
+                sequence_length; and ``extra_NAME`` for a hyperparameter that it lacks.
 
         Raises:
-            BadInput: an unknown column, a value out of its range, a run_id that is no file name or that
-                finished or diverged before, or a folder that cannot be written.
+            BadInput: an unknown column, a value out of its range, a run_id that is not a file name or that
+                already finished or diverged, or a folder that cannot be written.
         """
         given = {
             "run_id": str(run_id or f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"),
@@ -107,8 +107,8 @@ class RunRecorder:
 
         Args:
             step: optimizer steps made so far.
-            value: nats per token, of this step or the mean since the step noted before; a number, or a tensor
-                of one element, which is waited for.
+            value: loss in nats per token, of this step or the mean since the previous noted step; a number,
+                or a tensor of one element, which is waited for.
         """
         self._noted.append((int(step), _number(value)))
         return self.diverged
@@ -117,7 +117,7 @@ class RunRecorder:
     def diverged(self) -> bool:
         """Whether the mean loss of the last 10 steps is not finite, or is 1 nat above the first.
 
-        Nothing but a loss that is not finite counts before step 10.
+        Before step 10 only a loss that is not finite counts.
         """
         if not self._noted:
             return False
@@ -125,12 +125,12 @@ class RunRecorder:
         return not math.isfinite(mean) or (self._noted[-1][0] >= BLOCK and self._lost(mean))
 
     def finish(self, loss: Any = None, loss_kind: str = "val_final") -> None:
-        """Write the row of a run that saw all its tokens: finished, or diverged where its loss says so.
+        """Write the row of a run that saw all its tokens: finished, or diverged according to its loss.
 
         Args:
             loss: nats per token after the last step; by default the mean of the training losses noted in the
                 last tenth of the steps, of kind ``train_smoothed``.
-            loss_kind: of the loss that is given.
+            loss_kind: kind of the given loss.
 
         Raises:
             BadInput: a run that has ended, no loss given or noted, a loss not above 0, a record that cannot
@@ -153,7 +153,7 @@ class RunRecorder:
         """Write the row of a run that did not see all its tokens: diverged, crashed or stopped.
 
         Args:
-            exception: what ended it.
+            exception: exception that ended it.
 
         Raises:
             BadInput: a run that has ended, or a record that cannot be written.
@@ -166,7 +166,8 @@ class RunRecorder:
         self._write({"status": status}, min(steps * self.row["batch_tokens"], self.row["tokens"]))
 
     def conclude(self, step: int, loss: Any = None) -> None:
-        """For callbacks: ``finish``, or ``end`` where a batch or more was lacking; nothing after either.
+        """Call ``finish``, or ``end`` if at least one batch was missing; do nothing after either. For
+        callbacks.
 
         Args:
             step: optimizer steps made.
@@ -196,7 +197,7 @@ class RunRecorder:
         return not (math.isfinite(loss) and loss <= limit)
 
     def _write(self, outcome: Mapping[str, Any], tokens_seen: float) -> None:
-        """The row with its outcome and cost; FLOPs that are not given are estimated, and labelled so."""
+        """Complete the row with outcome and cost; FLOPs that are not given are estimated, and labelled so."""
         if self.ended:
             raise self._bad("has ended already", "one end of a run; start another RunRecorder")
         self.ended = True
@@ -226,8 +227,8 @@ def mean_loss(noted: Sequence[tuple[int, float]], steps: float) -> float:
     """Mean of the losses noted in the last steps.
 
     Args:
-        noted: (step, loss) in order; a loss stands for the steps since the one before.
-        steps: how far back, at least one.
+        noted: (step, loss) in order; a loss covers the steps since the previous one.
+        steps: number of last steps, at least one.
 
     >>> mean_loss([(80, 4.0), (98, 3.0), (99, 2.0), (100, 1.0)], 2)
     1.5
@@ -239,7 +240,7 @@ def mean_loss(noted: Sequence[tuple[int, float]], steps: float) -> float:
 
 
 def _number(value: Any) -> float:
-    """Of a number, or of a tensor or array of one element."""
+    """Convert a number, or a tensor or array of one element, to a float."""
     return float(value.item() if hasattr(value, "item") else value)
 
 
@@ -259,7 +260,7 @@ def _check_row(row: Mapping[str, Any], path: Path) -> None:
 
 
 def _check_place(run_id: str, path: Path) -> None:
-    """Make the folder; refuse one that cannot be written, and a run that is over."""
+    """Create the folder; refuse a folder that cannot be written, and a run that is over."""
     from bayeslaw.runs.io import read_runs
 
     if Path(run_id).name != run_id:

@@ -19,7 +19,7 @@ SCHEDULES: dict[str, Callable[[float, float], float]] = {
     "cosine": lambda done, final: final + (1 - final) * (1 + math.cos(math.pi * done)) / 2,
     "wsd": lambda done, final: 1 - (1 - final) * max(0.0, (done - 1 + WSD_DECAY) / WSD_DECAY),
 }
-"""From the share done of the steps after warm-up, and the final ratio, to the fraction of the peak."""
+"""Map the completed share of the steps after warm-up, and the final ratio, to the fraction of the peak."""
 
 
 def lr_multiplier(
@@ -27,17 +27,17 @@ def lr_multiplier(
 ) -> Callable[[int], float]:
     """Fraction of the peak learning rate by step 0, 1, ..., for ``torch.optim.lr_scheduler.LambdaLR``.
 
-    Linear warm-up reaches 1 in its last step; the last step of all has ``final_lr_ratio``, except with
+    Linear warm-up reaches 1 in its last step. The last step of the run has ``final_lr_ratio``, except with
     "constant", and later steps keep it. The schedules are those of the training lab, ``train.schedules``.
 
     Args:
-        total_steps: of the run.
-        warmup_steps: of them; a share of 5% is ``round(0.05 * total_steps)``.
+        total_steps: number of steps of the run.
+        warmup_steps: number of warm-up steps; a share of 5% is ``round(0.05 * total_steps)``.
         schedule: constant, linear, cosine, or wsd: constant, then linear over the last fifth.
         final_lr_ratio: last learning rate over its peak.
 
     Raises:
-        BadInput: a schedule that is none of these, or numbers that leave no step after the warm-up.
+        BadInput: an unknown schedule, or numbers that leave no step after the warm-up.
 
     >>> multiplier = lr_multiplier(6, warmup_steps=2, schedule="linear", final_lr_ratio=0.0)
     >>> [round(multiplier(step), 2) for step in range(7)]
@@ -59,10 +59,10 @@ def optax_schedule(
 ) -> Callable[[Any], Any]:
     """The advised peak times ``lr_multiplier``, as an Optax schedule: for ``optax.adamw`` and the like.
 
-    ``optax.adamw`` decays decoupled, so that it takes the advised weight decay as it is.
+    Weight decay in ``optax.adamw`` is decoupled, so it takes the advised value as it is.
 
     Args:
-        advice: whose learning rate is the peak.
+        advice: advice whose learning rate is the peak.
         total_steps, warmup_steps, schedule, final_lr_ratio: as in ``lr_multiplier``.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Published laws' answers to the question a posterior is asked."""
+"""Answers of published laws to the question that a posterior is asked."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ ALL = "all"
 
 
 def laws_named(name: str) -> list[Law]:
-    """One law by its name, or all of them for ``all``.
+    """Look up one law by its name, or all of them for ``all``.
 
     Raises:
-        BadInput: for an unknown name.
+        BadInput: an unknown name.
 
     >>> [law.name for law in laws_named("step")]
     ['step']
@@ -26,7 +26,7 @@ def laws_named(name: str) -> list[Law]:
 
 
 def law_answer(law: Law, target: Target) -> dict[str, Any]:
-    """A law's advice, JSON-ready: ``law``, ``recommendation`` and ``warnings``.
+    """Advice of a law, JSON-ready: ``law``, ``recommendation`` and ``warnings``.
 
     The recommendation is empty where the formula breaks down, and a warning says so.
 

@@ -1,4 +1,4 @@
-"""From a run table to the arrays of the likelihood: who is in which cell, group and study."""
+"""Convert a run table to the arrays of the likelihood, with the cell, group and study of each run."""
 
 from __future__ import annotations
 
@@ -201,9 +201,9 @@ def outcomes_of(runs: pd.DataFrame, count: Bools) -> Outcomes:
 def off_usual(runs: pd.DataFrame, cell: Ints, finished: Bools) -> Floats:
     """1 where a hyperparameter outside the model departs from its cell's most common value, else 0.
 
-    Warm-up and final learning rate count as departing only if they do so both in absolute and in
-    relative terms, since studies fix either. A run that ends within its warm-up departs in any case: it never
-    reached its nominal peak learning rate.
+    Warm-up and final learning rate depart only if they differ both in absolute and in relative terms, since
+    studies fix either. A run that ends within its warm-up always departs, because it never reached its
+    nominal peak learning rate.
     """
     off = np.zeros(len(runs), bool)
     for name in unmodelled(runs.columns):

@@ -1,4 +1,4 @@
-"""Published laws for the peak learning rate and the batch, in one interface.
+"""Published laws of the peak learning rate and the batch, in one interface.
 
 Conventions everywhere: N non-embedding parameters [count], D training tokens [count], batch in tokens,
 C = 6 N D training FLOPs, peak learning rate. Each law keeps its own units inside.
@@ -32,17 +32,17 @@ class Law:
 
     Attributes:
         name: its key in ``LAWS``.
-        optimizer: what it was fitted for.
-        formula: as published, transcription errors of secondary sources put right.
-        units: of what goes in and comes out.
+        optimizer: optimizer that it was fitted for.
+        formula: as published, without transcription errors of secondary sources.
+        units: of inputs and outputs.
         source: paper and place.
         learning_rate: peak learning rate of (N, D).
         batch_tokens: batch [tokens] of (N, D); None where the paper gives no such law.
-        fixed_batch_tokens: the one batch the learning rate was fitted at, where there was only one.
-        params_range: N it was fitted on, or None where the source says nothing.
-        tokens_range: D it was fitted on, or None.
-        flops_range: C it was fitted on, or None.
-        note: what to know before using it.
+        fixed_batch_tokens: batch at which the learning rate was fitted, if there was only one.
+        params_range: range of N that it was fitted on, or None if the source does not state it.
+        tokens_range: range of D that it was fitted on, or None.
+        flops_range: range of C that it was fitted on, or None.
+        note: caveat on its use.
     """
 
     name: str
@@ -63,11 +63,11 @@ class Law:
     ) -> dict[str, float]:
         """Peak learning rate and batch [tokens]; ``batch_tokens`` is absent where the law has none.
 
-        No published law here conditions on the batch: with ``batch_tokens`` given, it is echoed and the
-        learning rate is the one for the law's own batch (``warnings`` says so).
+        No published law here conditions on the batch. A given ``batch_tokens`` is echoed, and the learning
+        rate is that of the law's own batch (``warnings`` says so).
 
         Raises:
-            BadInput: sizes that are not finite and positive, or a size where the formula breaks.
+            BadInput: sizes that are not finite and positive, or a size where the formula breaks down.
 
         >>> {k: float(f"{v:.3g}") for k, v in LAWS["step"].recommend(1e9, 1e11).items()}
         {'learning_rate': 0.00163, 'batch_tokens': 1110000.0}
@@ -91,7 +91,7 @@ class Law:
     def warnings(
         self, params_nonembedding: float, tokens: float, batch_tokens: float | None = None
     ) -> list[str]:
-        """Why this advice should be doubted, one sentence each; empty inside the fitted range.
+        """Warnings on this advice, one sentence each; empty inside the fitted range.
 
         >>> LAWS["step"].warnings(7e9, 5e10)
         ['step law: N = 7e+09 is 0.81 decades above its fitted range 5.9e+07 to 1.1e+09']

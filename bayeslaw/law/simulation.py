@@ -3,8 +3,8 @@
     python -m bayeslaw.law.simulation -o sweep.csv        # as bayeslaw/assets/example_sweep.csv
 
 The truth is the surface of ``bayeslaw.law.surface`` about ``PIVOT``, with shifts of cells and sizes,
-Student-t noise and a cliff as in ``bayeslaw.inference.model``: the fitted model is true here, which it is
-of no real sweep. No run crashes, and hyperparameters other than learning rate and batch do not vary.
+Student-t noise and a cliff as in ``bayeslaw.inference.model``. The fitted model is therefore true here, which
+holds for no real sweep. No run crashes, and hyperparameters other than learning rate and batch do not vary.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ TRUTH: dict[str, float] = {
     # of runs off their cell's usual settings: the design has none
     **{"log_off_shift": LOG(1e-3), "log_off_noise": LOG(2e-3), "log_off_dof_minus_2": 0.0},
 }
-"""The default truth: AdamW-like, near the prior centres but not at them: a fit has something to find."""
+"""Default truth: like AdamW, near the prior means but not at them, so that a fit has something to find."""
 
 SEQUENCE_LENGTH = 2048  # tokens
 
@@ -68,14 +68,14 @@ SEQUENCE_LENGTH = 2048  # tokens
 def simulate_runs(
     design: pd.DataFrame, truth: Mapping[str, float] | None = None, seed: int = 0
 ) -> pd.DataFrame:
-    """Runs of a design, as the surface would have them.
+    """Simulate the runs of a design.
 
-    Every cell has shifts of its own in level, learning rate and batch, every N one in level; ln loss is the
-    surface's mean plus Student-t noise that grows with the excess; a run diverges the likelier, the further
-    its learning rate lies above the best one.
+    Every cell has its own shifts of level, learning rate and batch, and so has every N. ln loss is the
+    surface's mean plus Student-t noise that grows with the excess. The further the learning rate lies above
+    the best one, the more likely a run diverges.
 
     Args:
-        design: study, optimizer, params_nonembedding, tokens, learning_rate, batch_tokens; one row a run.
+        design: study, optimizer, params_nonembedding, tokens, learning_rate, batch_tokens; one row per run.
         truth: replaces values of ``TRUTH``; names as in ``bayeslaw.law.parameters``, natural logs about
         ``PIVOT``. seed: of noise and divergences.
 
@@ -83,7 +83,7 @@ def simulate_runs(
         A valid run table; a diverged run has no loss.
 
     Raises:
-        BadInput: for a name the surface does not know.
+        BadInput: a name that the surface does not know.
 
     >>> runs = simulate_runs(example_design(runs=8), seed=1)
     >>> len(runs), bool(runs["loss"].dropna().between(2, 5).all())
@@ -119,15 +119,15 @@ def example_design(
     batch_tokens: tuple[float, float] = (6.5e4, 1.05e6),
     seed: int = 0,
 ) -> pd.DataFrame:
-    """A small sweep that a lab could afford: cells in turn, learning rate and batch by a Sobol sequence.
+    """Design a small, affordable sweep: cells in turn, learning rate and batch from a Sobol sequence.
 
     Args:
-        runs: how many.
+        runs: number of runs.
         study, optimizer: labels.
         params: N of the cells [count].
         tokens_per_param: D/N of the cells.
-        learning_rate: range of the peak learning rate, scanned evenly in its logarithm.
-        batch_tokens: the same of the batch [tokens]; rounded to whole sequences of 2,048.
+        learning_rate: range of the peak learning rate, scanned uniformly in its logarithm.
+        batch_tokens: range of the batch [tokens], likewise; rounded to whole sequences of 2,048.
         seed: of the scrambling.
     """
     points = qmc.Sobol(2, seed=seed).random_base2(int(np.ceil(np.log2(max(runs, 2)))))[:runs]
@@ -149,9 +149,9 @@ def example_design(
 
 
 def true_optimum(target: Target, truth: Mapping[str, float] | None = None) -> dict[str, float]:
-    """The simulated truth at a target: learning_rate, batch_tokens and loss [nats/token] at the optimum.
+    """Simulated truth at a target: learning_rate, batch_tokens and loss [nats/token] at the optimum.
 
-    Shifts of the target's own cell and size are left out: no sweep elsewhere could tell them.
+    Shifts of the target's own cell and size are left out, since no sweep elsewhere is informative about them.
     At a batch that the target fixes, the learning rate is the best one there; the loss stays that of B*.
     """
     p = _truth(truth)
@@ -166,7 +166,7 @@ def true_optimum(target: Target, truth: Mapping[str, float] | None = None) -> di
 def true_regret(
     target: Target, settings: Mapping[str, float], truth: Mapping[str, float] | None = None
 ) -> float:
-    """Loss above the best reachable, a fraction of it, of a noiseless run with these settings.
+    """Excess loss of a noiseless run with these settings, as a fraction of the best reachable loss.
 
     Args:
         target: the run.
@@ -199,7 +199,7 @@ def _truth(truth: Mapping[str, float] | None) -> dict[str, np.ndarray]:
 def _shifts(
     design: pd.DataFrame, d: np.ndarray, p: Mapping[str, np.ndarray], rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
-    """Each run's share of what its cell and its N have of their own; shape (run,)."""
+    """Shift of each run from its cell and its N; shape (run,)."""
     cell = design.groupby(list(CELL)).ngroup().to_numpy()
     size = design.groupby(["study", "params_nonembedding"]).ngroup().to_numpy()
 

@@ -1,1 +1,1 @@
-"""Fit, choose, run, again."""
+"""Fit, choose, run, repeat."""

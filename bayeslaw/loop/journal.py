@@ -1,4 +1,4 @@
-"""The journal of a loop: entries in JSON lines, and the same for a person in Markdown.
+"""Journal of a loop: entries in JSON lines, and the same in Markdown.
 
 Both files are written whole and renamed, so that a kill at any point leaves the last complete journal.
 """
@@ -16,7 +16,7 @@ from bayeslaw.text import percent
 
 LINES, TEXT = "journal.jsonl", "journal.md"
 KINDS = ("chosen", "returned", "believed", "stopped")
-"""What an entry can be about; each round has each kind at most once, in this order."""
+"""Kinds of entries; each round has each kind at most once, in this order."""
 
 Entry = dict[str, Any]
 
@@ -25,7 +25,7 @@ def read(folder: Path) -> list[Entry]:
     """Entries so far, in order.
 
     Raises:
-        BadInput: a line that is no entry.
+        BadInput: a line that is not an entry.
     """
     path = folder / LINES
     if not path.exists():
@@ -47,7 +47,7 @@ def read(folder: Path) -> list[Entry]:
 
 
 def enter(folder: Path, kind: str, round_: int, contents: Entry) -> None:
-    """Add an entry, or replace the round's entry of that kind where it says something else.
+    """Add an entry, or replace the round's entry of that kind if it differs.
 
     Raises:
         BadInput: the journal is damaged, or cannot be written.
@@ -65,7 +65,7 @@ def enter(folder: Path, kind: str, round_: int, contents: Entry) -> None:
 
 
 def text(entries: Sequence[Entry]) -> str:
-    """The journal for a person, in Markdown."""
+    """Format the journal in Markdown."""
     lines = ["# Journal of the loop", ""]
     shown = 0
     for entry in entries:
@@ -77,7 +77,7 @@ def text(entries: Sequence[Entry]) -> str:
 
 
 def _outdated(entry: Entry, round_: int, kind: str) -> bool:
-    """A stop is forgotten once a round begins in spite of it: the user gave more budget."""
+    """Drop a stop once a later round began, because the user gave more budget."""
     return bool(entry["kind"] == "stopped" and kind == "chosen" and entry["round"] <= round_)
 
 

@@ -1,15 +1,15 @@
-"""The closed loop: fit, choose runs, have them made, look at what came back, and again until it is enough.
+"""The closed loop: fit, choose runs, have them made, read the results, and repeat until it is enough.
 
-    folder/loop.json                what must stay the same from start to start
-    folder/round-01/posterior.nc    what was believed before the round's choice (none: the priors)
+    folder/loop.json                the task; it must be the same at every start
+    folder/round-01/posterior.nc    the fit behind the round's choice (absent: the priors)
     folder/round-01/believed.json   the advice that follows from it
     folder/round-01/design.json     what was chosen and why, then plan.csv
-    folder/round-01/out             the runner's, with runner.log beside it
+    folder/round-01/out             the runner's folder, with runner.log beside it
     folder/round-01/runs.parquet    what came back, after returned.json
     folder/journal.jsonl, .md       all of it, in order
 
-Each step leaves its file, whole or not at all, and is skipped where the file is there: so a loop that was
-killed goes on when the same command is run again, and the runner is called again on the same plan and folder.
+Each step leaves its file, whole or not at all, and is skipped if the file exists. A killed loop therefore
+resumes when the same command runs again, and the runner is called again on the same plan and folder.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ if TYPE_CHECKING:
 
 
 def run(task: Task, fit: Fit, say: Callable[[str], None] = lambda message: None) -> dict[str, Any]:
-    """Go on with the loop from whatever its folder holds, until it stops.
+    """Resume the loop from the contents of its folder, and run it until it stops.
 
     Args:
-        task: what to do; budget, rounds, batch, policy, commands and tolerance may change between starts.
-        fit: makes a posterior of all runs, at least one of them finished.
+        task: the task; budget, rounds, batch, policy, commands and tolerance may change between starts.
+        fit: function from all runs, at least one of them finished, to a posterior.
         say: receives progress messages.
 
     Returns:
@@ -51,8 +51,8 @@ def run(task: Task, fit: Fit, say: Callable[[str], None] = lambda message: None)
 
     Raises:
         BadInput: another loop is at work, the folder is of another task, a budget below the cheapest
-            candidate, a runner that fails or returns garbage, or as ``design``. The folder stays sound: the
-            same command goes on.
+            candidate, a runner that fails or returns garbage, or as ``design``. The folder stays sound, so
+            the same command resumes.
     """
     checked_command("--runner", task.runner, "plan")
     if task.collect is not None:
@@ -65,7 +65,7 @@ def run(task: Task, fit: Fit, say: Callable[[str], None] = lambda message: None)
         raise BadInput(f"{task.folder}: cannot be made ({error.strerror}); choose another --out") from None
     with alone(task.folder):
         same_task(task)
-        journal.read(task.folder)  # a damaged one is refused before anything is run
+        journal.read(task.folder)  # a damaged journal is refused before anything runs
         number = 1
         while True:
             ended = _round(task, number, fit, say)
@@ -75,7 +75,7 @@ def run(task: Task, fit: Fit, say: Callable[[str], None] = lambda message: None)
 
 
 def _round(task: Task, number: int, fit: Fit, say: Callable[[str], None]) -> dict[str, Any] | None:
-    """One round, or what is left of it; the result where the loop stops instead."""
+    """Run one round, or the rest of it; return the result if the loop stops instead."""
     folder = round_folder(task, number)
     folder.mkdir(exist_ok=True)
     cost, taken = spent(task, number)
@@ -101,7 +101,7 @@ def _round(task: Task, number: int, fit: Fit, say: Callable[[str], None]) -> dic
 def _believed(
     task: Task, number: int, fit: Fit, say: Callable[[str], None]
 ) -> tuple[Posterior, dict[str, Any]]:
-    """The posterior before a round's choice, the priors while nothing finished; and its advice."""
+    """Posterior before a round's choice, or the priors while no run finished; and its advice."""
     folder = round_folder(task, number)
     paths = [*task.runs, *(round_folder(task, k) / "runs.parquet" for k in range(1, number))]
     runs = read_runs(*paths) if paths else None
@@ -137,7 +137,7 @@ def _believed(
 def _chosen(
     task: Task, number: int, posterior: Posterior, cost: float, taken: Sequence[int]
 ) -> tuple[str, str] | None:
-    """Write the round's design and plan; where the loop stops instead, its kind and reason."""
+    """Write the round's design and plan; if the loop stops instead, return its kind and reason."""
     left = task.budget - cost
     waiting = np.setdiff1d(np.arange(len(task.candidates)), np.array(taken, int))
     if number > task.rounds:
@@ -184,7 +184,7 @@ def _chosen(
 
 
 def _made(task: Task, number: int, choice: dict[str, Any]) -> None:
-    """Have the plan's runs made, and file what came back."""
+    """Have the runs of the plan made, and file the results."""
     folder = round_folder(task, number).absolute()
     out, log = folder / "out", folder / "runner.log"
     out.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""A command of the user's that makes the runs of a plan, and what it brings back."""
+"""The user's command that makes the runs of a plan, and its results."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ if TYPE_CHECKING:
     import pandas as pd
 
 INTERRUPTED = (130, 143)
-"""Exit codes of a command that was stopped by a person or the system: its plan is half done, not over."""
+"""Exit codes of a command that a person or the system stopped: its plan is unfinished."""
 
 SAME_RATE = 0.01
-"""Relative difference of two learning rates that count as one."""
+"""Relative difference up to which two learning rates count as equal."""
 
 SAME_SIZE = 0.5
-"""Difference of two ln N or ln D that count as one: a runner rounds to sizes of networks it can build."""
+"""Difference up to which two ln N or ln D count as equal, since runners round to sizes that they can
+build."""
 
 
 def checked_command(option: str, command: str, needed: str) -> list[str]:
-    """A command split as a shell would, with its placeholder still in it.
+    """Split a command as a shell would, and check its placeholder.
 
     Raises:
-        BadInput: for one that cannot be split, or lacks the placeholder.
+        BadInput: a command that cannot be split, or lacks the placeholder.
     """
     try:
         words = shlex.split(command)
@@ -48,7 +49,7 @@ def execute(option: str, words: list[str], places: dict[str, Path], log: Path) -
     """Run a command with its placeholders filled in; its output goes to ``log``.
 
     Returns:
-        Its exit code.
+        Exit code of the command.
 
     Raises:
         BadInput: the program does not exist, or the command was interrupted.
@@ -77,22 +78,22 @@ def execute(option: str, words: list[str], places: dict[str, Path], log: Path) -
 def brought_back(
     table: Path, plan: pd.DataFrame, known: set[str], option: str, code: int, log: Path
 ) -> tuple[pd.DataFrame, list[str]]:
-    """The runs of a plan in a run table, one a planned run, and notes about what is missing or foreign.
+    """Match a run table to a plan, one run per planned run, with notes about missing and foreign runs.
 
     Args:
-        table: what the runner left.
-        plan: one row a planned run, with ``study``.
+        table: run table that the runner left.
+        plan: one row per planned run, with ``study``.
         known: run_ids from before this plan.
-        option: what names the command in messages.
-        code: its exit code.
-        log: of its output.
+        option: name of the command in messages.
+        code: exit code of the command.
+        log: file with its output.
 
     Returns:
         Valid runs, in the order of the plan, under the plan's study; column ``planned`` numbers its rows from
         1.
 
     Raises:
-        BadInput: no table, one that breaks the rules, or none of the plan's runs in it.
+        BadInput: no table, an invalid table, or none of the plan's runs in it.
     """
     last = _last_line(log)
     said = f"exit code {code}" + (f", its last line: {last}" if last else "")
@@ -122,7 +123,7 @@ def brought_back(
 
 
 def _matched(plan: pd.DataFrame, new: pd.DataFrame) -> list[int | None]:
-    """For each planned run the row that is it, each row once."""
+    """Match each planned run to a row, each row once."""
     free = np.ones(len(new), bool)
     places: list[int | None] = []
     for _, row in plan.iterrows():

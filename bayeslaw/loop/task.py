@@ -1,4 +1,4 @@
-"""What a loop is for, and its folder: see ``bayeslaw.loop`` for the files."""
+"""Task of a loop, and its folder; ``bayeslaw.loop.rounds`` lists the files."""
 
 from __future__ import annotations
 
@@ -21,35 +21,35 @@ if TYPE_CHECKING:
     import pandas as pd
 
 STUDY = "loop"
-"""Set-up of the runs where neither the candidates nor the user name one."""
+"""Default study of the runs."""
 
 TABLE = "{out}/runs.parquet"
-"""Where the runner leaves its run table, unless said otherwise."""
+"""Default place of the runner's run table."""
 
 ROUNDS = 20
-"""At most, unless said otherwise."""
+"""Default maximum number of rounds."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """What the loop is for, and how far it may go.
+    """Purpose and limits of a loop.
 
     Attributes:
-        folder: of the loop; made where missing.
-        targets: as in ``design.design``.
-        candidates: with ``cost`` and ``study``, one study for all (``candidates.with_cost``).
-        runner: command with ``{plan}``, and ``{out}`` for its folder; run again on its plan after a kill.
-        budget: for all rounds together, in the unit of the cost.
-        collect: second command, with ``{table}``, and ``{out}``; None where the runner writes the table.
+        folder: folder of the loop; created if missing.
+        targets: as in ``batches.design``.
+        candidates: table with ``cost`` and ``study``, one study for all (``candidates.with_cost``).
+        runner: command with ``{plan}``, and ``{out}`` for its folder; it runs again on its plan after a kill.
+        budget: budget of all rounds together, in the unit of the cost.
+        collect: second command, with ``{table}`` and ``{out}``; None if the runner writes the table.
         table: run table that the runner, or ``collect``, leaves; may hold ``{out}``.
-        runs: run tables that are there before the first round.
-        batch: runs a round, at most.
-        round_budget: cost a round, at most.
-        rounds: at most.
-        policy: a name in ``acquisition.POLICIES``.
-        tolerance, target_cost: as in ``design.design``.
-        unit: of the cost.
-        seed: of fits and draws.
+        runs: run tables to start with.
+        batch: maximum number of runs per round.
+        round_budget: maximum cost per round.
+        rounds: maximum number of rounds.
+        policy: a name in ``policies.POLICIES``.
+        tolerance, target_cost: as in ``batches.design``.
+        unit: unit of the cost.
+        seed: seed of fits and draws.
     """
 
     folder: Path
@@ -71,7 +71,7 @@ class Task:
 
 
 def spent(task: Task, number: int) -> tuple[float, list[int]]:
-    """Cost of the runs that came back before a round, and which candidates they were."""
+    """Cost and candidate numbers of the runs that came back before a round."""
     rows = [
         row for k in range(1, number) for row in read_json(round_folder(task, k) / "returned.json")["rows"]
     ]
@@ -79,7 +79,7 @@ def spent(task: Task, number: int) -> tuple[float, list[int]]:
 
 
 def same_task(task: Task) -> None:
-    """Write down what must not change from start to start, or compare with what was written.
+    """Record what must not change between starts, or compare with the record.
 
     Raises:
         BadInput: something differs, or a run table cannot be read.
@@ -108,7 +108,7 @@ def same_task(task: Task) -> None:
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock; the kernel frees it when the process ends.
+    """Hold the lock of the folder; the kernel frees it when the process ends.
 
     Raises:
         BadInput: another loop holds it.
@@ -125,12 +125,12 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 def round_folder(task: Task, number: int) -> Path:
-    """Where a round leaves its files."""
+    """Folder of a round."""
     return task.folder / f"round-{number:02d}"
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A file of a round.
+    """Read a file of a round.
 
     Raises:
         BadInput: it cannot be read.

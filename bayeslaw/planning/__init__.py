@@ -1,1 +1,1 @@
-"""The next runs, what they are worth, and when to stop."""
+"""The next runs, their worth, and when to stop."""

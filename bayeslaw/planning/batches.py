@@ -1,4 +1,4 @@
-"""Which runs to make next for a target: a batch chosen step by step, what it should buy, and when to stop.
+"""Choose the next batch of runs for a target, with its expected value and the decision to stop.
 
 posterior + targets + candidates --joint_draws--> Joint --choose--> Batch --plan_table--> plan.csv
                                                                      |
@@ -41,13 +41,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 BATCH = 8
-"""Runs proposed at once, unless said otherwise."""
+"""Default number of runs in a batch."""
 
 POLICY = "regret"
-"""The policy, unless said otherwise; the others are there to be compared with."""
+"""Default policy; the others serve for comparison."""
 
 RISKY = 0.3
-"""Chance of divergence of a proposed run above which it is warned of."""
+"""Chance of divergence of a proposed run above which a warning is given."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,11 @@ class Batch:
 
     Attributes:
         rows: positions in the table of candidates.
-        reductions: of the expected regret by each run, given those before [fraction of the loss], (run,).
-        first: of the expected regret by each candidate alone, (candidate,).
+        reductions: reduction of the expected regret by each run given those above [fraction of the loss],
+            (run,).
+        first: reduction of the expected regret by each candidate alone, (candidate,).
         before: expected regret before the batch, by decision [fraction of the loss].
-        joint: what will remain unknown after the batch.
+        joint: remaining uncertainty after the batch.
     """
 
     rows: tuple[int, ...]
@@ -74,7 +75,9 @@ class Batch:
         return sum(self.before.values()) - float(self.reductions.sum())
 
 
-@threadpool_limits.wrap(limits=1, user_api="blas")  # products too small to share: threads wait on each other
+@threadpool_limits.wrap(
+    limits=1, user_api="blas"
+)  # products too small to share: threads would wait on each other
 def choose(
     joint: Joint,
     cost: Floats,
@@ -84,22 +87,22 @@ def choose(
     policy: str = POLICY,
     seed: int = 0,
 ) -> Batch:
-    """A batch by greedy steps: the best score, then the same question given that run.
+    """Choose a batch in greedy steps: the best score, then the best score given that run.
 
-    Greedy steps lose little where runs repeat each other (Krause, Singh & Guestrin 2008, JMLR 9), but runs
-    also need each other, as two sides of a bowl do. So the default policy then exchanges runs one by one.
+    Greedy steps lose little where runs are redundant (Krause, Singh & Guestrin 2008, JMLR 9). But runs also
+    complement each other, such as those on two sides of a bowl, so the default policy then exchanges runs.
 
     Args:
-        joint: outcomes and regrets (``joint.joint_draws``).
+        joint: outcomes and regrets (``conditioning.joint_draws``).
         cost: of each candidate, (candidate,), above 0.
         place: ``candidates.places``, for policies that fill space.
-        budget: for the whole batch, in the unit of ``cost``.
-        batch: at most so many runs; fewer where the budget ends.
-        policy: a name in ``acquisition.POLICIES``.
-        seed: of policies that draw.
+        budget: budget of the whole batch, in the unit of ``cost``.
+        batch: maximum number of runs; fewer if the budget ends.
+        policy: a name in ``policies.POLICIES``.
+        seed: seed of policies that draw.
 
     Raises:
-        BadInput: for an unknown policy, a batch below 1, or a budget below the cheapest candidate.
+        BadInput: an unknown policy, a batch below 1, or a budget below the cheapest candidate.
     """
     score_of = policy_named(policy)
     if batch < 1:
@@ -137,15 +140,15 @@ def _greedy(
 
 
 def _exchanged(joint: Joint, cost: Floats, budget: float, rows: Sequence[int], before: float) -> list[int]:
-    """Each run in turn replaced by the one that, given the others, makes the batch buy most per unit cost.
+    """Replace each run in turn by the one that, given the others, gives the batch most value per unit cost.
 
-    One pass: runs that were chosen before their partners were known, as the first of a set-up is, get their
-    turn. Coordinate exchange as in Meyer & Nachtsheim (1995), Technometrics 37.
+    One pass of coordinate exchange (Meyer & Nachtsheim 1995, Technometrics 37). It revises runs that were
+    chosen when their partners were unknown, such as the first run of a set-up.
     """
     kept = list(rows)
     for place in range(len(kept)):
         others = kept[:place] + kept[place + 1 :]
-        given = joint  # the runs before this place are already in it
+        given = joint  # already includes the runs above this position
         for row in kept[place + 1 :]:
             given = chosen(given, row)
         left, gain = regret_and_reduction(given)
@@ -174,20 +177,20 @@ def design(
     weights: Floats | None = None,
     seed: int = 0,
 ) -> tuple[dict[str, Any], Batch]:
-    """The batch for targets, and all that is said about it.
+    """Design a batch for targets, with everything reported about it.
 
     Args:
         posterior: the fit.
         targets: one or more; their regrets are averaged.
         candidates: with ``cost`` (``candidates.with_cost``).
-        budget: in the unit of the cost.
-        batch: at most so many runs.
-        policy: a name in ``acquisition.POLICIES``.
-        tolerance: regret the user does not mind [fraction of the loss].
-        target_cost: what the target run, or all of them, will cost, in the unit of the cost.
-        unit: of the cost, for texts.
-        weights: of the draws (``reweight.reweighted``).
-        seed: of what must be drawn.
+        budget: budget of the batch, in the unit of the cost.
+        batch: maximum number of runs.
+        policy: a name in ``policies.POLICIES``.
+        tolerance: regret small enough to stop at [fraction of the loss].
+        target_cost: cost of all target runs together, in the unit of the cost.
+        unit: unit of the cost, for texts.
+        weights: weights of the draws (``reweighting.reweighted``).
+        seed: seed of the draws.
 
     Returns:
         JSON-ready, with the keys ``inputs``, ``runs``, ``cost``, ``regret`` (fractions of the loss),
@@ -209,7 +212,7 @@ def design(
     cost = candidates["cost"].to_numpy(float)
     affordable = cost <= budget
     if not affordable.any():
-        affordable[:] = True  # `choose` refuses it with the numbers
+        affordable[:] = True  # `choose` refuses it and states the numbers
     offered = candidates[affordable]
     joint = joint_draws(posterior, targets, offered, weights, seed)
     found = choose(joint, cost[affordable], places(offered), budget, batch, policy, seed)
@@ -247,7 +250,7 @@ def design(
 
 
 def _in_table(batch: Batch, positions: NDArray[np.int64], count: int) -> Batch:
-    """The batch of a part of the candidates, counted in all of them; the others promise an unknown (NaN)."""
+    """Renumber the batch of a part of the candidates in all of them; the value of the others is NaN."""
     first = np.full(count, np.nan)
     first[positions] = batch.first
     rows = tuple(int(positions[row]) for row in batch.rows)
@@ -255,9 +258,9 @@ def _in_table(batch: Batch, positions: NDArray[np.int64], count: int) -> Batch:
 
 
 def plan_table(candidates: pd.DataFrame, batch: Batch) -> pd.DataFrame:
-    """The chosen candidates in order, every column of theirs kept, readable by ``train.plan``.
+    """Table of the chosen candidates in order, with all their columns, readable by ``train.plan``.
 
-    Beside them ``cost`` and, for people, ``expected_regret_reduction`` [fraction of the loss], which a sweep
+    Adds ``cost`` and, for people, ``expected_regret_reduction`` [fraction of the loss], which a sweep
     ignores.
     """
     plan = candidates.iloc[list(batch.rows)].reset_index(drop=True)

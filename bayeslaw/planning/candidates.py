@@ -1,16 +1,16 @@
-"""Runs that could be made: a table of candidates with their costs, from a file or a search space.
+"""Candidate runs with their costs, from a file or a search space.
 
 A space is a TOML file in the style of the plans of ``train``::
 
     [space]
-    count = 2000                                      # candidates to draw; draw_seed = 0 unless given
+    count = 2000                                      # number of candidates; draw_seed is 0 by default
     optimizer = ["adamw", "muon"]                     # a list is a choice
     params_nonembedding = [25e3, 100e3, 400e3]
     tokens_per_param = [20, 50]                       # or tokens
-    learning_rate = {low = 1e-4, high = 1e-1}         # a range, even in the logarithm
+    learning_rate = {low = 1e-4, high = 1e-1}         # a range, uniform in the logarithm
     batch_tokens = {low = 512, high = 16384}
-    momentum = {low = 0.8, high = 0.98}               # even in ln(1 - momentum)
-    corpus = "stdlib"                                 # other constants go into the plan as they are
+    momentum = {low = 0.8, high = 0.98}               # uniform in ln(1 - momentum)
+    corpus = "stdlib"                                 # other constants are copied to the plan
 
 Several tables ``[[space]]`` are joined, for ranges that differ by optimizer.
 """
@@ -35,10 +35,10 @@ COSTS = {"cost": "cost", "flops": "FLOP", "wall_seconds": "s", "energy_joules": 
 """Columns that may hold the cost, in this order, and its unit."""
 
 COUNT = 2000
-"""Candidates drawn from a space that does not say how many."""
+"""Default number of candidates of a space."""
 
 RESULTS = ("loss", "loss_kind", "status", "created", "commit")
-"""What a finished run has and a candidate has not."""
+"""Columns of a finished run that a candidate lacks."""
 
 
 def searched() -> tuple[str, ...]:
@@ -47,30 +47,30 @@ def searched() -> tuple[str, ...]:
 
 
 def read_candidates(path: Path) -> tuple[pd.DataFrame, str]:
-    """Candidates from a table: one row a run, as in the run table but without results.
+    """Read candidates from a table: one row per run, as in the run table but without results.
 
     Args:
         path: .csv, .parquet or .jsonl, with the columns ``SETTINGS``; the cost is the first column of
-            ``COSTS`` that is there, else 6 N D.
+            ``COSTS`` that exists, else 6 N D.
 
     Returns:
         The candidates with a column ``cost``, and its unit.
 
     Raises:
-        BadInput: for a file that cannot be read, no rows, or a row that breaks the rules of a run table.
+        BadInput: a file that cannot be read, no rows, or a row that breaks the rules of a run table.
     """
     return with_cost(read_table(path), str(path))
 
 
 def with_cost(table: pd.DataFrame, place: str) -> tuple[pd.DataFrame, str]:
-    """A checked table of candidates with the column ``cost``, and the cost's unit.
+    """Check a table of candidates and add the column ``cost``; also return the unit of the cost.
 
     Args:
-        table: one row a run.
-        place: what names it in messages.
+        table: one row per run.
+        place: name of the table in messages.
 
     Raises:
-        BadInput: for missing columns, no rows, a cost that is missing or not above 0, or a broken row.
+        BadInput: missing columns, no rows, a cost that is missing or not above 0, or a broken row.
     """
     missing = [name for name in SETTINGS if name not in table]
     if missing:
@@ -91,7 +91,7 @@ def with_cost(table: pd.DataFrame, place: str) -> tuple[pd.DataFrame, str]:
 
 
 def read_space(path: Path) -> tuple[pd.DataFrame, str]:
-    """Candidates drawn from a search space, by a scrambled Sobol sequence; the cost is 6 N D.
+    """Draw candidates from a search space with a scrambled Sobol sequence; the cost is 6 N D.
 
     Candidates whose batch exceeds their tokens are left out.
 
@@ -99,7 +99,7 @@ def read_space(path: Path) -> tuple[pd.DataFrame, str]:
         The candidates with a column ``cost``, and its unit, FLOP.
 
     Raises:
-        BadInput: for a file that cannot be read, an unknown or missing key, a bad value, or a space without a
+        BadInput: a file that cannot be read, an unknown or missing key, a bad value, or a space without a
             feasible run.
     """
     if not path.is_file():
@@ -128,7 +128,7 @@ def read_space(path: Path) -> tuple[pd.DataFrame, str]:
 
 
 def drawn_from(space: dict[str, Any], place: str) -> pd.DataFrame:
-    """One table ``[space]`` drawn: one row a candidate, each setting once.
+    """Draw one table ``[space]``: one row per candidate, each setting once.
 
     Raises:
         BadInput: as ``read_space``.
@@ -168,9 +168,9 @@ def drawn_from(space: dict[str, Any], place: str) -> pd.DataFrame:
 
 
 def places(table: pd.DataFrame) -> np.ndarray:
-    """Settings of candidates scaled to [0, 1], (candidate, dimension), logarithms of those above 0.
+    """Settings of candidates scaled to [0, 1], (candidate, dimension); logarithms of positive settings.
 
-    A dimension is a numeric setting that varies; one of zeros where none does.
+    A dimension is a numeric setting that varies; if none does, there is one of zeros.
     """
     columns = []
     for name in (*SETTINGS[1:], *own_bowls()):
@@ -197,7 +197,7 @@ def _check_cost(values: pd.Series, place: str, name: str) -> None:
 
 
 def _checked(table: pd.DataFrame, place: str) -> pd.DataFrame:
-    """The table under the rules of a run table, without results; what a run needs besides is lent to it."""
+    """Check a table by the rules of a run table, without results, lending it the other required columns."""
     own = narrow(table.drop(columns=[name for name in RESULTS if name in table]).reset_index(drop=True))
     lent = {"run_id": [f"candidate {i}" for i in range(1, len(own) + 1)], "study": "any"}
     borrowed = [name for name in lent if name not in own]
@@ -215,7 +215,7 @@ def _points(count: int, dimensions: int, seed: int) -> np.ndarray:
 
 
 def _values(name: str, given: Any, u: np.ndarray, place: str) -> list[Any]:
-    """Choices or a range at points of [0, 1)."""
+    """Map points of [0, 1) to choices or a range."""
     where = f"{place}: {name} = {given}"
     if name not in (known := searched()):
         raise BadInput(

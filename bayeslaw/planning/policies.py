@@ -1,12 +1,11 @@
-"""Which candidate next: policies, all of one form.
+"""Policies that choose the next candidate, all of one form.
 
-A policy maps a ``View`` to a score of each candidate, (candidate,): the higher, the sooner.
-``design.choose`` takes the best one that is open and affordable, updates the view, and asks again.
+A policy maps a ``View`` to a score of each candidate, (candidate,); the highest is chosen first.
+``batches.choose`` takes the best open candidate, updates the view, and calls the policy again.
 
 Gains of information are per unit cost: ``expected_reduction`` (the default), ``information``, ``v_optimal``
-and ``d_optimal``. Beside them stand what people do without a model: ``sobol``, ``random``, ``cheapest`` and
-``inverse_cost``. Gains hold in the linearised worlds of ``bayeslaw.planning.conditioning``, and are
-averaged over them.
+and ``d_optimal``. Policies without a model are common practice: ``sobol``, ``random``, ``cheapest`` and
+``inverse_cost``. Gains are averaged over the linearised worlds of ``bayeslaw.planning.conditioning``.
 """
 
 from __future__ import annotations
@@ -24,24 +23,23 @@ from bayeslaw.errors import BadInput
 from bayeslaw.planning.conditioning import Decision, Joint
 
 CHANCE = 4.0
-"""A covariance of draws counts from two standard errors on: without this, the best of thousands is luck."""
+"""Covariances of draws count from two standard errors on; otherwise the best of thousands is luck."""
 
 WORTHWHILE = 0.05
-"""Share of the best gain that a run must promise: otherwise nearly free runs that tell nothing win per unit
-cost."""
+"""Share of the best gain that a run must promise; otherwise nearly free, uninformative runs win."""
 
 
 @dataclass(frozen=True)
 class View:
-    """What a policy sees.
+    """Input of a policy.
 
     Attributes:
-        joint: outcomes and regrets, given what was chosen so far.
+        joint: outcomes and regrets, given the runs chosen so far.
         cost: of each candidate, (candidate,), above 0.
         open: candidates that may be chosen: affordable, and not chosen yet, (candidate,).
         place: settings of the candidates scaled to [0, 1], (candidate, dimension).
-        step: how many were chosen.
-        seed: of what is drawn.
+        step: number of runs chosen so far.
+        seed: seed of draws.
     """
 
     joint: Joint
@@ -61,9 +59,9 @@ Policy = Callable[[View], Floats]
 def expected_reduction(view: View) -> Floats:
     """Expected reduction of the expected regret at the target per unit cost: view -> candidate.
 
-    ``reduction`` says how, and from where. Among runs that promise at least ``WORTHWHILE`` of the best gain.
-    Where none promises anything, as before the first run of a set-up whose level is unknown, the cheapest
-    comes first.
+    ``reduction`` has the formula and its source. Only runs that promise at least ``WORTHWHILE`` of the best
+    gain count. If none promises anything, as for the first run of a set-up of unknown level, the cheapest is
+    first.
     """
     gain = np.where(view.open, reduction(view.joint), 0.0)
     if not gain.max(initial=0.0) > 0.0:
@@ -100,7 +98,7 @@ def d_optimal(view: View) -> Floats:
     candidate.
 
     ln(1 + variance of the mean outcome / noise) / 2, given the runs chosen before: twice that, summed, is
-    ln det(I + K / noise) (Krause, Singh & Guestrin 2008, JMLR 9). It knows of no target.
+    ln det(I + K / noise) (Krause, Singh & Guestrin 2008, JMLR 9). It ignores the target.
     """
     ratio = view.joint.variance / view.joint.linear.noise
     return 0.5 * np.mean(np.log1p(ratio), axis=0) / view.cost
@@ -152,10 +150,10 @@ POLICIES: dict[str, Policy] = {
 
 
 def policy_named(name: str) -> Policy:
-    """The policy of that name.
+    """Look up a policy by name.
 
     Raises:
-        BadInput: for a name that is none.
+        BadInput: an unknown name.
     """
     if name not in POLICIES:
         raise BadInput(
@@ -169,15 +167,15 @@ def policy_named(name: str) -> Policy:
 
 
 def signal(joint: Joint, dimensions: slice) -> Floats:
-    """How far a run is expected to move the mean of optima, shrunk by what chance explains.
+    """Expected shift of the mean of optima by a run, shrunk by what chance explains.
 
     Covariance of the optima with the standardised outcome: the standard deviation, over outcomes, of their
     mean given the outcome. A share R^2 of variance explained among S draws is shrunk to R^2 - ``CHANCE``/S,
     at least 0.
 
     Args:
-        joint: of candidates and optima.
-        dimensions: of the optima.
+        joint: joint draws of candidates and optima.
+        dimensions: number of dimensions of the optima.
 
     Returns:
         Shape (point, candidate, dimension) [nats].
@@ -193,12 +191,12 @@ def signal(joint: Joint, dimensions: slice) -> Floats:
 def reduction(joint: Joint) -> Floats:
     """Expected reduction of the expected regret by one more run [fraction of the loss], (candidate,).
 
-    A run moves the optimum's mean by b z, z standard normal, and takes b b' from its covariance. The regret
-    depends on the action's distance from the optimum, so that the expected regret of the best action changes
+    A run moves the optimum's mean by b z, z standard normal, and lowers its covariance by b b'. The regret
+    depends on the distance of the action from the optimum, so the expected regret of the best action changes
     with the covariance at the rate of half the Hessian of the mean regret there (Price 1958, IRE
     Transactions 4):
 
-        gain = b' Hessian b / 2, at most the regret that is left,
+        gain = b' Hessian b / 2, at most the remaining regret,
 
     averaged over linearised worlds. For quadratic regrets this is the knowledge gradient over a continuum of
     actions (Frazier, Powell & Dayanik 2009, INFORMS J. Computing 21), exactly.
@@ -207,13 +205,13 @@ def reduction(joint: Joint) -> Floats:
 
 
 def expected_regret(joint: Joint) -> dict[str, float]:
-    """Expected regret of the best actions once the runs chosen have been seen [fraction of the loss].
+    """Expected regret of the best actions after the chosen runs [fraction of the loss].
 
-    The optimum's draws are drawn together to the covariance that remains on average over linearised worlds;
-    the action that is best on average is found by search.
+    The optimum's draws are contracted to the covariance that remains on average over linearised worlds; a
+    search finds the action that is best on average.
 
     Returns:
-        By the name of the decision; the sum is the whole regret.
+        Regret by the name of the decision; the sum is the whole regret.
     """
     total = dict.fromkeys((decision.name for decision in joint.decisions), 0.0)
     for decision, where in _dimensions(joint):
@@ -222,7 +220,7 @@ def expected_regret(joint: Joint) -> dict[str, float]:
 
 
 def regret_and_reduction(joint: Joint) -> tuple[float, Floats]:
-    """The sum of ``expected_regret``, and ``reduction``, for the price of one search of the best action."""
+    """Sum of ``expected_regret``, and ``reduction``, from one search of the best action."""
     left, total = 0.0, np.zeros(joint.candidates)
     for decision, dimensions in _dimensions(joint):
         regret, hessian = _best(joint, decision, dimensions)
@@ -239,7 +237,8 @@ def _dimensions(joint: Joint) -> list[tuple[Decision, slice]]:
 
 
 def _best(joint: Joint, decision: Decision, dimensions: slice) -> tuple[float, Floats]:
-    """Least mean excess ln loss over actions, and the Hessian of the mean there, (dimension, dimension)."""
+    """Smallest mean excess ln loss over actions, and the Hessian of the mean there, (dimension,
+    dimension)."""
     w, optimum = joint.weights, decision.optimum
     centre = w @ optimum
     deviation = optimum - centre
@@ -263,6 +262,6 @@ def _best(joint: Joint, decision: Decision, dimensions: slice) -> tuple[float, F
 
 
 def _nonnegative(matrix: Floats) -> Floats:
-    """Without its negative eigenvalues."""
+    """Remove the negative eigenvalues of a matrix."""
     values, vectors = np.linalg.eigh(matrix)
     return (vectors * np.maximum(values, 0.0)) @ vectors.T

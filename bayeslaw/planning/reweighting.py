@@ -1,4 +1,4 @@
-"""A posterior brought up to date with new runs by weighting its draws: no refit, and a sign when it fails."""
+"""Update a posterior with new runs by weighting its draws, without a refit; a diagnostic shows failure."""
 
 from __future__ import annotations
 
@@ -20,20 +20,21 @@ if TYPE_CHECKING:
 
 
 def reweighted(posterior: Posterior, runs: pd.DataFrame, seed: int = 0) -> tuple[Floats, float]:
-    """Weights of the draws given runs that the posterior was not fitted to.
+    """Weight the draws by runs that the posterior was not fitted to.
 
     Pareto-smoothed importance sampling with the likelihood of the new runs (``log_likelihood``).
 
-    It fails, with k above ``RELIABLE``, where the runs say more than the draws hold: after a handful of
-    precise runs with a thousand draws, or a single one far from what was expected. Then fit again; until
-    then, runs made but not fitted can still be told to a design as pending (``joint.chosen``). Shifts of
-    cells, and values of groups, that were never seen are those drawn with ``seed``: use the weights with
-    ``joint_draws`` of the same seed and study names.
+    It fails, with k above ``RELIABLE``, if the runs are more informative than the draws can represent: after
+        a
+    handful of precise runs with a thousand draws, or a single surprising one. Then refit; until then, runs
+    that were made but not fitted can be given to a design as pending (``conditioning.chosen``). Unseen
+    shifts of cells and values of groups are drawn with ``seed``, so use the weights with ``joint_draws`` of
+    the same seed and study names.
 
     Args:
         posterior: the fit.
-        runs: a run table, none of it fitted before.
-        seed: of what must be drawn.
+        runs: a run table of runs that were not fitted.
+        seed: seed of the draws.
 
     Returns:
         Weights, (draw,), summing to 1, and the Pareto k.

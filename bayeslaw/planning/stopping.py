@@ -1,4 +1,4 @@
-"""When to stop: are the best runs left worth making, and why."""
+"""The stop rule: whether the best remaining runs are worth making, and why."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bayeslaw.text import percent
 
 
 class Stop(NamedTuple):
-    """Whether to stop, why in plain words, and the numbers compared (fractions of the loss, costs)."""
+    """Whether to stop, the reason in plain words, and the numbers compared (fractions of the loss, costs)."""
 
     stop: bool
     reason: str
@@ -32,23 +32,22 @@ def stop_rule(
     target_cost: float | None = None,
     slope: float | None = None,
 ) -> Stop:
-    """Whether the best remaining runs are worth making.
+    """Decide whether the best remaining runs are worth making.
 
-    Stops where the expected regret is expected to fall by less than the noise of one run at the target, for
-    nobody would see the difference; by less than the user's tolerance; or where the runs cost more than they
-    save. Training the target on more tokens lowers its ln loss by ``slope`` for each nat of compute, so a
-    fall of the regret saves
+    Stops if the expected regret would fall by less than the noise of one run at the target, which nobody
+    would notice; by less than the user's tolerance; or if the runs cost more than they save. Training the
+    target on more tokens lowers its ln loss by ``slope`` for each nat of compute, so a fall of the regret
+    saves
 
         saving = target_cost (exp(reduction / slope) - 1).
 
     Args:
-        reduction: expected fall of the expected regret by the best batch that can be paid [fraction of the
-            loss]. A
-            batch, not a run: before the level of a set-up is known, one run alone promises nothing.
-        cost: of that batch.
+        reduction: expected fall of the expected regret by the best affordable batch [fraction of the loss]. A
+            batch and not a run, because one run promises nothing while the level of a set-up is unknown.
+        cost: cost of that batch.
         noise: standard deviation of ln loss between repeats of one run.
-        tolerance: regret the user does not mind [fraction of the loss].
-        target_cost: of the target run, in the unit of ``cost``.
+        tolerance: regret small enough to stop at [fraction of the loss].
+        target_cost: cost of the target run, in the unit of ``cost``.
         slope: -d ln loss / d ln compute at the target (``compute_slope``).
     """
     numbers = {"regret_reduction": reduction, "cost": cost, "seed_noise": noise}

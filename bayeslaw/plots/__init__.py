@@ -1,6 +1,6 @@
 """Figures: each function draws on one matplotlib axis, or on an array of them, and returns it.
 
-Without an axis they make a figure with pyplot; ``ax.figure`` is it, and ``save_figure`` writes it.
+Without an axis a function makes a figure with pyplot: ``ax.figure``, which ``save_figure`` writes.
 """
 
 from bayeslaw.plots.advice import plot_learning_rates, plot_recommendation

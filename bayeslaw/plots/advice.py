@@ -1,4 +1,4 @@
-"""What each learning rate loses at a target, and at several scales."""
+"""Excess loss of each learning rate at a target, and at several scales."""
 
 from __future__ import annotations
 
@@ -35,16 +35,17 @@ if TYPE_CHECKING:
 Colour = tuple[float, ...]
 
 REACH = np.log(5.0)
-"""A curve goes so far to either side of its optimum [nats]."""
+"""Extent of a curve on either side of its optimum [nats]."""
 
 
 def plot_recommendation(posterior: Posterior, target: Target, ax: Axes | None = None, seed: int = 0) -> Axes:
-    """Loss lost by each learning rate at the target's batch: median, 50 and 90% bands, and the advice.
+    """Plot the excess loss of each learning rate at the target's batch: median, 50 and 90% bands, and the
+    advice.
 
     Args:
         posterior: the fit.
         target: the run; without a fixed batch, the recommended one is used.
-        ax: where to draw; None makes a figure.
+        ax: axis to draw on; None makes a figure.
         seed: as in ``bayeslaw.advice.prediction.predict``.
 
     Returns:
@@ -76,15 +77,15 @@ def plot_learning_rates(
     ax: Axes | None = None,
     seed: int = 0,
 ) -> Axes:
-    """Loss against learning rate at several scales, each at its batch; the optimum with its intervals.
+    """Plot loss against learning rate at several scales, each at its batch; the optimum with its intervals.
 
     Args:
         posterior: the fit.
-        targets: one curve each, at the batch that is fixed, or else the recommended one.
-        runs: a run table; those of a target's cell that finished with a batch within ``NEAR`` are dots, off
-            the curve by what their other settings cost.
-        ax: where to draw; None makes a figure.
-        seed: of what must be drawn.
+        targets: one curve each, at the fixed or else the recommended batch.
+        runs: a run table; finished runs of a target's cell with a batch within ``NEAR`` are dots, off the
+            curve by the cost of their other settings.
+        ax: axis to draw on; None makes a figure.
+        seed: seed of the draws.
 
     Returns:
         The axis.

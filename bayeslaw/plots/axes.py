@@ -1,4 +1,4 @@
-"""What all figures share: colours, axes, ticks, intervals as lines, and their file."""
+"""Parts that all figures share: colours, axes, ticks, intervals as lines, and the file."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#999999"
 OKABE_ITO = (BLUE, ORANGE, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 
 LINES: tuple[Any, ...] = ("--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (8, 2)))
-"""Styles of lines that are told apart without colour."""
+"""Line styles that can be told apart without colour."""
 
 NEAR = 0.4
-"""A run or cell is shown with a curve where its batch, or its place, is at most this far from it [nats]."""
+"""Largest distance of a run's batch, or a cell's position, from a curve that shows it [nats]."""
 
 BANDS = (0.05, 0.25, 0.5, 0.75, 0.95)
 """Quantiles of draws in every figure: the 90% and the 50% interval about the median."""
 
 
 def new_axis(ax: Axes | None, size: tuple[float, float] | None = None) -> Axes:
-    """The axis given, or that of a new figure of ``size`` [inches]."""
+    """Return the given axis, or that of a new figure of ``size`` [inches]."""
     if ax is not None:
         return ax
     import matplotlib.pyplot as plt
@@ -51,16 +51,16 @@ def new_axes(
     columns: int,
     **options: Any,
 ) -> Any:
-    """The axes given, or those of a new figure, row by row; an array of shape (count,).
+    """Return the given axes, or those of a new figure, row by row, in an array of shape (count,).
 
     Args:
-        axes: where to draw; None makes a figure of ``size`` [inches], with ``options`` for ``subplots``.
-        count: how many panels the figure has.
-        name: of the figure, for the error.
-        columns: of panels.
+        axes: axes to draw on; None makes a figure of ``size`` [inches], with ``options`` for ``subplots``.
+        count: number of panels.
+        name: name of the figure, for the error.
+        columns: number of columns of panels.
 
     Raises:
-        BadInput: for another number of axes.
+        BadInput: another number of axes.
     """
     if axes is None:
         import matplotlib.pyplot as plt
@@ -76,10 +76,10 @@ def new_axes(
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure, whole or not at all; its kind follows the suffix.
+    """Write a figure, whole or not at all; the suffix determines the format.
 
     Raises:
-        BadInput: for a suffix matplotlib cannot write, or a place that cannot be written.
+        BadInput: a suffix that matplotlib cannot write, or a path that cannot be written.
     """
     kinds = sorted(figure.canvas.get_supported_filetypes())
     kind = path.suffix.lower().removeprefix(".")
@@ -90,9 +90,9 @@ def save_figure(figure: Figure, path: Path) -> None:
 
 
 def round_ticks(axis: Axis) -> None:
-    """Label a logarithmic axis in figures, not in powers, and the more of each decade the fewer there are.
+    """Label a logarithmic axis with numbers, not powers, and with more ticks per decade if decades are few.
 
-    Call it last: it looks at the limits.
+    Call it last, since it depends on the limits.
     """
     from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
@@ -108,7 +108,7 @@ def round_ticks(axis: Axis) -> None:
 
 
 def figures(value: float) -> str:
-    """A tick of a learning rate, a loss or a count.
+    """Format a tick of a learning rate, a loss or a count.
 
     >>> figures(0.0005), figures(20.0), figures(5e5), figures(2e18)
     ('0.0005', '20', '500k', '2e18')
@@ -119,7 +119,7 @@ def figures(value: float) -> str:
 
 
 def legend_above(ax: Axes, columns: int, title: str = "") -> None:
-    """The legend, and a title over it, above the axis: it covers no data."""
+    """Place the legend and a title above the axis, where they cover no data."""
     ax.legend(
         loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=columns, frameon=False, fontsize="small",
         borderaxespad=0.2, columnspacing=1.2, handletextpad=0.5, markerscale=0.8,
@@ -128,7 +128,7 @@ def legend_above(ax: Axes, columns: int, title: str = "") -> None:
 
 
 def legend_beside(ax: Axes, title: str = "") -> None:
-    """The legend, and a title over it, to the right of the axis: it covers no data."""
+    """Place the legend and a title to the right of the axis, where they cover no data."""
     ax.legend(
         loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize="small", borderaxespad=0.3,
         title=title, title_fontsize="small", alignment="left",
@@ -136,7 +136,7 @@ def legend_beside(ax: Axes, title: str = "") -> None:
 
 
 def group_name(target: Target) -> str:
-    """A target's optimizer and set-up.
+    """Name a target's optimizer and study.
 
     >>> group_name(Target(1.07e9, 2e10, "adamw", "ours"))
     'adamw, study ours'
@@ -145,12 +145,12 @@ def group_name(target: Target) -> str:
 
 
 def bands(ax: Axes, x: Floats, quantiles: Floats) -> None:
-    """90% and 50% band and median along x.
+    """Draw 90% and 50% bands and the median along x.
 
     Args:
-        ax: where to draw.
+        ax: axis to draw on.
         x: shape (point,).
-        quantiles: at ``BANDS``, shape (5, point).
+        quantiles: quantiles at ``BANDS``, shape (5, point).
     """
     ax.fill_between(x, quantiles[0], quantiles[4], color=BLUE, alpha=0.15, lw=0, label="90% interval")
     ax.fill_between(x, quantiles[1], quantiles[3], color=BLUE, alpha=0.3, lw=0, label="50% interval")
@@ -158,14 +158,14 @@ def bands(ax: Axes, x: Floats, quantiles: Floats) -> None:
 
 
 def interval_line(ax: Axes, row: float, draws: Floats, colour: str = BLUE, hollow: bool = False) -> None:
-    """Draws as a horizontal line: thin 90%, thick 50% (unless hollow), a dot at the median.
+    """Draw an interval as a horizontal line: thin 90%, thick 50% (unless hollow), a dot at the median.
 
     Args:
-        ax: where to draw.
-        row: height.
+        ax: axis to draw on.
+        row: height of the line.
         draws: shape (draw,).
-        colour: of the line.
-        hollow: for what is only compared with.
+        colour: colour of the line.
+        hollow: whether the interval only serves for comparison.
     """
     quantiles = np.quantile(draws, BANDS)
     ax.plot(quantiles[[0, 4]], [row, row], color=colour, lw=1, solid_capstyle="butt")

@@ -1,4 +1,4 @@
-"""What was believed of a parameter before the runs, and after."""
+"""Prior and posterior of a parameter."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ PARTS = {"gamma": ("gamma_path", "delta")}
 
 
 def plot_spread(posterior: Posterior, names: Sequence[str], ax: Axes | None = None) -> Axes:
-    """Standard deviation of parameters between optimizers, 50 and 90%: posterior, and prior below it.
+    """Plot standard deviations of parameters between optimizers, 50 and 90%: posterior, and prior below it.
 
     The prior is log-normal about the parameter's ``between_optimizers`` (``parameters.SPREAD_LOG_SD``). Where
     the two agree, these runs say nothing about how much optimizers differ.
@@ -77,7 +77,7 @@ def spread_draws(posterior: Posterior, name: str) -> Floats:
 
 
 def prior_spread(name: str, kind: str = "between_optimizers", count: int = 2000) -> Floats:
-    """The same before any run, or between studies: evenly spaced quantiles of the prior, (count,).
+    """Prior of the same between optimizers or studies: evenly spaced quantiles, (count,).
 
     Of a difference, draws.
 
@@ -99,7 +99,8 @@ def plot_prior_posterior(
     ax: Axes | None = None,
     seed: int = 0,
 ) -> Axes:
-    """Density of a parameter before and after the runs, each to its own peak; theory and published laws.
+    """Plot prior and posterior density of a parameter, each scaled to its peak, with theory and published
+    laws.
 
     Args:
         posterior: the fit.
@@ -137,7 +138,7 @@ def plot_prior_posterior(
 
 
 def _posterior_of(posterior: Posterior, name: str, group: Group | str | None, seed: int) -> dict[str, Floats]:
-    """What to draw: label -> draws."""
+    """Draws to plot by label."""
     values = posterior.group | derived(posterior.group)
     check_known("plot_prior_posterior", name, (*values, *posterior.study))
     if name in posterior.study:
@@ -158,7 +159,7 @@ def _posterior_of(posterior: Posterior, name: str, group: Group | str | None, se
 
 
 def _prior_of(posterior: Posterior, name: str, group: Group | str | None) -> tuple[float, Floats]:
-    """Mean, and standard deviations of which the prior is an even mixture."""
+    """Mean and standard deviations of the even mixture that approximates the prior."""
     if name in posterior.study_prior:
         mean, sd = posterior.study_prior[name]
         return mean, np.array([sd])
@@ -173,7 +174,7 @@ def _prior_of(posterior: Posterior, name: str, group: Group | str | None) -> tup
 
 
 def _marks(ax: Axes, name: str, pivot: tuple[float, float]) -> None:
-    """Theory as black, published laws as coloured vertical lines."""
+    """Draw theory as black and published laws as coloured vertical lines."""
     for number, (label, value) in enumerate(THEORY.get(name, {}).items()):
         ax.axvline(value, color="black", lw=1.2, ls=("-", LINES[0])[number % 2], label=label)
     for number, (law, value) in enumerate(published(name, pivot).items()):

@@ -1,4 +1,4 @@
-"""May the draws be trusted, and does the model agree with the runs?"""
+"""Convergence of the draws."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 NAMED = 8
-"""Parameters named in either panel of the convergence."""
+"""Number of parameters named in each panel."""
 
 
 def plot_ranks(posterior: Posterior, names: Sequence[str], ax: Sequence[Axes] | None = None) -> Any:
-    """Ranks of each chain's draws among all of them, a panel a parameter: flat where the chains agree.
+    """Plot ranks of each chain's draws among all draws, one panel per parameter: flat if the chains agree.
 
     Source: Vehtari et al. (2021), section 5.1.
 
@@ -30,7 +30,7 @@ def plot_ranks(posterior: Posterior, names: Sequence[str], ax: Sequence[Axes] | 
         posterior: the fit.
         names: of parameters, with all their groups, studies or cells (``gamma``), or with one
             (``gamma[ours/adamw]``).
-        ax: where to draw, an axis a panel; None makes a figure.
+        ax: where to draw, one axis per panel; None makes a figure.
 
     Returns:
         The axes, (panel,).
@@ -59,10 +59,12 @@ def plot_ranks(posterior: Posterior, names: Sequence[str], ax: Sequence[Axes] | 
 
 
 def plot_convergence(posterior: Posterior, ax: Sequence[Axes] | None = None) -> Any:
-    """R-hat, and the lesser of bulk and tail ESS, of the kept draws against their thresholds.
+    """Plot R-hat, and the smaller of bulk and tail ESS, of the kept draws against their thresholds.
 
-    The top row has every parameter, those below the worst, by name. Kept draws are fewer than those the fit
-    was judged by, and so rougher: where the diagnostics say how the worst fared in all, a diamond shows it.
+    The top row has every parameter, the rows below the worst ones by name. Kept draws are fewer than those
+    that
+    judged the fit, and so noisier: a diamond shows the worst value over all draws, if the diagnostics have
+        it.
 
     Source: Vehtari et al. (2021), rank-normalised, as ArviZ computes them.
 
@@ -97,7 +99,7 @@ def plot_convergence(posterior: Posterior, ax: Sequence[Axes] | None = None) -> 
 def _worst(
     ax: Axes, names: Sequence[str], scores: Floats, threshold: float, in_all: float | None, largest: bool
 ) -> None:
-    """All scores in one row, and the worst below it; orange and crossed where they fail."""
+    """Draw all scores in one row, and the worst below it; orange and crossed if they fail."""
     order = np.argsort(-scores if largest else scores)[:NAMED]
     jitter = np.random.default_rng(0).uniform(-0.3, 0.3, len(scores))
     fails = scores > threshold if largest else scores < threshold
@@ -120,7 +122,7 @@ def _worst(
 
 
 def _chains(place: str, posterior: Posterior) -> dict[str, Floats]:
-    """What varies, (chain, draw) each."""
+    """Draws that vary, (chain, draw) each."""
     known = {key: draws for key, draws in scalars(posterior).items() if np.ptp(draws) > 0}
     if not known or len(next(iter(known.values()))) < 2:
         raise BadInput(

@@ -1,4 +1,4 @@
-"""Which runs to do next: the candidates of a design, and finished comparisons of policies."""
+"""Candidates of a design, and comparisons of policies."""
 
 from __future__ import annotations
 
@@ -50,15 +50,15 @@ def plot_candidates(
     unit: str = "FLOP",
     ax: Axes | None = None,
 ) -> Axes:
-    """Where the candidates of a design lie: learning rate and cost, coloured by what one run alone would buy.
+    """Plot candidates of a design by learning rate and cost, coloured by the value of one run alone.
 
     Args:
-        candidates: with ``learning_rate`` and ``cost``.
-        reductions: of the expected regret by each candidate alone [fraction of the loss], (candidate,); NaN
-            where the budget does not reach.
-        rows: the chosen ones, in order; ringed and numbered.
-        unit: of the cost.
-        ax: where to draw; None makes a figure.
+        candidates: table with ``learning_rate`` and ``cost``.
+        reductions: reduction of the expected regret by each candidate alone [fraction of the loss],
+            (candidate,); NaN beyond the budget.
+        rows: chosen candidates in order; ringed and numbered.
+        unit: unit of the cost.
+        ax: axis to draw on; None makes a figure.
 
     Returns:
         The axis.
@@ -82,7 +82,7 @@ def plot_candidates(
 
 
 def _number(ax: Axes, x: Floats, y: Floats) -> None:
-    """Number the points 1, 2, ...: points on one another share a text, and no text lies on another."""
+    """Number the points 1, 2, ...; coincident points share a text, and texts do not overlap."""
     points = ax.transData.transform(np.column_stack([x, y])) * 72 / ax.figure.dpi
     together: list[list[int]] = []
     for place, point in enumerate(points):
@@ -104,7 +104,7 @@ def _number(ax: Axes, x: Floats, y: Floats) -> None:
 
 
 def _listed(places: Sequence[int]) -> str:
-    """Numbers of points, counted from 1.
+    """Format numbers of points, counted from 1.
 
     >>> _listed([3, 0])
     '1, 4'
@@ -115,19 +115,19 @@ def _listed(places: Sequence[int]) -> str:
 def plot_replay(
     curves: dict[str, list[dict[str, Any]]], metric: str, unit: str = "FLOP", ax: Axes | None = None
 ) -> Axes:
-    """A metric of a replay against the budget: medians over seeds, and bands of 80% of the seeds, by policy.
+    """Plot a metric of a replay against the budget: medians over seeds and bands of 80% of seeds, by policy.
 
     Args:
-        curves: of ``bayeslaw.rehearsal.many.curves``.
+        curves: result of ``bayeslaw.rehearsal.many.curves``.
         metric: a key of ``REPLAYED``.
-        unit: of the budget.
-        ax: where to draw; None makes a figure.
+        unit: unit of the budget.
+        ax: axis to draw on; None makes a figure.
 
     Returns:
         The axis.
 
     Raises:
-        BadInput: for an unknown metric, or one that no policy has.
+        BadInput: an unknown metric, or one that no policy has.
     """
     known = {
         policy: [entry for entry in entries if entry.get(metric) is not None]
@@ -159,19 +159,19 @@ def plot_replay(
 
 
 def replay_figure(curves: dict[str, list[dict[str, Any]]], unit: str = "FLOP") -> Figure:
-    """The metrics that a replay has, each in a panel, under one legend.
+    """Plot the metrics of a replay, one per panel, under one legend.
 
     Args:
         curves, unit: as ``plot_replay`` takes them.
 
     Raises:
-        BadInput: where it has none.
+        BadInput: it has none.
     """
     from matplotlib.figure import Figure
 
     entries = [entry for found in curves.values() for entry in found]
     metrics = [name for name in PANELS if any(entry.get(name) is not None for entry in entries)]
-    metrics = metrics or [PANELS[0]]  # which `plot_replay` refuses, in its own words
+    metrics = metrics or [PANELS[0]]  # `plot_replay` refuses it
     rows, columns = -(-len(metrics) // 2), min(len(metrics), 2)
     figure = Figure(figsize=(4.5 * columns, 3.5 * rows), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()

@@ -1,4 +1,4 @@
-"""A parameter in every group, and what pooling did to it."""
+"""A parameter in every group, with and without pooling."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ def plot_forest(
     ax: Axes | None = None,
     seed: int = 0,
 ) -> Axes:
-    """A parameter in every group, with 50 and 90% intervals, under the mean of the population.
+    """Plot a parameter in every group, with 50 and 90% intervals, under the mean of the population.
 
-    Hollow, below each group: what its own runs say, 90%, with an arrow to the pooled median.
+    Below each group, a hollow 90% interval from its own runs alone, with an arrow to the pooled median.
 
     Args:
         posterior: the fit.
         name: of a group parameter, or ``gamma``.
         unpooled: (study, optimizer) -> draws of a fit to its runs alone. Without it, the quotient of
             Gaussians of ``quotient.unpooled_normal``, an approximation; none where that does not exist.
-        ax: where to draw; None makes a figure.
-        seed: of the population's mean and of the quotient.
+        ax: axis to draw on; None makes a figure.
+        seed: seed of the population's mean and of the quotient.
 
     Returns:
         The axis; the population at height 0, groups at -1, -2, ... in the posterior's order.
@@ -82,14 +82,15 @@ def plot_forest(
 
 
 def _alone(posterior: Posterior, name: str, groups: Sequence[Group], seed: int) -> dict[Group, Floats]:
-    """Evenly spaced quantiles of ``unpooled_normal``, of the groups where it exists."""
+    """Evenly spaced quantiles of ``unpooled_normal``, for groups where it exists."""
     normals = {group: unpooled_normal(posterior, name, group, seed) for group in groups}
     levels = (np.arange(1000) + 0.5) / 1000
     return {group: stats.norm.ppf(levels, *normal) for group, normal in normals.items() if normal}
 
 
 def _shrinkage(ax: Axes, own: Mapping[Group, Floats], alone: Mapping[Group, Floats]) -> None:
-    """Own runs, below the pooled value, with an arrow to it; intervals far wider than the figure are cut."""
+    """Draw the interval of own runs below the pooled value, with an arrow to it; very wide intervals are
+    cut."""
     rows = {group: -1 - i for i, group in enumerate(own) if group in alone}
     ax.update_datalim([(float(np.median(alone[group])), row) for group, row in rows.items()])
     ax.autoscale_view()

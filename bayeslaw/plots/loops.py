@@ -1,4 +1,4 @@
-"""How an active loop went: what it spent, what it chose, and what it knows."""
+"""Progress of an active loop: spending, choices and knowledge."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 def plot_loop(entries: Sequence[dict[str, Any]], ax: Sequence[Axes] | None = None) -> Any:
-    """How a loop went, against what it spent: expected regret, width of the optimum, and the runs chosen.
+    """Plot a loop against its spending: expected regret, width of the optimum, and the runs chosen.
 
     Args:
-        entries: of the loop's journal (``bayeslaw.loop.journal.read``).
+        entries: entries of the loop's journal (``bayeslaw.loop.journal.read``).
         ax: three axes; None makes a figure.
 
     Returns:
@@ -54,7 +54,7 @@ def plot_loop(entries: Sequence[dict[str, Any]], ax: Sequence[Axes] | None = Non
 
 
 def _spent(chosen: dict[str, Any], returned: dict[str, Any] | None) -> float:
-    """Cost of a round's runs that came back."""
+    """Cost of the runs of a round that came back."""
     cost = dict(zip(chosen["rows"], (run["cost"] for run in chosen["runs"]), strict=True))
     return float(sum(cost[row] for row in returned["rows"])) if returned else 0.0
 
@@ -62,7 +62,7 @@ def _spent(chosen: dict[str, Any], returned: dict[str, Any] | None) -> float:
 def _regrets(
     ax: Axes, rounds: Sequence[dict[str, Any]], began: Floats, known: Sequence[tuple[float, dict[str, Any]]]
 ) -> None:
-    """Expected regret before the first round and after each, and what each round's choice promised."""
+    """Draw expected regret before the first round and after each, and the promise of each choice."""
     start = rounds[0]["regret"]["before"]
     after = [float(np.mean([t["regret"]["expected"] for t in entry["targets"]])) for _, entry in known]
     spent = [began[0], *(cost for cost, _ in known)]
@@ -81,7 +81,7 @@ def _regrets(
 
 
 def _widths(ax: Axes, known: Sequence[tuple[float, dict[str, Any]]]) -> None:
-    """Upper over lower end of the optimum's interval; over targets, the geometric mean."""
+    """Draw the ratio of upper to lower end of the optimum's interval; geometric mean over targets."""
     spent = [cost for cost, _ in known]
     for name, colour, marker in (("learning_rate", BLUE, "o-"), ("batch_tokens", ORANGE, "s--")):
         ends = [[t["optimum"][name] for t in entry["targets"]] for _, entry in known]
@@ -96,7 +96,7 @@ def _widths(ax: Axes, known: Sequence[tuple[float, dict[str, Any]]]) -> None:
 def _choices(
     ax: Axes, rounds: Sequence[dict[str, Any]], began: Floats, returned: dict[int, dict[str, Any]]
 ) -> None:
-    """The runs chosen, by learning rate and N; hollow where they have not come back."""
+    """Draw the chosen runs by learning rate and N; hollow if they have not come back."""
     from matplotlib import colormaps
 
     sizes = sorted({run["params_nonembedding"] for entry in rounds for run in entry["runs"]})

@@ -1,4 +1,4 @@
-"""Does the model agree with the runs? Measured losses against predicted ones, cell by cell."""
+"""Measured losses against predicted ones, cell by cell."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ LOOKS = {
     1: (">", ORANGE, "worse than predicted"),
     -1: ("<", BLUE, "better than predicted"),
 }
-"""By ``CellCheck.side``: marker, colour and words."""
+"""Marker, colour and words by ``CellCheck.side``."""
 
 
 class CellCheck(NamedTuple):
-    """One cell's runs against their predictions, in ln loss.
+    """Runs of one cell against their predictions, in ln loss.
 
     Attributes:
-        study, optimizer, size: of the cell; N and D as a person reads them.
-        runs: that finished.
+        study, optimizer, size: of the cell; N and D in words.
+        runs: number of finished runs.
         measured: quantiles at ``BANDS`` of measured minus predicted median, over runs, (5,).
-        predicted: of draws instead of measured losses: 5% and 95%, over draws and runs, (2,).
-        middle: 5% and 95% of the draws' median over runs, (2,): what ``measured``'s median should lie in.
+        predicted: 5% and 95% of drawn minus predicted median, over draws and runs, (2,).
+        middle: 5% and 95% of the draws' median over runs, (2,), which should contain ``measured``'s median.
     """
 
     study: str
@@ -47,22 +47,22 @@ class CellCheck(NamedTuple):
 
     @property
     def side(self) -> int:
-        """-1 or 1 where the cell's runs are on the whole better or worse than predicted, else 0."""
+        """-1 or 1 if the cell's runs are on the whole better or worse than predicted, else 0."""
         median = self.measured[2]
         return int(median > self.middle[1]) - int(median < self.middle[0])
 
 
 def plot_predictive(posterior: Posterior, runs: pd.DataFrame, ax: Axes | None = None, seed: int = 0) -> Axes:
-    """Measured minus predicted ln loss of every cell's runs, against 90% of what the model predicts [%].
+    """Plot measured minus predicted ln loss of every cell's runs, against the model's 90% interval [%].
 
-    A cell is off, and coloured, where the median of its runs lies outside the 90% interval of that median
-    among the draws. One cell in ten is so by chance.
+    A cell is off, and coloured, if the median of its runs lies outside the 90% interval of that median among
+    the draws. One cell in ten is off by chance.
 
     Args:
         posterior: the fit.
-        runs: a run table; those that finished are shown.
-        ax: where to draw; None makes a figure, as tall as there are cells.
-        seed: of noise and of what must be drawn.
+        runs: a run table; finished runs are shown.
+        ax: axis to draw on; None makes a figure, as tall as there are cells.
+        seed: seed of noise and draws.
 
     Returns:
         The axis; cells at heights 0, -1, ... in the order of ``check_cells``.
@@ -89,7 +89,7 @@ def plot_predictive(posterior: Posterior, runs: pd.DataFrame, ax: Axes | None = 
 
 
 def _row(ax: Axes, row: float, cell: CellCheck, reach: float) -> None:
-    """One cell; where its runs go beyond the figure, the edge says how far."""
+    """Draw one cell; if its runs go beyond the figure, the edge states how far."""
     measured, (low, high) = 100 * cell.measured, 100 * cell.predicted
     marker, colour, _ = LOOKS[cell.side]
     ax.fill_between([low, high], row - 0.4, row + 0.4, color=GREY, alpha=0.3, lw=0)
@@ -103,7 +103,7 @@ def _row(ax: Axes, row: float, cell: CellCheck, reach: float) -> None:
 
 
 def check_cells(posterior: Posterior, runs: pd.DataFrame, seed: int = 0) -> list[CellCheck]:
-    """Every cell's finished runs against their predictions; by study, optimizer, N and D.
+    """Check every cell's finished runs against their predictions, by study, optimizer, N and D.
 
     Raises:
         BadInput: no run finished.

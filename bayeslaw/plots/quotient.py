@@ -1,4 +1,4 @@
-"""What a group's own runs say of a parameter, with the other groups' say divided out."""
+"""A parameter from a group's own runs alone, with the other groups' information divided out."""
 
 from __future__ import annotations
 
@@ -15,22 +15,24 @@ Group = tuple[str, str]
 def unpooled_normal(
     posterior: Posterior, name: str, group: Group, seed: int = 0
 ) -> tuple[float, float] | None:
-    """Mean and standard deviation of a group's parameter from its own runs alone, approximately.
+    """Approximate mean and standard deviation of a group's parameter from its own runs alone.
 
-    The group's posterior, N(m, V), over the prior that the other groups give it, N(m0, V0), as a quotient of
+    The quotient of the group's posterior, N(m, V), and its prior given the other groups, N(m0, V0), as
     Gaussians: precision 1/V - 1/V0, mean (m/V - m0/V0) / precision. N(m0, V0) has the moments of the
-    conditional of ``bayeslaw.posterior.pooling`` given the other groups, over the draws. Approximate, since
-    neither is quite Gaussian, the draws of the others have seen this group's runs too, and other parameters
-    of the group, which the quotient leaves as they are, remain pooled.
+    conditional of ``bayeslaw.posterior.pooling`` given the other groups, over the draws. It is an
+    approximation: neither is quite Gaussian, the draws of the other groups have seen this group's runs too,
+        and
+    the group's other parameters remain pooled.
 
     Args:
         posterior: the fit.
         name: of a group parameter, or ``gamma``.
         group: (study, optimizer), with values of its own.
-        seed: of the conditional draws.
+        seed: seed of the conditional draws.
 
     Returns:
-        None where the quotient has no positive precision: the runs say less than the noise of the draws.
+        None if the quotient has no positive precision: the runs are less informative than the noise of the
+            draws.
     """
     own = posterior.groups.index(group)
     others = replace(

@@ -1,4 +1,4 @@
-"""How an optimum moves with scale."""
+"""An optimum against scale."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 BEYOND = 10.0
-"""The figure of an optimum ends at so many times the largest cell."""
+"""End of the figure, as a multiple of the largest cell."""
 
 LAW_REACH = 4.0
-"""The figure of an optimum goes so many times beyond bands and cells where a law lies there."""
+"""Factor beyond bands and cells within which published laws are shown."""
 
 POINTS = 41
-"""Of the curve of an optimum."""
+"""Number of points of the curve."""
 
 
 def plot_optimum(
@@ -53,19 +53,19 @@ def plot_optimum(
     ax: Axes | None = None,
     seed: int = 0,
 ) -> Axes:
-    """The optimum of a hyperparameter against scale, for a cell never run, with 50 and 90% bands.
+    """Plot the optimum of a hyperparameter against scale, for unseen cells, with 50 and 90% bands.
 
-    Beyond the fitted cells of the optimizer the figure is shaded. The fitted cells' own shifts are left out,
-    so that the curve is the law's; its bands hold the spread of cells about it.
+    The figure is shaded beyond the fitted cells of the optimizer. The curve is the law, without the fitted
+    cells' own shifts; its bands include the spread of cells about it.
 
     Args:
         posterior: the fit.
         name: of a hyperparameter with an optimum (``terms.OPTIMA``) that the posterior knows.
         along: ``params``: N grows, at the target's tokens per parameter; ``tokens``: D grows, at its N.
-        target: what is held fixed; marked.
-        law: a published law (``laws.LAWS``), or ``all``, to draw over learning rate or batch.
-        ax: where to draw; None makes a figure.
-        seed: of what must be drawn.
+        target: fixed quantities; the target is marked.
+        law: a published law (``published.LAWS``), or ``all``, to draw over learning rate or batch.
+        ax: axis to draw on; None makes a figure.
+        seed: seed of the draws.
 
     Returns:
         The axis.
@@ -98,10 +98,10 @@ def plot_optimum(
 
 
 def optima_along(posterior: Posterior, name: str, places: Sequence[Target], seed: int = 0) -> Floats:
-    """The optimum of a hyperparameter (of momentum, 1 - m) in cells never run, (draw, place).
+    """Optimum of a hyperparameter (1 - m for momentum) in unseen cells, (draw, place).
 
     Raises:
-        BadInput: the posterior knows nothing of the hyperparameter.
+        BadInput: the hyperparameter was not fitted.
     """
     unseen = replace(
         posterior,
@@ -120,7 +120,7 @@ def optima_along(posterior: Posterior, name: str, places: Sequence[Target], seed
 
 
 def _path(posterior: Posterior, along: str, target: Target) -> list[Target]:
-    """Cells from the smallest that was fitted to far beyond the largest, and to the target."""
+    """Cells from the smallest fitted one to far beyond the largest, and to the target."""
     if along not in ("params", "tokens"):
         raise BadInput(f"plot_optimum: along = {along!r}; expected params or tokens; name one of these")
     own = [c for c in posterior.cells if c.optimizer == target.optimizer] or posterior.cells
@@ -140,9 +140,10 @@ def _path(posterior: Posterior, along: str, target: Target) -> list[Target]:
 
 
 def _cells(ax: Axes, posterior: Posterior, name: str, along: str, target: Target) -> None:
-    """Optima of the fitted cells near the path, their own shifts included: medians and 90% intervals."""
+    """Draw optima of the fitted cells near the path, including their own shifts: medians and 90%
+    intervals."""
     if name not in ("learning_rate", "batch_tokens"):
-        return  # the others' optima have no shifts: they lie on the curve
+        return  # the other optima have no shifts and lie on the curve
     ratio = target.tokens / target.params_nonembedding
     label = "fitted cell, 90% interval"
     for cell in posterior.cells:
@@ -158,7 +159,7 @@ def _cells(ax: Axes, posterior: Posterior, name: str, along: str, target: Target
 
 
 def _laws(ax: Axes, laws: Sequence[Law], name: str, x: Floats, places: Sequence[Target]) -> None:
-    """Published laws that come within ``LAW_REACH`` of what is drawn."""
+    """Draw published laws that come within ``LAW_REACH`` of the bands and cells."""
     limits = np.array(ax.get_ylim())
     low, high = limits[0] / LAW_REACH, limits[1] * LAW_REACH
     for number, law in enumerate(laws):
@@ -171,7 +172,7 @@ def _laws(ax: Axes, laws: Sequence[Law], name: str, x: Floats, places: Sequence[
 
 
 def _law_value(law: Law, name: str, place: Target) -> float:
-    """NaN where the law is silent or breaks down."""
+    """Advice of a law; NaN where it has none or breaks down."""
     try:
         return law.recommend(place.params_nonembedding, place.tokens).get(name, np.nan)
     except BadInput:
@@ -179,7 +180,7 @@ def _law_value(law: Law, name: str, place: Target) -> float:
 
 
 def _beyond(ax: Axes, posterior: Posterior, x: Floats, places: Sequence[Target]) -> None:
-    """Shade and label where the places lie outside the fitted cells."""
+    """Shade and label the range outside the fitted cells."""
     outside = np.array([max(extrapolation(posterior, place).values()) > 0 for place in places])
     if outside.any():
         ax.fill_between(

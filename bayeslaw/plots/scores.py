@@ -1,4 +1,4 @@
-"""How good held-out predictions were: are intervals honest, and what does the advice cost?"""
+"""Scores of held-out predictions: calibration of intervals, and cost of the advice."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
 
 
 def plot_reliability(result: dict[str, Any], ax: Axes | None = None) -> Axes:
-    """Share of held-out runs inside their intervals, against the level the intervals promise.
+    """Plot the share of held-out runs inside their intervals against the level of the intervals.
 
     The band holds 95% of the shares that a calibrated advisor would show with as many independent runs.
-    Runs of one cell share its level error, so honest shares stray further than the band.
+    Runs of one cell share its level error, so calibrated shares deviate further than the band.
 
     Args:
         result: of ``bayeslaw.evaluation.heldout.evaluate``.
-        ax: where to draw; None makes a figure.
+        ax: axis to draw on; None makes a figure.
 
     Returns:
         The axis.
 
     Raises:
-        BadInput: where the advisor predicts no loss.
+        BadInput: the advisor predicts no loss.
     """
     runs = result["runs"]
     if "coverage_by_level" not in runs:
@@ -53,17 +53,17 @@ def plot_reliability(result: dict[str, Any], ax: Axes | None = None) -> Axes:
 
 
 def plot_regret(result: dict[str, Any], ax: Axes | None = None) -> Axes:
-    """Regret of each scorable cell [percent], largest last; hollow where it is only a lower bound.
+    """Plot the regret of each scorable cell [percent], largest last; hollow if it is only a lower bound.
 
     Args:
         result: of ``bayeslaw.evaluation.heldout.evaluate``.
-        ax: where to draw; None makes a figure.
+        ax: axis to draw on; None makes a figure.
 
     Returns:
         The axis.
 
     Raises:
-        BadInput: where no cell could be scored.
+        BadInput: no cell could be scored.
     """
     cells = sorted((c for c in result["cells"] if c["scorable"]), key=lambda c: c["regret"])
     if not cells:

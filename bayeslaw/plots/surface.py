@@ -1,4 +1,4 @@
-"""One cell's loss surface over learning rate and batch, beside its runs."""
+"""Loss surface of one cell over learning rate and batch, with its runs."""
 
 from __future__ import annotations
 
@@ -27,33 +27,33 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 LEVELS = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
-"""Excess losses [%] that divide the colours; the last colour is all above."""
+"""Excess losses [%] that divide the colours; the last colour is everything above."""
 
 POINTS = 60
-"""Of the grid, along either axis."""
+"""Number of grid points along either axis."""
 
 
 def plot_surface(
     posterior: Posterior, runs: pd.DataFrame, target: Target, ax: Axes | None = None, seed: int = 0
 ) -> Axes:
-    """Loss lost by each learning rate and batch in one cell: the median of the draws, and the cell's runs.
+    """Plot the median excess loss of each learning rate and batch in one cell, with the cell's runs.
 
-    Dots are runs that finished, in the colour of their measured loss above the cell's predicted best (median
-    of the draws): where the surface is right, dots vanish into it. What their other settings cost is in the
-    dots and not in the surface.
+    Dots are finished runs, in the colour of their measured loss above the cell's predicted best (median of
+    the draws): dots vanish where the surface is right. The cost of their other settings is in the dots and
+    not in the surface.
 
     Args:
         posterior: the fit.
-        runs: a run table; those of the target's study, optimizer, N and D are shown.
+        runs: a run table; runs of the target's study, optimizer, N and D are shown.
         target: the cell.
-        ax: where to draw; None makes a figure.
-        seed: of what must be drawn.
+        ax: axis to draw on; None makes a figure.
+        seed: seed of the draws.
 
     Returns:
         The axis.
 
     Raises:
-        BadInput: no run of the table is of the cell.
+        BadInput: no run of the table is in the cell.
     """
     own = cell_runs(runs, target)
     if own.empty:
@@ -85,7 +85,7 @@ def plot_surface(
 
 
 def cell_runs(runs: pd.DataFrame, target: Target) -> pd.DataFrame:
-    """The runs of a target's study, optimizer, N and D."""
+    """Runs of a target's study, optimizer, N and D."""
     same = (runs["study"] == target.study) & (runs["optimizer"] == target.optimizer)
     for name in ("params_nonembedding", "tokens"):
         same &= np.abs(np.log(runs[name].astype(float) / getattr(target, name))) < SAME_SIZE
@@ -93,7 +93,7 @@ def cell_runs(runs: pd.DataFrame, target: Target) -> pd.DataFrame:
 
 
 def _grids(own: pd.DataFrame, advice: Settings) -> tuple[Floats, Floats]:
-    """Learning rates and batches that hold the runs and the advice, with a margin; (POINTS,) each."""
+    """Grid of learning rates and batches around runs and advice, with a margin; (POINTS,) each."""
     grids = []
     for name in ("learning_rate", "batch_tokens"):
         low, high = (
@@ -105,7 +105,7 @@ def _grids(own: pd.DataFrame, advice: Settings) -> tuple[Floats, Floats]:
 
 
 def _contours(ax: Axes, basin: TargetSurface, rates: Floats, batches: Floats) -> dict[str, Any]:
-    """Fill the plane by the median excess; returns the colours, for the dots."""
+    """Fill the plane by the median excess; return the colours, for the dots."""
     from matplotlib import colormaps
     from matplotlib.colors import BoundaryNorm
 
@@ -140,7 +140,7 @@ def _runs(ax: Axes, own: pd.DataFrame, log_best: float, colours: dict[str, Any])
 
 
 def _ridge(ax: Axes, basin: TargetSurface, batches: Floats) -> None:
-    """Best learning rate at each batch: median and 90% of the draws."""
+    """Draw the best learning rate at each batch: median and 90% of the draws."""
     rates = [np.quantile(np.exp(log_lr_at_batch(basin, np.log(batch))), BANDS) for batch in batches]
     lower, _, middle, _, upper = np.transpose(rates)
     ax.plot(middle, batches, color="black", lw=1.2, label="best rate at each batch")
@@ -149,7 +149,7 @@ def _ridge(ax: Axes, basin: TargetSurface, batches: Floats) -> None:
 
 
 def _optimum(ax: Axes, basin: TargetSurface) -> None:
-    """The optimum: median, thick 50% and thin 90% intervals of either coordinate."""
+    """Draw the optimum: median, thick 50% and thin 90% intervals of either coordinate."""
     x, y = (np.quantile(np.exp(draws), BANDS) for draws in (basin.log_lr, basin.log_batch))
     for first, last, width in ((0, 4, 1.2), (1, 3, 3.5)):
         ax.plot(x[[first, last]], [y[2], y[2]], color=ORANGE, lw=width, zorder=5)

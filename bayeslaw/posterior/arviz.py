@@ -1,4 +1,4 @@
-"""A posterior as ArviZ sees it: chains apart, every dimension with its labels.
+"""Convert a posterior for ArviZ: separate chains, and labels on every dimension.
 
 data = to_inference_data(read_posterior("posterior.nc"))
 az.summary(data, var_names=["gamma", "delta"])           # gamma[marin/muon], ...
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def to_inference_data(posterior: Posterior) -> arviz.InferenceData:
-    """A posterior as ``arviz.InferenceData``; what its file calls a variable or dimension is called so here.
+    """Convert a posterior to ``arviz.InferenceData``, with variables and dimensions named as in its file.
 
     Group ``posterior`` has the draws, with dimensions chain, draw, and group, study, group_parameter, cell or
     size;
@@ -32,7 +32,7 @@ def to_inference_data(posterior: Posterior) -> arviz.InferenceData:
     Group ``constant_data`` has group_prior and study_prior (mean, sd).
 
     Args:
-        posterior: the fit; its draws are dealt to their chains by ``chain_rows``.
+        posterior: the fit; ``chain_rows`` assigns its draws to chains.
     """
     az = arviz_module()
     rows = chain_rows(posterior)
@@ -71,7 +71,7 @@ def _place(*parts: str | float) -> str:
 
 
 def scalars(posterior: Posterior) -> dict[str, Floats]:
-    """Everything that has draws by its name and label, such as ``gamma[ours/adamw]``; (chain, draw) each."""
+    """Draws by name and label, such as ``gamma[ours/adamw]``; (chain, draw) each."""
     found = {}
     for name, values in to_inference_data(posterior)["posterior"].items():
         rest = [axis for axis in values.dims if axis not in ("chain", "draw")]
@@ -85,11 +85,11 @@ def scalars(posterior: Posterior) -> dict[str, Floats]:
 
 
 def chain_rows(posterior: Posterior) -> NDArray[np.int64]:
-    """Which draws came from which chain, (chain, draw).
+    """Rows of the draws of each chain, (chain, draw).
 
-    ``fit`` keeps evenly spaced draws of all chains, one after the other; ``diagnostics`` has the number of
-    chains and of draws of each. A chain that kept more than another loses its last. One chain where
-    the diagnostics do not say, or say fewer draws than there are.
+    ``fit`` keeps evenly spaced draws of all chains, one chain after the other; ``diagnostics`` has the number
+    of chains and of draws of each. A chain with more kept draws than another drops its last. There is one
+    chain if the diagnostics do not say, or give fewer draws than there are.
     """
     chains, each = (int(posterior.diagnostics.get(name, 0)) for name in ("chains", "draws"))
     if not (0 < chains <= posterior.draws <= chains * each):

@@ -1,4 +1,4 @@
-"""Did the chains converge? Rank-normalised R-hat, bulk and tail ESS, divergences (Vehtari et al. 2021)."""
+"""Convergence of chains: rank-normalised R-hat, bulk and tail ESS, divergences (Vehtari et al. 2021)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WORST = 5
 
 
 def arviz_module() -> Any:
-    """ArviZ, imported when it is needed, and without the warning about its next version."""
+    """Import ArviZ on demand, without the warning about its next version."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         import arviz
@@ -27,12 +27,12 @@ def check_chains(draws: Mapping[str, NDArray[np.float64]], divergences: int) -> 
 
     Args:
         draws: name -> (chain, draw, ...).
-        divergences: divergent transitions after warm-up.
+        divergences: number of divergent transitions after warm-up.
 
     Returns:
-        rhat_max, ess_bulk_min, ess_tail_min, divergences, chains, draws, worst (the parameters nearest to
-        failing), enough (draws), converged (enough and no divergence), and messages that say what failed and
-        what to do.
+        rhat_max, ess_bulk_min, ess_tail_min, divergences, chains, draws, worst (the parameters closest to
+        failing), enough (draws), converged (enough draws and no divergence), and messages that say what
+        failed and what to do.
     """
     az = arviz_module()
     data = az.from_dict(posterior=dict(draws)).posterior

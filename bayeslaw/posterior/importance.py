@@ -1,4 +1,4 @@
-"""Pareto-smoothed importance weights, and the sign that they fail."""
+"""Pareto-smoothed importance weights, and the diagnostic of their failure."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from bayeslaw.arrays import Floats
 from bayeslaw.posterior.convergence import arviz_module
 
 RELIABLE = 0.7
-"""Pareto k up to which the weights may be used (Vehtari et al. 2024, JMLR 25, section 3)."""
+"""Largest Pareto k at which the weights are reliable (Vehtari et al. 2024, JMLR 25, section 3)."""
 
 
 def smoothed(log_ratios: Floats) -> tuple[Floats, float]:
-    """Pareto-smoothed weights of log importance ratios, and the shape k of their tail.
+    """Smooth log importance ratios to weights; also return the shape k of their tail.
 
     Vehtari, Simpson, Gelman, Yao & Gabry (2024), JMLR 25, "Pareto smoothed importance sampling", algorithm 1.
 
     Args:
-        log_ratios: up to a constant, (draw,).
+        log_ratios: log importance ratios up to a constant, (draw,).
 
     Returns:
-        Weights summing to 1, (draw,); k is infinite where the tail is too short to tell, and minus infinity
-        where all ratios are equal.
+        Weights summing to 1, (draw,), and k, which is infinite if the tail is too short to fit, and minus
+        infinity if all ratios are equal.
 
     >>> smoothed(np.zeros(4))[0]
     array([0.25, 0.25, 0.25, 0.25])

@@ -1,4 +1,4 @@
-"""Partial pooling: what the fitted groups say about a group that may never have been seen.
+"""Partial pooling: parameters of any group, seen or unseen, given the fitted groups.
 
 The values that a parameter takes over (study, optimizer) groups are, in each draw, jointly
 Gaussian: N(mean, sd^2 + between_optimizers^2 [same optimizer] + between_studies^2 [same study] + NUGGET I).
@@ -23,9 +23,9 @@ def group_draws(posterior: Posterior, study: str | None, optimizer: str, seed: i
 
     Args:
         posterior: the fit.
-        study: the set-up; None, or a name not in the posterior, is a set-up never seen.
-        optimizer: may be one never seen.
-        seed: of the draws of what was not seen; equal for equal groups.
+        study: name of the study; None, or a name not in the posterior, is an unseen study.
+        optimizer: name of the optimizer, which may be unseen.
+        seed: seed of draws of unseen values; equal groups get equal draws.
 
     Returns:
         parameter -> shape (draw,); ``gamma`` beside them.
@@ -58,7 +58,7 @@ def borrowed(posterior: Posterior, study: str | None, optimizer: str, name: str)
 
 
 def study_draws(posterior: Posterior, study: str | None, seed: int = 0) -> dict[str, Floats]:
-    """Every study parameter: the study's own draws where seen, else draws from the prior.
+    """Values of all study parameters: the study's own draws if seen, else draws from the prior.
 
     Returns:
         parameter -> shape (draw,).
@@ -109,14 +109,14 @@ def population_draws(posterior: Posterior, seed: int = 0) -> dict[str, Floats]:
 def conditional_draw(
     values: Floats, mean: float, covariance: Floats, cross: Floats, variance: Floats, normal: Floats
 ) -> Floats:
-    """One value given others jointly Gaussian with it, for many draws at once.
+    """Draw one value given others that are jointly Gaussian with it, for many draws at once.
 
     Args:
-        values: the known ones, shape (draw, k); k may be 0.
-        mean: of every value before conditioning.
-        covariance: of the known ones, shape (draw, k, k).
-        cross: between the wanted value and the known ones, shape (draw, k).
-        variance: of the wanted value before conditioning, shape (draw,).
+        values: known values, shape (draw, k); k may be 0.
+        mean: mean of every value before conditioning.
+        covariance: covariance of the known values, shape (draw, k, k).
+        cross: covariance between the wanted value and the known values, shape (draw, k).
+        variance: variance of the wanted value before conditioning, shape (draw,).
         normal: standard normal numbers, shape (draw,).
 
     Returns:
@@ -133,7 +133,7 @@ def conditional_draw(
 
 
 def keyed_rng(seed: int, *keys: object) -> np.random.Generator:
-    """A generator that is the same for the same seed and keys, in any process.
+    """Make a generator that depends only on the seed and the keys, in any process.
 
     >>> bool(keyed_rng(0, "a").random() == keyed_rng(0, "a").random() != keyed_rng(0, "b").random())
     True

@@ -1,4 +1,4 @@
-"""What is believed before the first run: a posterior of no runs, drawn from the priors with NumPy alone."""
+"""Posterior of no runs, drawn from the priors with NumPy alone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Fit = Callable[["pd.DataFrame", int], Posterior]
-"""What revises it: run table, with at least one finished run, and seed -> posterior."""
+"""A function that refits: (runs, seed) -> posterior. Needs at least one finished run."""
 
 DRAWS = 1000
 

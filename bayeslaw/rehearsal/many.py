@@ -1,4 +1,4 @@
-"""Many replays: policies and seeds in parallel, one line a result, resumable; and their curves."""
+"""Many replays: policies and seeds in parallel, one line per result, resumable; and their curves."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from bayeslaw.rehearsal.one import exact, replayed
 from bayeslaw.rehearsal.task import Study
 
 METRICS = ("regret", "r2", "coverage", "width", "announced")
-"""What ``curves`` follows beside the calibration of the announced regret."""
+"""Metrics of ``curves``, besides the calibration of the announced regret."""
 
 BAND = (0.1, 0.9)
-"""Quantiles over seeds between which a band lies."""
+"""Quantiles over seeds that bound a band."""
 
 PLAIN = 1e-6
-"""Regrets below this count as this where an area is taken over their logarithm."""
+"""Floor of regrets in an area over their logarithm."""
 
 Rows = list[dict[str, Any]]
 
@@ -43,21 +43,21 @@ def run(
     workers: int = 1,
     tell: Callable[[dict[str, Any]], None] = lambda row: None,
 ) -> Rows:
-    """Replay every policy with every seed, but for what the file already holds.
+    """Replay every policy with every seed, except for results already in the file.
 
-    Each budget's row is appended as it ends, so that a killed replay loses at most the budget it was at.
+    The row of each budget is appended when it ends, so that a killed replay loses at most its current budget.
 
     Args:
-        study: what is replayed.
-        policies: names in ``acquisition.POLICIES``.
+        study: study to replay.
+        policies: names in ``policies.POLICIES``.
         seeds: one replay each.
-        path: JSON lines, made where missing.
-        fit: a function at the top of a module where ``workers`` is above 1.
-        workers: processes; 1 works in this one.
+        path: file of JSON lines; created if missing.
+        fit: function that fits; at the top level of a module if ``workers`` is above 1.
+        workers: number of processes; 1 uses this process.
         tell: receives each new row.
 
     Returns:
-        The rows of this study in the file, those asked for, by policy, seed and budget.
+        The requested rows of this study in the file, by policy, seed and budget.
 
     Raises:
         BadInput: an unknown policy, no seed, or a file that cannot be written or holds another study.
@@ -86,18 +86,18 @@ def run(
 
 
 def read(path: Path, digest: str | None = None) -> Rows:
-    """Rows of a file of replays, each (policy, seed, budget) once; none before the first.
+    """Read a file of replays, each (policy, seed, budget) once; no rows without a file.
 
-    A last line that was cut short, when a replay was killed, is left out.
+    A last line that a killed replay cut short is left out.
 
     Raises:
-        BadInput: another line that is no JSON object, or a row of another study than ``digest``.
+        BadInput: another line that is not a JSON object, or a row of another study than ``digest``.
     """
     if not path.exists():
         return []
     lines = path.read_text(encoding="utf-8").split("\n")
     rows: dict[tuple[str, int, float], dict[str, Any]] = {}
-    for number, line in enumerate(lines[:-1], start=1):  # what follows the last newline was cut short
+    for number, line in enumerate(lines[:-1], start=1):  # text after the last newline was cut short
         try:
             row = json.loads(line)
             key = (row["policy"], row["seed"], row["budget"])
@@ -116,7 +116,7 @@ def read(path: Path, digest: str | None = None) -> Rows:
 
 
 def append(path: Path, row: dict[str, Any]) -> None:
-    """Append one line under a lock; what an earlier process left of a line is removed first.
+    """Append one line under a lock, after removing the incomplete line of an earlier process.
 
     Raises:
         BadInput: the file cannot be written.
@@ -137,13 +137,13 @@ def append(path: Path, row: dict[str, Any]) -> None:
 
 
 def curves(rows: Rows) -> dict[str, list[dict[str, Any]]]:
-    """Metrics against the budget, by policy, over seeds.
+    """Aggregate metrics over seeds, by policy and budget.
 
     Returns:
-        policy -> one entry a budget: ``budget``, ``seeds``, ``runs`` (mean), each of ``METRICS`` as
-        {median, lower, upper} (``BAND``; None where no seed has it), and of the announced regret
+        policy -> one entry per budget: ``budget``, ``seeds``, ``runs`` (mean), each of ``METRICS`` as
+        {median, lower, upper} (``BAND``; None if no seed has it), and for the announced regret
         ``announced_ratio``, realised over announced in the mean over seeds, and ``within``, the share of
-        cells whose regret stays below the bound announced for 90%.
+        cells whose regret stays below the announced 90% bound.
     """
     found: dict[str, list[dict[str, Any]]] = {}
     for policy in dict.fromkeys(row["policy"] for row in rows):
@@ -169,12 +169,12 @@ def area(rows: Rows, name: str, log: bool = False) -> float | None:
     """Mean of a metric over the logarithm of the budget, from the first to the last (trapezoids).
 
     Args:
-        rows: of one replay: one policy, one seed.
-        name: of the metric.
+        rows: rows of one replay: one policy, one seed.
+        name: name of the metric.
         log: whether the metric's logarithm is averaged; the result is then a geometric mean.
 
     Returns:
-        In the unit of the metric; None where a budget lacks it.
+        Mean in the unit of the metric; None if a budget lacks it.
     """
     points = sorted((row["budget"], row[name]) for row in rows if row[name] is not None)
     if len(points) < len(rows) or not points:
@@ -186,7 +186,7 @@ def area(rows: Rows, name: str, log: bool = False) -> float | None:
 
 
 def areas(rows: Rows, name: str) -> dict[str, dict[str, float] | None]:
-    """``area`` of a metric by policy: median over seeds and ``BAND``; of regrets, the geometric mean."""
+    """``area`` of a metric by policy: median over seeds and ``BAND``; for regrets, the geometric mean."""
     found = {}
     for policy in dict.fromkeys(row["policy"] for row in rows):
         seeds = dict.fromkeys(row["seed"] for row in rows if row["policy"] == policy)
@@ -195,12 +195,12 @@ def areas(rows: Rows, name: str) -> dict[str, dict[str, float] | None]:
 
 
 def cost_to(rows: Rows, regret: float, share: float = 0.9) -> float | None:
-    """The least budget from which on a share of the seeds stays at or below a regret; None if never.
+    """Smallest budget from which a share of the seeds stays at or below a regret; None if never.
 
     Args:
-        rows: of one policy, all seeds.
+        rows: rows of one policy, all seeds.
         regret: a fraction of the loss.
-        share: of the seeds.
+        share: share of the seeds.
     """
     reached = None
     for budget in sorted({row["budget"] for row in rows}, reverse=True):
@@ -222,7 +222,7 @@ def _in_processes(
     workers: int,
     tell: Callable[[dict[str, Any]], None],
 ) -> None:
-    """Replays in processes of their own; their rows are told as they reach the file."""
+    """Run replays in their own processes; their rows are reported as they reach the file."""
     seen = {_key(row) for row in read(path)}
     context = multiprocessing.get_context("spawn")  # JAX does not survive a fork
     size, others = min(workers, len(tasks)), multiprocessing.active_children()
@@ -243,11 +243,11 @@ def _in_processes(
             executor.shutdown(wait=False, cancel_futures=True)
             for child in multiprocessing.active_children():
                 if child not in others:
-                    child.terminate()  # else leaving waits until its replay ends
+                    child.terminate()  # otherwise leaving waits until its replay ends
             raise
 
 
-@threadpool_limits.wrap(limits=1, user_api="blas")  # the processes share the cores already
+@threadpool_limits.wrap(limits=1, user_api="blas")  # the processes already share the cores
 def _one(study: Study, policy: str, seed: int, fit: Fit, earlier: Rows, path: Path) -> None:
     for row in replayed(study, policy, seed, fit, earlier):
         append(path, row | {"study": study.digest})

@@ -1,11 +1,12 @@
-"""Active design replayed on a sweep that is finished: what would a policy have learnt for the same cost?
+"""Active design replayed on a finished sweep: what a policy would have learnt for the same cost.
 
-    sweep --finished_sweep.study_of--> Study --replayed: buy, refit, score--> one row a budget
+    sweep --task.study_of--> Study --replayed: buy, refit, score--> one row a budget
                                                                                 |
                                                 bayeslaw.rehearsal.many: files, processes, curves
 
-Runs of the pool are hidden until bought; those at the target judge the advice and are never bought. All
-policies share the model, the start, the budgets and the rule that a run is bought only if it fits.
+Runs of the pool are hidden until they are selected; runs at the target judge the advice and are never
+selected. All policies share the model, the start, the budgets and the rule that a run must fit into the
+budget.
 """
 
 from __future__ import annotations
@@ -39,33 +40,33 @@ if TYPE_CHECKING:
     import pandas as pd
 
 WITHOUT_MODEL = ("sobol", "random", "cheapest", "inverse-cost")
-"""Policies that ask no posterior: refitted only where they are scored."""
+"""Policies that use no posterior, and are refitted only to be scored."""
 
 LEVEL = 0.9
-"""Of the intervals that are scored."""
+"""Level of the intervals that are scored."""
 
 
 def replayed(
     study: Study, policy: str, seed: int, fit: Fit, done: Sequence[dict[str, Any]] = ()
 ) -> Iterator[dict[str, Any]]:
-    """Buy, refit and score, budget by budget.
+    """Select runs, refit and score, budget by budget.
 
     Args:
-        study: what is replayed.
-        policy: a name in ``acquisition.POLICIES``.
-        seed: of the start, of policies that draw, and of the fits.
-        fit: makes a posterior of the runs bought, at least one of them finished.
-        done: rows of an earlier, interrupted replay of this kind, by rising budget: it goes on after them.
+        study: study to replay.
+        policy: a name in ``policies.POLICIES``.
+        seed: seed of the start, of policies that draw, and of the fits.
+        fit: function from the selected runs, at least one of them finished, to a posterior.
+        done: rows of an interrupted replay of this kind, by rising budget; the replay resumes after them.
 
     Yields:
         One JSON-ready row a budget, as ``scored`` returns it, with ``policy``, ``seed``, ``budget``,
         ``spent`` (in the unit of the cost), ``runs``, ``finished``, ``bought`` (run_ids), ``fits`` and
-        ``seconds``; of policies that ask the model also ``foretold``, the expected regret once these runs
-        would be seen, as the update without a refit had it, and ``next``, the stop rule's verdict on the
-        best batch that the last budget would still pay (``_verdict``; None where it pays for none).
+        ``seconds``. Policies that use the model also have ``foretold``, the regret expected by the update
+        without a refit once these runs are seen, and ``next``, the stop rule's verdict on the best batch that
+        the last budget still pays for (``_verdict``; None if it pays for none).
 
     Raises:
-        BadInput: for an unknown policy.
+        BadInput: an unknown policy.
     """
     policy_named(policy)
     position = {run_id: i for i, run_id in enumerate(study.pool["run_id"])}
@@ -103,15 +104,14 @@ def replayed(
 
 
 def scored(posterior: Posterior, study: Study, seed: int = 0) -> dict[str, Any]:
-    """What a posterior is worth at the targets.
+    """Score a posterior at the targets.
 
     Returns:
         ``regret`` (mean over the smoothed cells, a fraction of the loss) and ``regret_max``; ``r2``,
         ``coverage`` and ``crps`` of the losses there; ``width`` of the optimum's interval [nats, upper less
-        lower end, mean over cells, learning rate and batch] and ``optimum_coverage``; ``announced``: the
-        regret that the posterior expects of its own advice, and ``announced_upper``, which it says will
-        not be exceeded with probability ``LEVEL``; ``cells``: the same by cell. None where nothing can be
-        said.
+        lower end, mean over cells, learning rate and batch] and ``optimum_coverage``; ``announced``, the
+        posterior's expected regret of its own advice, and ``announced_upper``, its bound with probability
+        ``LEVEL``; ``cells``: the same by cell. None if there is nothing to score.
     """
     result = evaluate(PosteriorAdvisor(posterior, seed=seed), study.judges, LEVEL)
     cells = [_cell(posterior, cell, seed) for cell in result["cells"] if cell["scorable"]]
@@ -138,7 +138,7 @@ def scored(posterior: Posterior, study: Study, seed: int = 0) -> dict[str, Any]:
 
 
 def exact(runs: pd.DataFrame, seed: int) -> Posterior:
-    """The default ``Fit``: NUTS, as ``bayeslaw fit`` runs it."""
+    """Fit with NUTS, as ``bayeslaw fit`` does; the default ``Fit``."""
     from bayeslaw.inference.fitting import fit
 
     return fit(runs, seed=seed)
@@ -148,7 +148,7 @@ def exact(runs: pd.DataFrame, seed: int) -> Posterior:
 
 
 def _believed(study: Study, bought: Sequence[int], seed: int, fit: Fit) -> Posterior:
-    """The posterior of the runs bought; the priors as long as none of them finished."""
+    """Posterior of the selected runs, or the priors while none of them finished."""
     rows = study.pool.iloc[list(bought)].reset_index(drop=True)
     if len(finished_runs(rows)):
         return fit(rows, seed)
@@ -156,7 +156,7 @@ def _believed(study: Study, bought: Sequence[int], seed: int, fit: Fit) -> Poste
 
 
 def _start(study: Study, seed: int) -> list[int]:
-    """Runs drawn at random, as many as asked for and as the first budget pays."""
+    """Draw the starting runs at random, as far as the first budget pays for them."""
     chosen: list[int] = []
     left = study.budgets[0]
     for i in np.random.default_rng([seed, 4]).permutation(len(study.pool)):
@@ -174,8 +174,7 @@ def _bought(
     posterior: Posterior | None,
     key: tuple[int, ...],
 ) -> tuple[list[int], Joint | None]:
-    """Positions of the runs bought next, for as long as one fits under the limit, and what the model
-    expects."""
+    """Select runs while one fits under the limit; return their positions and what the model expects."""
     waiting, left = _waiting(study, bought, limit)
     if not len(waiting):
         return [], None
@@ -183,7 +182,7 @@ def _bought(
     place, seed = places(table), int(np.random.default_rng(key).integers(2**31))
     rows: list[int] = []
     if policy in WITHOUT_MODEL:
-        unasked = cast(Joint, None)  # these policies look at cost, place and seed alone
+        unasked = cast(Joint, None)  # these policies depend only on cost, place and seed
         while (affordable := cost <= left).any():
             view = View(unasked, cost, affordable, place, len(rows), seed)
             rows.append(int(np.argmax(np.where(affordable, policy_named(policy)(view), -np.inf))))
@@ -196,13 +195,13 @@ def _bought(
         found = choose(joint, cost, place, left, study.batch, policy, seed + len(rows))
         rows += found.rows
         left -= float(cost[list(found.rows)].sum())
-        cost[list(found.rows)] = math.inf  # bought once; what is pending is in the joint
+        cost[list(found.rows)] = math.inf  # selected once; the joint knows what is pending
         joint = found.joint
     return [int(waiting[row]) for row in rows], joint
 
 
 def _waiting(study: Study, bought: Sequence[int], limit: float) -> tuple[NDArray[np.int64], float]:
-    """Positions of the runs not bought that fit under the limit, and what is left of it."""
+    """Positions of the remaining runs that fit under the limit, and the remaining budget."""
     left = limit - float(study.cost[list(bought)].sum())
     waiting = np.setdiff1d(np.arange(len(study.pool)), np.array(bought, int))
     return waiting[study.cost[waiting] <= left], left
@@ -211,7 +210,8 @@ def _waiting(study: Study, bought: Sequence[int], limit: float) -> tuple[NDArray
 def _verdict(
     study: Study, bought: Sequence[int], posterior: Posterior, seed: int
 ) -> dict[str, bool | float] | None:
-    """``stop``, and what it compares: ``reduction`` of the regret by the best batch, ``cost``, ``noise``."""
+    """Verdict of the stop rule: ``stop``, ``reduction`` of the regret by the best batch, ``cost``,
+    ``noise``."""
     waiting, left = _waiting(study, bought, study.budgets[-1])
     if not len(waiting):
         return None
@@ -226,7 +226,7 @@ def _verdict(
 
 
 def _cell(posterior: Posterior, cell: dict[str, Any], seed: int) -> dict[str, Any]:
-    """A judged cell beside what the posterior announces for it."""
+    """Scores of a judged cell, with the regret that the posterior announces for it."""
     limits, covered = cell["optimum_interval"], cell["optimum_covered"]
     fixed = None if "batch_tokens" in covered else cell["recommendation"]["batch_tokens"]
     target = Target(cell["params"], cell["tokens"], cell["optimizer"], cell["study"], fixed)

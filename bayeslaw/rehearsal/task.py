@@ -1,4 +1,4 @@
-"""A finished sweep, divided for a replay: runs that may be bought, and runs at the targets that judge."""
+"""A finished sweep, divided for a replay: runs that can be selected, and runs at the targets that judge."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ if TYPE_CHECKING:
     import pandas as pd
 
 REFITS = 2
-"""Refits on the way from one budget to the next, unless said otherwise."""
+"""Default number of refits per budget step."""
 
 
 @dataclass(frozen=True)
 class Study:
-    """What is replayed; equal for all policies and seeds.
+    """Study to replay; equal for all policies and seeds.
 
     Attributes:
-        pool: runs that may be bought, with results.
-        cost: of each, (run,), above 0.
+        pool: runs that can be selected, with results.
+        cost: cost of each run, (run,), above 0.
         judges: finished runs at the targets.
-        targets: the judges' cells.
-        budgets: rising, each the whole spent since the start, in the unit of ``cost``.
-        batch: runs chosen together; later batches of a round count the earlier ones as pending.
-        refits: between two budgets, for policies that ask the model.
-        start: runs drawn at random before the first choice; 0 is a start from nothing.
-        unit: of ``cost``.
+        targets: cells of the judges.
+        budgets: rising; each is the total since the start, in the unit of ``cost``.
+        batch: number of runs chosen together; later batches of a round count the earlier ones as pending.
+        refits: number of refits between two budgets, for policies that use the model.
+        start: number of runs drawn at random before the first choice; 0 starts without runs.
+        unit: unit of ``cost``.
     """
 
     pool: pd.DataFrame
@@ -55,7 +55,7 @@ class Study:
 
     @property
     def digest(self) -> str:
-        """Of everything that must be equal for results to be compared."""
+        """Digest of everything that must be equal for results to be comparable."""
         runs = [*self.pool["run_id"], "at the targets", *self.judges["run_id"]]
         asked = [repr(t) for t in self.targets]
         numbers = [self.cost.tolist(), list(self.budgets), self.batch, self.refits, self.start]
@@ -72,19 +72,19 @@ def study_of(
     below: float | None = None,
     place: str = "pool",
 ) -> Study:
-    """A study of a finished sweep: the runs of the targets' cells judge, the others are the pool.
+    """Divide a finished sweep: the runs of the targets' cells judge, the others are the pool.
 
     Args:
         runs: a valid run table.
-        targets: their N, D and optimizer must be those of finished runs; a study of None fits all.
-        budgets: in the unit of the pool's cost (``candidates.with_cost``: a column of it, else
-            6 N D), or shares of the pool's whole cost as in ``10%``.
+        targets: targets whose N, D and optimizer are those of finished runs; a study of None matches all.
+        budgets: budgets in the unit of the pool's cost (``candidates.with_cost``: a column of it, else
+            6 N D), or shares of the pool's whole cost such as ``10%``.
         batch: as in ``Study``.
         refits: as in ``Study``.
         start: as in ``Study``.
-        below: the pool's runs have fewer parameters than this; by default, than the smallest target, or all
-            but the targets' cells where none has.
-        place: what names the table in messages.
+        below: bound on the parameters of the pool's runs. By default the smallest target's N, or no bound if
+            no run is below it.
+        place: name of the table in messages.
 
     Raises:
         BadInput: a target without finished runs, a pool without any, a budget below its cheapest run, equal
@@ -146,7 +146,7 @@ def _budgets(budgets: Sequence[float | str], cost: Floats) -> tuple[float, ...]:
 
 
 def _amount(budget: float | str, whole: float) -> float:
-    """A number, or a share of the whole as in ``10%``; NaN for anything else.
+    """Parse a number, or a share of the whole such as ``10%``; NaN for anything else.
 
     >>> _amount("10%", 200.0), _amount("3e2", 200.0)
     (20.0, 300.0)
@@ -159,7 +159,7 @@ def _amount(budget: float | str, whole: float) -> float:
 
 
 def _at(runs: pd.DataFrame, target: Target) -> Any:
-    """Rows of the target's cell, in its study or in all, (run,)."""
+    """Mask of the target's cell, in its study or in all, (run,)."""
     near = np.ones(len(runs), bool)
     for name in ("params_nonembedding", "tokens"):
         near &= np.abs(np.log(runs[name].to_numpy(float) / getattr(target, name))) < SAME_SIZE

@@ -1,1 +1,1 @@
-"""One HTML file to send round."""
+"""The report, one HTML file."""

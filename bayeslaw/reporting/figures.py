@@ -1,4 +1,4 @@
-"""Figures of the report: each a picture within the page, with words for who cannot see it."""
+"""Figures of the report: pictures within the page, with a text alternative."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 EXPONENTS = ("gamma", "delta", "epsilon")
 DPI = 120
 COLOURS = 128
-"""Of a picture: enough for bands, at a third of the size."""
+"""Number of colours of a picture: enough for bands, at a third of the size."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One figure: what it shows, the same for who cannot see it, and the function that draws it."""
+    """One figure: its caption, its text alternative, and the function that draws it."""
 
     caption: str
     alt: str
@@ -37,12 +37,12 @@ class Picture:
 
 
 def figures(posterior: Posterior, target: Target, runs: pd.DataFrame | None = None) -> str:
-    """Every figure as HTML, under headings; one that cannot be drawn says why.
+    """Format every figure as HTML, under headings; a figure that cannot be drawn states why.
 
     Args:
         posterior: the fit.
-        target: the run that the advice in them is for.
-        runs: the run table it was fitted to; adds figures that need it.
+        target: target of the advice in the figures.
+        runs: run table that it was fitted to; adds figures that need it.
     """
     chapters = {
         "The advice": _advice(posterior, target),
@@ -90,7 +90,7 @@ def _advice(posterior: Posterior, target: Target) -> list[Picture]:
 
 
 def _shrunk(target: Target, by: float) -> Target:
-    """A smaller model on as many tokens a parameter."""
+    """Target of a smaller model at the same tokens per parameter."""
     n, d = target.params_nonembedding / by, target.tokens / by
     return replace(target, params_nonembedding=n, tokens=d)
 
@@ -148,7 +148,7 @@ def _runs(posterior: Posterior, target: Target, runs: pd.DataFrame) -> list[Pict
 
 
 def _shown_cell(target: Target, runs: pd.DataFrame) -> Target:
-    """The target's group where these runs hold it, in the cell with most runs that finished."""
+    """The target's group if these runs have it, in the cell with most finished runs."""
     finished = runs[runs["status"] == "finished"]
     own = finished[(finished["study"] == target.study) & (finished["optimizer"] == target.optimizer)]
     counts = (finished if own.empty else own).value_counts(
@@ -190,7 +190,7 @@ def _figure(picture: Picture) -> str:
 
 
 def _drawn(picture: Picture) -> str:
-    """The picture as a data URI: PNG of few colours."""
+    """Picture as a data URI: PNG of few colours."""
     import matplotlib.pyplot as plt
     from PIL import Image
 

@@ -32,15 +32,15 @@ def write_report(
 
     Args:
         posterior: the fit.
-        path: where it goes, .html.
-        place: the posterior's file, as a reader would name it; None for the one shipped.
-        runs: the run table it was fitted to; adds what those runs cannot tell, and figures of them.
+        path: path of the page, .html.
+        place: name of the posterior's file for readers; None for the shipped one.
+        runs: run table that it was fitted to; adds warnings on those runs, and figures of them.
 
     Returns:
         JSON-ready: ``bytes`` and ``example``, the advice at the example target.
 
     Raises:
-        BadInput: where the file cannot be written.
+        BadInput: the file cannot be written.
     """
     example = predict(posterior, example_target(posterior), LEVEL)
     text = report_html(posterior, example, place, runs)
@@ -52,7 +52,7 @@ def write_report(
 def report_html(
     posterior: Posterior, example: dict[str, Any], place: str | None, runs: pd.DataFrame | None = None
 ) -> str:
-    """The page; arguments as of ``write_report``, with the advice at the example target."""
+    """Build the page; arguments as in ``write_report``, with the advice at the example target."""
     from bayeslaw.reporting.figures import figures
 
     target = Target(**example["inputs"])
@@ -73,7 +73,7 @@ def report_html(
 
 
 def _controls(posterior: Posterior, example: dict[str, Any]) -> dict[str, Any]:
-    """Where the fields start, and the ends of the sliders, in decades."""
+    """Initial values of the fields, and ends of the sliders in decades."""
     inputs, batch = example["inputs"], example["recommendation"]["batch_tokens"]
     n, d = inputs["params_nonembedding"], inputs["tokens"]
     fitted = [(cell.params_nonembedding, cell.tokens) for cell in posterior.cells]
@@ -114,5 +114,5 @@ def _asset(name: str) -> str:
 
 
 def _json(data: dict[str, Any]) -> str:
-    """For a script element: nothing in it may look like a tag."""
+    """Escape JSON for a script element, so that nothing looks like a tag."""
     return json.dumps(data, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")

@@ -1,4 +1,4 @@
-"""Parts of the report in HTML: what was fitted, whether it converged, what it says, where it comes from."""
+"""Sections of the report in HTML: what was fitted, convergence, results, provenance."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from bayeslaw.text import percent, setting, short
 
 
 def summary(posterior: Posterior, result: Mapping[str, Any]) -> str:
-    """What a reader wants first: what was fitted, does it converge, what it recommends, how far to trust it.
+    """Summary: what was fitted, whether it converged, what it recommends, how far to trust it.
 
     Args:
         posterior: the fit.
-        result: of ``bayeslaw.advice.prediction.predict`` at the example target.
+        result: result of ``bayeslaw.advice.prediction.predict`` at the example target.
     """
     converged, evidence = convergence(posterior)
     verdict = f'<span class="verdict {"good" if converged else "bad"}">{"Yes" if converged else "No"}</span>'
@@ -71,7 +71,7 @@ def convergence(posterior: Posterior) -> tuple[bool, str]:
 
 
 def asked(result: Mapping[str, Any]) -> str:
-    """The run that was asked about."""
+    """Description of the target."""
     inputs = result["inputs"]
     n, d = short(inputs["params_nonembedding"]), short(inputs["tokens"])
     return f"{inputs['optimizer']}, N = {n}, D = {d} tokens, {inputs['study'] or 'a set-up never seen'}"
@@ -98,7 +98,7 @@ def tiles(result: Mapping[str, Any]) -> str:
 
 
 def trust(result: Mapping[str, Any]) -> list[str]:
-    """How wide, how dear and how far out the advice is; what no interval covers."""
+    """Width, cost and distance of the advice, and what no interval covers."""
     best, regret, beyond = (result[name] for name in ("optimum", "regret", "extrapolation"))
     level = _level(result)
     rate = best["learning_rate"]
@@ -120,7 +120,7 @@ def trust(result: Mapping[str, Any]) -> list[str]:
 
 
 def answer(result: Mapping[str, Any]) -> str:
-    """The calculator's answer at the example target; the page replaces its numbers (``page.js``)."""
+    """Answer of the calculator at the example target; the page replaces its numbers (``page.js``)."""
     level = f'<span class="level">{_level(result)}</span>'
     loss, regret, beyond = (result[name] for name in ("loss_nats_per_token", "regret", "extrapolation"))
     rows = "".join(
@@ -152,7 +152,7 @@ def answer(result: Mapping[str, Any]) -> str:
 
 
 def exponents(posterior: Posterior) -> str:
-    """Medians and 90% intervals of the exponents, one row a group."""
+    """Medians and 90% intervals of the exponents, one row per group."""
     from bayeslaw.diagnosis.summary import EXPONENTS, LEVEL, interval
 
     values = posterior.group | derived(posterior.group)
@@ -174,11 +174,11 @@ def exponents(posterior: Posterior) -> str:
 
 
 def diagnostics(posterior: Posterior, doubts: Sequence[str]) -> str:
-    """The chains' numbers beside what was wanted of them, the worst parameters, and doubts about the runs.
+    """Diagnostics of the chains beside their thresholds, the worst parameters, and warnings on the runs.
 
     Args:
         posterior: the fit.
-        doubts: of ``bayeslaw.diagnosis.identifiability.fit_doubts``, where the runs are at hand.
+        doubts: warnings of ``bayeslaw.diagnosis.identifiability.fit_doubts``, if the runs are given.
     """
     from bayeslaw.posterior.convergence import ESS_MIN, RHAT_MAX
 
@@ -189,7 +189,7 @@ def diagnostics(posterior: Posterior, doubts: Sequence[str]) -> str:
         "ess_tail_min": ("least effective draws, tails", "{:.0f}", f"at least {ESS_MIN:.0f}"),
         "divergences": ("divergent transitions", "{}", "0"),
         "chains": ("chains", "{}", ""),
-        "draws": ("draws a chain", "{:,}", ""),
+        "draws": ("draws per chain", "{:,}", ""),
         "seconds": ("seconds", "{:,.0f}", ""),
     }
     rows = [
@@ -212,7 +212,7 @@ def diagnostics(posterior: Posterior, doubts: Sequence[str]) -> str:
 
 
 def provenance(posterior: Posterior, place: str) -> str:
-    """Where the draws come from, and the conventions of each study."""
+    """Provenance of the draws, and conventions of each study."""
     told = {"posterior": place} | posterior.provenance
     rows = [[name.replace("_", " "), _plain(value)] for name, value in told.items()]
     names = sorted({name for study in posterior.conventions.values() for name in study})
@@ -228,11 +228,11 @@ def provenance(posterior: Posterior, place: str) -> str:
 
 
 def table(title: str, header: Sequence[str] | None, rows: Iterable[Sequence[object]]) -> str:
-    """A table whose rows are named by their first cell, in a frame that scrolls where a screen is narrow.
+    """Format a table whose first cells name the rows, in a frame that scrolls on narrow screens.
 
     Args:
-        title: what it is, for a reader who cannot see it.
-        header: of the columns; None for a table of names and long values.
+        title: text alternative.
+        header: header of the columns; None for a table of names and long values.
         rows: texts or numbers.
 
     >>> table("Sizes", None, [["x", "<"]])
@@ -251,7 +251,7 @@ def table(title: str, header: Sequence[str] | None, rows: Iterable[Sequence[obje
 
 
 def bullets(texts: Iterable[object]) -> str:
-    """A list; nothing for no texts."""
+    """Format a list; empty without texts."""
     items = "".join(f"<li>{escape(str(text))}</li>" for text in texts)
     return f"<ul>{items}</ul>" if items else ""
 
@@ -266,7 +266,7 @@ def _level(result: Mapping[str, Any]) -> str:
 
 
 def _count(count: int, name: str, several: str | None = None) -> str:
-    """A number of things: ``1 study``, ``2 studies``."""
+    """Count things in words: ``1 study``, ``2 studies``."""
     return f"{count:,} {name if count == 1 else several or name + 's'}"
 
 

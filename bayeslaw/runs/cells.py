@@ -26,7 +26,7 @@ HELD_FIXED = (
     "normalization",
     "tokenizer",
 )
-"""Settings that must be equal for two runs of a cell to differ in learning rate and batch alone."""
+"""Settings that must be equal for two runs of a cell to differ only in learning rate and batch."""
 
 
 def group_cells(runs: pd.DataFrame) -> list[tuple[Cell, pd.DataFrame]]:
@@ -39,19 +39,19 @@ def group_cells(runs: pd.DataFrame) -> list[tuple[Cell, pd.DataFrame]]:
 
 
 def cell_of(runs: pd.DataFrame) -> Ints:
-    """The number of each run's cell, 0, 1, ... in the order of ``group_cells``, shape (run,)."""
+    """Cell number of each run, 0, 1, ... in the order of ``group_cells``, shape (run,)."""
     return runs.groupby(list(CELL), sort=True, dropna=False).ngroup().to_numpy(np.int64)
 
 
 def finished_runs(runs: pd.DataFrame) -> pd.DataFrame:
-    """The rows with status finished and a usable loss, learning rate and batch."""
+    """Rows with status finished and a usable loss, learning rate and batch."""
     numbers = runs[["learning_rate", "batch_tokens", "loss"]].to_numpy(float, na_value=np.nan)
     usable = np.all(np.isfinite(numbers) & (numbers > 0), axis=1)
     return runs[usable & (runs["status"] == "finished").to_numpy()]
 
 
 def comparable_runs(rows: pd.DataFrame) -> pd.DataFrame:
-    """The largest group of one cell's rows that agree in every setting but learning rate and batch.
+    """Largest group of one cell's rows that agree in every setting except learning rate and batch.
 
     Sweeps that vary one setting at a time keep their baseline's rows. A setting that never differs between
     runs of equal learning rate and batch is part of the recipe (a final learning rate of 1e-5, a warm-up of

@@ -1,4 +1,4 @@
-"""What looks wrong in a run table without being an error: notes for a person, in plain words."""
+"""Notes on a run table: what looks wrong without being an error, in plain words."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ CONVENTIONS = ("loss_kind", "schedule", "sequence_length", "parametrization", "t
 
 
 def notes(table: pd.DataFrame) -> list[str]:
-    """Doubts about a valid run table; an empty list when there are none.
+    """Notes on a valid run table; an empty list if nothing looks wrong.
 
     Args:
         table: as `bayeslaw.runs.schema.validate` returns it.
 
     Returns:
-        One sentence a doubt, naming the rows or the study and the likely cause.
+        One sentence per note, naming the rows or the study and the likely cause.
     """
     checks: tuple[Callable[[pd.DataFrame], Iterable[str]], ...] = (
         _outcomes,
@@ -117,7 +117,7 @@ def _word(name: str) -> str:
 
 
 def _mixed_conventions(table: pd.DataFrame) -> Iterable[str]:
-    """Conventions that should be one within a study and optimizer."""
+    """Find conventions that should not differ within a study and optimizer."""
     for (study, optimizer), runs in table.groupby(["study", "optimizer"]):
         for name in CONVENTIONS:
             values = sorted(_known(runs, name).dropna().unique())
@@ -130,7 +130,7 @@ def _mixed_conventions(table: pd.DataFrame) -> Iterable[str]:
 
 
 def _batch_in_sequences(table: pd.DataFrame) -> Iterable[str]:
-    """A batch in tokens is at least one sequence, and no run takes more than five million steps."""
+    """Find batches below one sequence and runs of more than five million steps."""
     for study, runs in table.groupby("study"):
         batch = runs["batch_tokens"]
         short = batch < _known(runs, "sequence_length")
@@ -200,7 +200,7 @@ def _warmup(table: pd.DataFrame) -> Iterable[str]:
 
 
 def _losses(table: pd.DataFrame) -> Iterable[str]:
-    """Nats a token of a vocabulary of a million is 13.8: a finished run above 15 is in another unit."""
+    """Find finished runs above 15 nats per token: even a vocabulary of a million starts at 13.8."""
     huge = (_known(table, "loss") > 15) & (table["status"] == "finished")
     if huge.any():
         yield (
@@ -289,7 +289,7 @@ def _grows_like_embeddings(runs: pd.DataFrame) -> bool:
 
 
 def _known(table: pd.DataFrame, name: str) -> pd.Series:
-    """The column, or all missing where the table has none."""
+    """Column of a table, or missing values if it has none."""
     return table[name] if name in table else pd.Series(np.nan, index=table.index)
 
 

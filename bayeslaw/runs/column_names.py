@@ -1,4 +1,4 @@
-"""Which column of a foreign table means what: synonyms, and names too ambiguous to guess."""
+"""Meanings of foreign columns: synonyms, and names too ambiguous to guess."""
 
 from __future__ import annotations
 
@@ -75,14 +75,14 @@ def resolve_roles(names: Iterable[str], mapping: Mapping[str, str], source: str)
 
     Args:
         names: columns of the foreign table.
-        mapping: role to column, as the user gave it.
+        mapping: role to column, as given by the user.
         source: the file, for messages.
 
     Returns:
         Role to column, for the roles that were found.
 
     Raises:
-        BadInput: for an unknown role or column, or where two columns could be one role.
+        BadInput: an unknown role or column, or two columns that could have the same role.
 
     >>> resolve_roles(["lr", "val/loss", "D"], {}, "sweep.csv")
     {'tokens': 'D', 'learning_rate': 'lr', 'loss': 'val/loss'}
@@ -177,5 +177,5 @@ def _plain(name: str) -> str:
 
 
 def _last(name: str) -> str:
-    """The part after the last dot or slash: ``optim.lr`` is ``lr``."""
+    """Part after the last dot or slash: ``optim.lr`` is ``lr``."""
     return _plain(re.split(r"[./]", str(name))[-1])

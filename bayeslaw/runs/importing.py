@@ -1,4 +1,4 @@
-"""Foreign tables of runs (a sweep's CSV, a W&B export, published data) turned into run tables."""
+"""Convert foreign tables of runs (a sweep's CSV, a W&B export, published data) to run tables."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def import_runs(
     diverged_ratio: float = DIVERGED_RATIO,
     rename: Mapping[str, str] | None = None,
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Read a foreign table and turn it into a run table.
+    """Read a foreign table and convert it to a run table.
 
     Args:
         source: .csv, .parquet or .jsonl (the wandb adapter also takes .json).
@@ -69,7 +69,7 @@ def import_runs(
         A valid run table, and notes in plain words: what was converted, dropped, or looks wrong.
 
     Raises:
-        BadInput: when a required column cannot be found, its unit is unsaid, or a row is invalid.
+        BadInput: a required column is missing or of unknown unit, or a row is invalid.
     """
     name, mapping, constants = str(source), dict(mapping or {}), dict(constants or {})
     _check_constants(constants, name)
@@ -106,7 +106,7 @@ def convert(
     constants: Mapping[str, Any],
     source: str,
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Columns by role, in the units of the run table.
+    """Convert columns by role to the units of the run table.
 
     Every other column is kept under its own name, or as ``original_NAME`` where the run table has that name.
 
@@ -119,7 +119,7 @@ def convert(
         A run table, not yet checked row by row, and notes on how columns were read.
 
     Raises:
-        BadInput: naming everything that is missing or ambiguous at once.
+        BadInput: names everything that is missing or ambiguous at once.
     """
     if raw.empty:
         raise BadInput(f"{source}: no rows; expected one row a run; check the export or its filter")
@@ -146,7 +146,7 @@ def convert(
 
 
 def _numbers_but_for(raw: pd.DataFrame, loss: str | None) -> pd.DataFrame:
-    """Columns of numbers and of the text NaN as numbers; in that of the loss, NaN tells of a diverged run."""
+    """Read columns of numbers and NaN texts as numbers; in the loss, a NaN text means a diverged run."""
     nan = {
         name: raw[name].astype("str").str.lower() == "nan"
         for name in raw
@@ -157,7 +157,7 @@ def _numbers_but_for(raw: pd.DataFrame, loss: str | None) -> pd.DataFrame:
 
 
 def _add_converted(table: pd.DataFrame, columns: Mapping[str, pd.Series], source: str) -> None:
-    """Fill in place what another unit determines; a column given directly is left alone."""
+    """Fill in place columns determined by another unit; columns that are given directly stay."""
     given = {role: _numeric(values, role, source) for role, values in columns.items() if role in CONVERTED}
 
     def fill(name: str, *roles: str) -> bool:
@@ -192,7 +192,7 @@ CONVERTED = (
 
 
 def _add_betas(table: pd.DataFrame, columns: Mapping[str, pd.Series], given: dict[str, pd.Series]) -> None:
-    """Adam's beta1 is the momentum of runs without another; ``betas`` may hold both as ``[0.9, 0.95]``."""
+    """Use Adam's beta1 as momentum of runs without one; ``betas`` may hold both as ``[0.9, 0.95]``."""
     if "betas" in columns:
         pairs = columns["betas"].astype("str").str.extract(r"([\d.eE-]+)\s*,\s*([\d.eE-]+)").astype(float)
         given.setdefault("beta1", pairs[0])
@@ -203,7 +203,7 @@ def _add_betas(table: pd.DataFrame, columns: Mapping[str, pd.Series], given: dic
 
 
 def _require(table: pd.DataFrame, roles: Mapping[str, str], raw: pd.DataFrame, source: str) -> None:
-    """Everything that is missing or ambiguous, in one message with what to add."""
+    """Raise one error that names everything missing or ambiguous, and what to add."""
     missing = [name for name in HINTS if name not in table]
     if not missing:
         return
@@ -277,7 +277,7 @@ def _peak_notes(roles: Mapping[str, str], raw: pd.DataFrame, said: set[str], sou
 
 
 def _loss_kind(column: str) -> str | None:
-    """From the name of the loss column, when it says so."""
+    """Kind of loss, if the name of its column tells."""
     name = column.lower()
     if "val" in name or "eval" in name:
         return "val_final"
@@ -287,7 +287,7 @@ def _loss_kind(column: str) -> str | None:
 
 
 def _add_status(table: pd.DataFrame, states: pd.Series | None) -> list[str]:
-    """Fill status in place: from the source's word, from a loss recorded as NaN, else from having a loss."""
+    """Fill status in place: from the source's word, a loss recorded as NaN, else whether there is a loss."""
     recorded_nan = table["loss"].map(lambda value: isinstance(value, str) and "nan" in value.lower())
     missing = table["loss"].isna()
     if states is None:
@@ -336,7 +336,7 @@ def _name_optimizers(
 
 
 def _settle(table: pd.DataFrame, ratio: float, source: str) -> tuple[pd.DataFrame, list[str]]:
-    """Copies dropped, lost runs dropped, diverged runs marked, every row checked; with notes."""
+    """Drop copies and lost runs, mark diverged runs, and check every row; with notes."""
     notes = []
     copies = table.astype(str).duplicated()
     if copies.any():
@@ -367,15 +367,15 @@ def _settle(table: pd.DataFrame, ratio: float, source: str) -> tuple[pd.DataFram
 
 
 def _ordered(table: pd.DataFrame) -> pd.DataFrame:
-    """Known columns first, in the order of the schema."""
+    """Put known columns first, in the order of the schema."""
     known = [name for name in BY_NAME if name in table]
     return table[[*known, *(name for name in table if name not in BY_NAME)]]
 
 
 def _add_ids(table: pd.DataFrame, raw: pd.DataFrame, borrowed: bool) -> list[str]:
-    """Fill run_id in place where it is missing, or where a borrowed name means several runs.
+    """Fill run_id in place where it is missing or names several runs.
 
-    A made id ends in a hash of the whole row: copies get equal ids, whatever their order.
+    A derived id ends in a hash of the whole row, so copies get equal ids in any order.
     """
     hashes = pd.util.hash_pandas_object(raw.astype(str), index=False).map(lambda value: f"{value:016x}"[:8])
     ids = table["run_id"] if "run_id" in table else pd.Series(None, index=table.index, dtype="object")
@@ -391,7 +391,7 @@ def _add_ids(table: pd.DataFrame, raw: pd.DataFrame, borrowed: bool) -> list[str
 
 
 def _numeric(values: pd.Series, role: str, source: str) -> pd.Series:
-    """Float64; text that is no number is an error, since the conversion would lose it."""
+    """Convert to float64. Text that is not a number is an error, since the conversion would lose it."""
     numbers = pd.to_numeric(values, errors="coerce").astype("float64")
     wrong = values.notna() & numbers.isna() & (values.astype(str).str.lower() != "nan")
     if wrong.any():

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 PathLike = str | os.PathLike[str]
 TEXT = {column.name: "str" for column in COLUMNS if column.kind == "text"}
 MISSING = ["", *"NA N/A n/a #N/A #NA <NA> NULL null None".split()]
-"""What pandas reads as missing, but for the ways to write NaN."""
+"""Texts that pandas reads as missing, except the spellings of NaN."""
 
 MOST_COLUMNS = 10_000
 MOST_LETTERS = 1_000_000
@@ -38,7 +38,7 @@ def read_runs(*paths: PathLike) -> pd.DataFrame:
     """Read run tables and join them into one, each run once.
 
     A run that appears in several files, or in identical rows of one, is kept once: the row with the most
-    filled columns. How many were dropped is logged as a warning (which Python prints on stderr).
+    filled columns. The number of dropped rows is logged as a warning (which Python prints on stderr).
 
     Args:
         paths: one or more .csv, .parquet or .jsonl files.
@@ -47,7 +47,7 @@ def read_runs(*paths: PathLike) -> pd.DataFrame:
         A valid run table (`bayeslaw.runs.schema.validate`), rows in the order of the files.
 
     Raises:
-        BadInput: for a missing, unreadable or invalid file, or one run_id with two different results.
+        BadInput: a missing, unreadable or invalid file, or one run_id with two different results.
     """
     if not paths:
         raise BadInput("no run table given; expected at least one .csv, .parquet or .jsonl file")
@@ -69,7 +69,7 @@ def write_runs(table: pd.DataFrame, path: PathLike) -> None:
         path: ends in .csv, .parquet or .jsonl.
 
     Raises:
-        BadInput: for an invalid table, an unknown suffix, or a folder that cannot be written.
+        BadInput: an invalid table, an unknown suffix, or a folder that cannot be written.
     """
     path = Path(path)
     writer = _by_suffix(path, WRITERS)
@@ -79,7 +79,7 @@ def write_runs(table: pd.DataFrame, path: PathLike) -> None:
 
 
 def table_sha256(table: pd.DataFrame) -> str:
-    """Digest of a run table, row by row, as the provenance of a posterior has it."""
+    """Digest of a run table, row by row, for the provenance of a posterior."""
     rows = pd.util.hash_pandas_object(table.reset_index(drop=True), index=False).to_numpy()
     return hashlib.sha256(rows.tobytes()).hexdigest()
 
@@ -89,11 +89,11 @@ def read_table(path: PathLike, nan_is_text: bool = False) -> pd.DataFrame:
 
     Args:
         path: of the file.
-        nan_is_text: whether a NaN that is written out, in a CSV or JSON lines, stays the text NaN: a loss of
-            NaN was recorded, and is not missing.
+        nan_is_text: whether a NaN written in a CSV or in JSON lines stays the text NaN. A loss of NaN was
+            recorded; it is not missing.
 
     Raises:
-        BadInput: when the file is missing, of another kind, or damaged.
+        BadInput: the file is missing, of another kind, or damaged.
     """
     path = Path(path)
     _refuse_folder(path)
@@ -175,9 +175,9 @@ def _check_header(path: Path) -> None:
 
 
 def narrow(table: pd.DataFrame) -> pd.DataFrame:
-    """Text columns become numbers where every value that is present reads as a number other than NaN.
+    """Convert text columns to numbers if every value present reads as a number other than NaN.
 
-    Those that a run table has as text stay so: the run_id 001 is not 1.
+    Text columns of the run table stay text: the run_id 001 is not 1.
     """
     for name in [name for name in table if name not in TEXT]:
         present = table[name].dropna()
@@ -207,7 +207,7 @@ def _read_parquet(path: Path) -> pd.DataFrame:
 
 
 def _read_jsonl(path: Path, constant: Callable[[str], Any] | None = None) -> pd.DataFrame:
-    """One JSON object a line; empty lines are skipped; ``constant`` reads NaN and Infinity."""
+    """Read one JSON object per line. Empty lines are skipped; ``constant`` reads NaN and Infinity."""
     records = []
     with path.open(encoding=text_encoding(path)) as lines:
         for number, line in enumerate(lines, start=1):
@@ -232,13 +232,13 @@ def _write_csv(table: pd.DataFrame, path: Path) -> None:
 
 
 def _write_parquet(table: pd.DataFrame, path: Path) -> None:
-    """Unknown columns of mixed types are written as text: a Parquet column has one type."""
+    """Convert unknown columns of mixed types to text, since a Parquet column has one type."""
     mixed = [name for name in table if pd.api.types.is_object_dtype(table[name])]
     table.astype(dict.fromkeys(mixed, "str")).to_parquet(path, index=False)
 
 
 def _write_jsonl(table: pd.DataFrame, path: Path) -> None:
-    """One object a line, missing values as null."""
+    """Format one object per line, with missing values as null."""
     with path.open("w", encoding="utf-8") as lines:
         for record in table.to_dict("records"):
             values = {str(name): _json_value(value) for name, value in record.items()}
@@ -265,7 +265,7 @@ def _by_suffix(path: Path, choices: dict[str, Any]) -> Any:
 
 
 def _read_valid(path: PathLike) -> pd.DataFrame:
-    """One valid table; identical rows of the file are kept once."""
+    """Read one valid table; identical rows of the file are kept once."""
     table = read_table(path)
     copies = table.astype(str).duplicated().to_numpy()
     if copies.any():
@@ -274,7 +274,7 @@ def _read_valid(path: PathLike) -> pd.DataFrame:
 
 
 def _refuse_conflicts(table: pd.DataFrame, sources: list[str]) -> None:
-    """One run_id must mean one run: the required columns and the loss agree wherever it appears."""
+    """Check that one run_id means one run: required columns and loss agree wherever it appears."""
     shared = table[table["run_id"].duplicated(keep=False)]
     for name in (*REQUIRED, "loss"):
         if name == "run_id" or name not in table:
@@ -295,14 +295,14 @@ def _refuse_conflicts(table: pd.DataFrame, sources: list[str]) -> None:
 
 
 def _fullest(table: pd.DataFrame) -> pd.DataFrame:
-    """Each run_id once, where it first appears, as its row with the most filled columns."""
+    """Keep each run_id once, where it first appears, as its row with the most filled columns."""
     filled = table.notna().sum(axis=1)
     best = filled.groupby(table["run_id"], sort=False).idxmax()
     return table.loc[best].reset_index(drop=True)
 
 
 def _whole_counts(table: pd.DataFrame) -> pd.DataFrame:
-    """Counts as integers wherever all of them are whole: a file reads 214663680, not 214663680.0."""
+    """Convert counts to integers where all are whole: a file reads 214663680, not 214663680.0."""
     counts = [name for name in COUNTS if name in table]
     whole = [name for name in counts if (table[name].dropna() % 1 == 0).all()]
     small = [name for name in whole if (table[name].dropna().abs() < 2**53).all()]

@@ -48,7 +48,7 @@ MARIN_DIVERGED_LOSS = 5.0
 def steplaw(raw: pd.DataFrame, study: str | None = None) -> tuple[pd.DataFrame, list[str]]:
     """Step Law's own table (arXiv 2503.04715): lr, bs in sequences of 2,048, D, N, ``smooth loss``.
 
-    N counts no embeddings; the loss is the smoothed training loss; see `_step_law` for the rest.
+    N excludes embeddings; the loss is the smoothed training loss; see `_step_law` for the rest.
     """
     table = _step_law(raw["N"], raw["D"], raw["bs"], raw["lr"], raw["smooth loss"], study or "steplaw")
     shape = {"width": raw["h"], "depth": raw["numl"], "heads": raw["numh"]}
@@ -60,7 +60,7 @@ def steplaw(raw: pd.DataFrame, study: str | None = None) -> tuple[pd.DataFrame, 
 def scalebench(raw: pd.DataFrame, study: str | None = None) -> tuple[pd.DataFrame, list[str]]:
     """ScaleBench's ``lr & bsz`` table (arXiv 2604.22753): the same study as `steplaw`, more cells.
 
-    The run ids are made as `steplaw` makes them, so reading both tables keeps each run once.
+    Run ids are derived as in `steplaw`, so reading both tables keeps each run once.
     """
     params, tokens = raw["non_embedding_param_size"], raw["data_size"]
     table = _step_law(params, tokens, raw["bsz"], raw["lr"], raw["lm_loss"], study or "steplaw")
@@ -76,7 +76,7 @@ STEP_LAW_NOTE = (
 def _step_law(
     params: pd.Series, tokens: pd.Series, sequences: pd.Series, lr: pd.Series, loss: pd.Series, study: str
 ) -> pd.DataFrame:
-    """The conventions of the Step Law study, and run ids made of the configuration."""
+    """Apply the conventions of the Step Law study, with run ids derived from the configuration."""
     batch = sequences * STEP_LAW_SEQUENCE
     ids = [
         f"{study}-N{n:.0f}-D{d:.0f}-B{b:.0f}-lr{eta:.6g}" for n, d, b, eta in zip(params, tokens, batch, lr)
@@ -156,7 +156,7 @@ MARIN_NOTE = (
 
 
 def _marin_once(raw: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """One row a run_name, the baseline's where there is one; rows without a name are all kept."""
+    """Keep one row per run_name, the baseline's if there is one; rows without a name are all kept."""
     order = raw.get("is_baseline", pd.Series(0, index=raw.index)).rank(method="first", ascending=False)
     repeated = raw["run_name"].notna() & raw.loc[order.sort_values().index, "run_name"].duplicated()
     unnamed = raw["run_name"].isna().sum()
@@ -181,12 +181,12 @@ def _marin_ids(raw: pd.DataFrame, study: str) -> pd.Series:
 
 
 def _marin_status(loss: pd.Series) -> np.ndarray:
-    """A loss of nan means none was recorded; above 5 the run diverged or nearly."""
+    """Status by loss: nan means none was recorded; above 5 the run diverged or nearly did."""
     return np.where(loss.isna(), "crashed", np.where(loss > MARIN_DIVERGED_LOSS, "diverged", "finished"))
 
 
 def _marin_extra(texts: pd.Series) -> pd.DataFrame:
-    """Columns of the ``key=value;key=value`` field; values become numbers where all of a column are."""
+    """Split a ``key=value;key=value`` field into columns; columns of numbers become numeric."""
     pairs = [
         dict(pair.partition("=")[::2] for pair in text.split(";")) if isinstance(text, str) else {}
         for text in texts
@@ -240,7 +240,7 @@ def _taken(table: pd.DataFrame, name: str) -> pd.Series:
 
 
 def _floats(values: pd.Series) -> pd.Series:
-    """Float64, without the last digits that decimal powers lose (9.999999999999999e-26 is 1e-25)."""
+    """Convert to float64 and mend the last digits of decimal powers (9.999999999999999e-26 is 1e-25)."""
     return pd.to_numeric(values).astype("float64").map(lambda value: float(f"{value:.10g}"))
 
 

@@ -1,4 +1,4 @@
-"""The run table: one row a training run. Its single definition, from which checks and documents follow."""
+"""Definition of the run table, one row per training run. Checks and documents follow from it."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Column:
 
     @property
     def expected(self) -> str:
-        """What a value must be, for messages and documents.
+        """Description of valid values, for messages and documents.
 
         >>> Column("tokens", "count", "count", "D", above=0).expected
         '> 0 [count]'
@@ -110,7 +110,7 @@ BY_NAME = {column.name: column for column in COLUMNS}
 REQUIRED = tuple(column.name for column in COLUMNS if column.required)
 
 Problem = tuple[int, str]
-"""Row position from 0, and what is wrong there."""
+"""Row position from 0, and the problem there."""
 
 
 def validate(table: pd.DataFrame, source: str, row_numbers: Sequence[int] | None = None) -> pd.DataFrame:
@@ -120,15 +120,15 @@ def validate(table: pd.DataFrame, source: str, row_numbers: Sequence[int] | None
     not finite becomes missing unless the run finished. Unknown columns are kept as they are.
 
     Args:
-        table: one row a run.
-        source: the file, or whatever names the table in messages.
-        row_numbers: what messages call each row, where rows were left out; by default 1, 2, ...
+        table: one row per run.
+        source: name of the table in messages, such as its file.
+        row_numbers: number of each row in messages, if rows were left out; by default 1, 2, ...
 
     Returns:
         A new table with rows numbered from 0.
 
     Raises:
-        BadInput: naming every broken row, at most 20 of them in full.
+        BadInput: names every broken row, at most 20 of them in full.
     """
     _check_shape(table, source)
     checked = table.reset_index(drop=True)
@@ -147,7 +147,7 @@ def validate(table: pd.DataFrame, source: str, row_numbers: Sequence[int] | None
 
 
 def mark_diverged(table: pd.DataFrame, ratio: float = DIVERGED_RATIO) -> pd.DataFrame:
-    """Re-label finished runs that did not train: status becomes diverged, the loss is kept.
+    """Mark finished runs that did not train as diverged, and keep their loss.
 
     A finished run diverged where its loss is infinite, or above ``ratio`` times the smallest loss of a
     finished run of its cell (study, optimizer, N, tokens). In a cell of one or two finished runs it also
@@ -160,10 +160,10 @@ def mark_diverged(table: pd.DataFrame, ratio: float = DIVERGED_RATIO) -> pd.Data
 
     Args:
         table: a run table with the required columns and loss in nats/token.
-        ratio: above 1; 1.4 separates the two heaps in the public Step Law and Marin sweeps.
+        ratio: above 1; 1.4 separates the two groups of losses in the public Step Law and Marin sweeps.
 
     Raises:
-        BadInput: when ratio is not above 1.
+        BadInput: ratio is not above 1.
     """
     if not ratio > 1:
         raise BadInput(f"diverged ratio = {ratio:g}; expected a number above 1; leave it at {DIVERGED_RATIO}")
@@ -198,7 +198,7 @@ def _too_small(table: pd.DataFrame, loss: pd.Series, ratio: float) -> pd.Series:
 
 
 def columns_markdown() -> str:
-    """The run table as a Markdown table, for documents."""
+    """Columns of the run table as a Markdown table, for documents."""
     rows = [
         f"| {column.name}{'*' if column.required else ''} | {column.expected} | {column.meaning} |"
         for column in COLUMNS
@@ -207,7 +207,7 @@ def columns_markdown() -> str:
 
 
 def _check_shape(table: pd.DataFrame, source: str) -> None:
-    """Refuse a table without the required columns or rows, or with one column twice."""
+    """Refuse a table that lacks required columns or rows, or has a column twice."""
     missing = [name for name in REQUIRED if name not in table]
     if missing:
         raise BadInput(
@@ -228,7 +228,7 @@ def _check_shape(table: pd.DataFrame, source: str) -> None:
 
 
 def _coerce(values: pd.Series, column: Column) -> tuple[pd.Series, list[Problem]]:
-    """One column in its dtype, and the rows where a value is missing or not allowed."""
+    """Convert one column to its dtype, and find rows whose value is missing or not allowed."""
     if column.kind == "text":
         return _coerce_text(values, column)
     numbers = _numbers(values)
@@ -252,7 +252,7 @@ def _coerce(values: pd.Series, column: Column) -> tuple[pd.Series, list[Problem]
 
 
 def _coerce_text(values: pd.Series, column: Column) -> tuple[pd.Series, list[Problem]]:
-    """Text of one column; names of optimizers and statuses in lower case."""
+    """Convert one column to text; names of optimizers and statuses become lower case."""
     texts = [None if _is_missing(value) else _text(value) for value in values]
     if column.name in ("optimizer", "status"):
         texts = [text and text.lower() for text in texts]
@@ -266,7 +266,7 @@ def _coerce_text(values: pd.Series, column: Column) -> tuple[pd.Series, list[Pro
 
 
 def _outside(numbers: pd.Series, column: Column) -> np.ndarray:
-    """Where a number is present but out of its range, or infinite; an infinite loss is judged later."""
+    """Find numbers out of their range or infinite; an infinite loss is judged later."""
     values = numbers.to_numpy()
     outside = np.isinf(values) if column.name != "loss" else np.zeros(len(values), bool)
     for bound, fails in (
@@ -281,7 +281,7 @@ def _outside(numbers: pd.Series, column: Column) -> np.ndarray:
 
 
 def _cross_checks(table: pd.DataFrame, skip: set[int]) -> list[Problem]:
-    """Rules over several columns or rows, for rows that passed the rules of each column."""
+    """Check rules over several columns or rows, for rows that passed the rules of each column."""
     problems = []
     losses = table["loss"] if "loss" in table else pd.Series(math.nan, index=table.index)
     seen: set[str] = set()
@@ -305,7 +305,7 @@ def _cross_checks(table: pd.DataFrame, skip: set[int]) -> list[Problem]:
 
 
 def _report(problems: list[Problem], run_ids: pd.Series, source: str, numbers: Sequence[int]) -> str:
-    """All broken rows in one message, rows named as a person counts them."""
+    """Format one message for all broken rows, numbered from 1."""
     rows = sorted({row for row, _ in problems})
     lines = [
         f"  row {numbers[row]}{_named(run_ids.iloc[row])}: {text}"
@@ -323,7 +323,7 @@ def _named(run_id: Any) -> str:
 
 
 def _numbers(values: pd.Series) -> pd.Series:
-    """Float64; whatever is not a number becomes missing."""
+    """Convert to float64; anything that is not a number becomes missing."""
     if pd.api.types.is_float_dtype(values.dtype) or pd.api.types.is_integer_dtype(values.dtype):
         return values.astype("float64")
     return pd.Series([_number(value) for value in values], index=values.index, dtype="float64")

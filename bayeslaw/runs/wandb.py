@@ -1,4 +1,4 @@
-"""Weights & Biases exports as flat tables: the runs page's CSV, or JSON with config and summary."""
+"""Read Weights & Biases exports as flat tables: the runs page's CSV, or JSON with config and summary."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def read_wandb(path: PathLike) -> pd.DataFrame:
     become run_id, state, wall_seconds. A metric recorded as NaN stays the text NaN: it is not missing.
 
     Raises:
-        BadInput: for a missing, damaged or foreign file.
+        BadInput: a missing, damaged or foreign file.
     """
     path = Path(path)
     readers = {".csv": _wandb_csv, ".json": _wandb_json, ".jsonl": _wandb_json}
@@ -59,7 +59,7 @@ def _wandb_records(path: Path) -> list[dict[str, Any]]:
 
 
 def _wandb_run(record: dict[str, Any]) -> dict[str, Any]:
-    """One run, flat; config and summary may be objects or JSON text, values may be wrapped."""
+    """Flatten one run; config and summary may be objects or JSON text, values may be wrapped."""
     summary = _object(record.get("summary", record.get("summary_metrics", record.get("summaryMetrics"))))
     flat = {
         "run_id": record.get("id", record.get("name")),
@@ -83,7 +83,7 @@ def _object(value: Any) -> dict[str, Any]:
 
 
 def _flat(prefix: str, value: Any) -> dict[str, Any]:
-    """Nested objects as dotted keys; ``{"value": 3}``, as W&B wraps configuration, is 3."""
+    """Flatten nested objects to dotted keys; ``{"value": 3}``, as W&B wraps configuration, is 3."""
     if isinstance(value, dict) and set(value) <= {"value", "desc"} and "value" in value:
         return _flat(prefix, value["value"])
     if isinstance(value, dict):

@@ -61,7 +61,8 @@ def table(rows: list[dict[str, Any]]) -> str:
     lines = [
         "**Time of a fit, simulated runs of 16 cells**",
         "",
-        "| rows | seconds | CPU s | per 1,000 rows | draws a chain | leapfrog steps | R-hat | divergences |",
+        "| rows | seconds | CPU s | per 1,000 rows | draws per chain | leapfrog steps "
+        "| R-hat | divergences |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in rows:

@@ -82,7 +82,14 @@ def _optima(rows: Sequence[Row]) -> str:
     return markdown("Step Law runs: rolling origin", header, body)
 
 
+def _inside(row: Row, name: str) -> str:
+    """How many of a split's smoothed optima of a setting lie inside their intervals."""
+    flags = [cell["covered"][name] for cell in row["cells"] if name in (cell["covered"] or {})]
+    return f"{sum(flags)} of {len(flags)}"
+
+
 def _losses(rows: Sequence[Row]) -> str:
+    """Losses and optima of ScaleBench's splits."""
     chosen = [row for row in _starting(rows, "scalebench/") if "seed" not in row["case"]]
     body = [
         [
@@ -91,12 +98,21 @@ def _losses(rows: Sequence[Row]) -> str:
             f"{row['r2']:.4f}",
             f"{row['r2_within_cells']:.3f}",
             percent(row["coverage"], 1),
+            _inside(row, "learning_rate"),
+            _inside(row, "batch_tokens"),
         ]
         for row in chosen
     ]
-    return markdown(
-        "ScaleBench: losses of held-out runs", ["split", "runs", "R2", "R2 within cells", "coverage"], body
-    )
+    head = [
+        "split",
+        "runs",
+        "R2",
+        "R2 within cells",
+        "losses covered",
+        "best rates inside",
+        "best batches inside",
+    ]
+    return markdown("ScaleBench: losses and smoothed optima of held-out cells, 90% intervals", head, body)
 
 
 def _few(rows: Sequence[Row]) -> str:

@@ -6,8 +6,9 @@
 ScaleBench, as in ``replay``: a fit of 24 runs drawn at random from N < 1e9, then the runs that ``design``
 wants next for the cells of N > 1e9. Two updates are compared with a refit, one and eight runs later:
 
-* pending (``joint.chosen``): the runs are known, their results are not; it says what will remain unknown;
-* reweighted (``reweight.reweighted``): the results are known; it moves the advice too.
+* pending (``conditioning.chosen``): the runs are known, their results are not; it says what will remain
+  unknown;
+* reweighted (``reweighting.reweighted``): the results are known; it moves the advice too.
 """
 
 from __future__ import annotations

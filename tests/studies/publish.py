@@ -1,0 +1,65 @@
+"""Write the tables of all studies into docs/benchmarks.md: ``python -m tests.studies.publish``.
+
+A study's tables stand between ``<!-- study: NAME -->`` and ``<!-- end -->``. They are computed from committed
+result lines, so no study has to run. ``tests/test_docs.py`` fails where the page is behind the results.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from types import ModuleType
+
+from bayeslaw.files import write_atomically
+from tests.studies import (
+    calibration,
+    heldout,
+    live,
+    newcomer,
+    replay,
+    scaling,
+    stopping,
+    training_speed,
+    transfer,
+    updates,
+)
+from tests.studies.tables import heldout_tables, read_rows
+
+PAGE = transfer.ROOT / "docs" / "benchmarks.md"
+MARKED = re.compile(r"(?<=<!-- study: )(\w+)( -->\n).*?(?=<!-- end -->)", re.S)
+
+
+def _of_rows(study: ModuleType, table: Callable[..., str]) -> Callable[[], str]:
+    return lambda: table(read_rows(study.RESULTS))
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "calibration": _of_rows(calibration, calibration.table),
+    "heldout": _of_rows(heldout, heldout_tables),
+    "live": live.table,
+    "newcomer": _of_rows(newcomer, newcomer.table),
+    "replay": lambda: replay.tables(replay.whole(read_rows(replay.RESULTS))),
+    "scaling": _of_rows(scaling, scaling.table),
+    "stopping": _of_rows(stopping, stopping.tables),
+    "training_speed": training_speed.table,
+    "transfer": transfer.table,
+    "updates": _of_rows(updates, updates.table),
+}
+
+
+def filled(page: str) -> str:
+    """A page with the tables of its studies as the results have them."""
+    return MARKED.sub(lambda found: f"{found[1]}{found[2]}{TABLES[found[1]]()}\n", page)
+
+
+def main() -> None:
+    """Rewrite the page where a table has changed."""
+    text = PAGE.read_text(encoding="utf-8")
+    if (current := filled(text)) != text:
+        with write_atomically(PAGE) as temporary:
+            temporary.write_text(current, encoding="utf-8")
+        print(f"{PAGE} written")
+
+
+if __name__ == "__main__":
+    main()
