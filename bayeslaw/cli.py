@@ -399,7 +399,7 @@ def _refuse_unknown(study: str | None, known: Sequence[str], path: Path) -> None
 def design_(
     target: Targets,
     budget: Annotated[float, typer.Option(help="For the batch, in the unit of the cost: FLOP, s or J.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The plan, a .csv that train.sweep runs.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The plan: a .csv for bayeslaw-sweep.")],
     candidates: Candidates = None,
     space: Space = None,
     posterior: Annotated[
@@ -579,8 +579,8 @@ def loop_(
     Example:
 
       bayeslaw loop --target 1e6,2e7,adamw --space space.toml --budget 1e14 --out out/loop
-      --runner "python -m train.sweep --plan {plan} --out {out}"
-      --collect "python -m train.collect {out} -o {table}"
+      --runner "bayeslaw-sweep --plan {plan} --out {out}"
+      --collect "bayeslaw-collect {out} -o {table}"
 
     Stop it any time, and run it again to go on: each step leaves a file. journal.md tells what was
     chosen, why, what came back and what is now believed.

@@ -17,7 +17,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
-SHIM = '#!/bin/sh\nPYTHONPATH="{root}" exec "{python}" -m tests.quick_cli "$@"\n'
+SHIM = '#!/bin/sh\nPYTHONPATH="{root}" exec "{python}" -m {module} "$@"\n'
+PROGRAMS = {
+    "bayeslaw": "tests.quick_cli",
+    "bayeslaw-train": "bayeslaw.lab.train.run",
+    "bayeslaw-sweep": "bayeslaw.lab.train.sweep",
+    "bayeslaw-collect": "bayeslaw.lab.train.collect",
+}
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.S | re.M)
 RAN = ("bash", "python")
 
@@ -42,12 +48,13 @@ def prose(document: str) -> str:
 
 
 def workplace(folder: Path) -> dict[str, str]:
-    """Environment in which ``bayeslaw`` is a quick stand-in, kept in ``folder``, for the installed one."""
-    shim = folder / "bin" / "bayeslaw"
-    shim.parent.mkdir()
-    shim.write_text(SHIM.format(root=ROOT, python=sys.executable))
-    shim.chmod(0o755)
-    programs = f"{shim.parent}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    """Environment whose programs, kept in ``folder``, are this checkout's; ``bayeslaw`` is a quick one."""
+    (folder / "bin").mkdir()
+    for name, module in PROGRAMS.items():
+        shim = folder / "bin" / name
+        shim.write_text(SHIM.format(root=ROOT, python=sys.executable, module=module))
+        shim.chmod(0o755)
+    programs = f"{folder / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}"
     return os.environ | {"PATH": programs, "PYTHONPATH": str(ROOT), "BAYESLAW_CACHE": str(folder / "cache")}
 
 

@@ -28,14 +28,14 @@ from bayeslaw.integrations import (
 )
 from bayeslaw.integrations.recorder import mean_loss
 from bayeslaw.integrations.schedules import SCHEDULES
+from bayeslaw.lab.train.schedules import SCHEDULES as LAB
+from bayeslaw.lab.train.schedules import fraction
 from bayeslaw.posterior import write_posterior
 from bayeslaw.predict import predict
 from bayeslaw.runs import read_runs
 from bayeslaw.target import Target
 from tests.documents import ROOT
 from tests.fakes import fake_posterior
-from train.schedules import SCHEDULES as LAB
-from train.schedules import fraction
 
 BASIC = {
     "study": "ours",

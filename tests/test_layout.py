@@ -13,7 +13,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "bayeslaw"
 FILES = sorted(PACKAGE.rglob("*.py"))
-TRAINING = set("train models data torch accelerate datasets transformers lightning optax".split())
+TRAINING = set("torch accelerate datasets transformers lightning optax".split())
 ENTRY = ("printing", "cli", "demo", "example")
 ACTIVE = ("finished_sweep", "replay", "replays", "loop", "loop_folder")
 HEALTH = ("likelihood", "sensitivity", "cell_fit", "influence", "findings", "health", "health_text")
@@ -166,7 +166,8 @@ def test_imports_form_no_cycle():
 @pytest.mark.parametrize("file", FILES, ids=module_of)
 def test_the_statistics_import_nothing_of_the_training_half(file):
     tree = parsed(file)
-    found = {name.partition(".")[0] for name in imported(tree)} & TRAINING
+    found = {name for name in imported(tree) if name.startswith("bayeslaw.lab")}
+    found |= {name.partition(".")[0] for name in imported(tree)} & TRAINING
     lazily = module_of(file).startswith("integrations") and not at_import(tree) & TRAINING
     callback = module_of(file).startswith("integrations.for_")
     assert lazily or callback or found == set()
@@ -207,3 +208,11 @@ def test_what_reads_a_posterior_or_a_table_needs_no_jax(module):
         reached |= waiting
         waiting = set().union(*(graph[name] for name in waiting)) - reached
     assert reached & {"model", "whiten", "draw", "fit"} == set()
+
+
+def test_the_lab_is_reached_under_the_name_of_the_package_only():
+    links = {path.name: path.resolve() for path in (PACKAGE / "lab").iterdir() if path.is_symlink()}
+    assert links == {name: PACKAGE.parent / name for name in ("train", "models", "data")}
+    files = [file for folder in links.values() for file in folder.glob("*.py")]
+    tops = {name.partition(".")[0] for file in files for name in imported(parsed(file))}
+    assert tops & {*links, "tests"} == set()

@@ -11,12 +11,12 @@ import pytest
 
 from bayeslaw.errors import BadInput
 from bayeslaw.example import SWEEP
+from bayeslaw.lab.train import collect, sweep
+from bayeslaw.lab.train.restore import restore
 from bayeslaw.runs import read_runs, write_runs
 from bayeslaw.schema import BY_NAME
 from tests import train_works as works
 from tests.test_train_sweep import SPECS, inline, picky
-from train import collect, sweep
-from train.restore import restore
 
 
 @pytest.fixture
@@ -80,7 +80,8 @@ def test_json(out, tmp_path, capsys):
 def test_what_is_no_sweep_is_refused(tmp_path, capsys):
     assert collect.main([str(tmp_path), "-o", "runs.csv"]) == 2
     assert capsys.readouterr().err == (
-        f"Error: {tmp_path}: no sweep, runs is missing; expected the --out of train.sweep; check the path\n"
+        f"Error: {tmp_path}: no sweep, runs is missing; expected the --out of bayeslaw-sweep; "
+        "check the path\n"
     )
     (tmp_path / "runs" / "r0").mkdir(parents=True)
     with pytest.raises(BadInput, match="no run has ended, 1 began; expected a record; let the sweep go on"):

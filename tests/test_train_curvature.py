@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from models.transformer import Shape, build
-from train.curvature import curvature, hessian_product
+from bayeslaw.lab.models.transformer import Shape, build
+from bayeslaw.lab.train.curvature import curvature, hessian_product
 
 TOKENS = torch.randint(12, (4, 7), generator=torch.Generator().manual_seed(0))
 

@@ -9,9 +9,9 @@ import math
 import pytest
 import torch
 
-from models.transformer import Shape, build
-from train import optimizers, schedules
-from train.optimizers import OPTIMIZERS, Settings
+from bayeslaw.lab.models.transformer import Shape, build
+from bayeslaw.lab.train import optimizers, schedules
+from bayeslaw.lab.train.optimizers import OPTIMIZERS, Settings
 
 SHAPE = Shape(vocabulary=300, width=16, depth=1, heads=1)
 RATES = {"sgd": 0.3, "lion": 3e-3, "adafactor": 3e-2, "lamb": 3e-2}

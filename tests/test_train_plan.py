@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from bayeslaw.errors import BadInput
-from models.counts import flops_per_token
-from train import plan
-from train.spec import checked
+from bayeslaw.lab.models.counts import flops_per_token
+from bayeslaw.lab.train import plan
+from bayeslaw.lab.train.spec import checked
 
 HEAD = """
 [sweep]
@@ -160,7 +160,11 @@ def test_a_run_table_is_a_plan_too_and_its_shape_outranks_its_size(tmp_path):
     ("text", "message"),
     [
         ("", "no runs; expected a row, or a [[part]] with a design, for at least one"),
-        ("[swep]\n", "swep; expected one table [sweep] and tables [[part]]; see python -m pydoc train.plan"),
+        (
+            "[swep]\n",
+            "swep; expected one table [sweep] and tables [[part]]; "
+            "see python -m pydoc bayeslaw.lab.train.plan",
+        ),
         ("[sweep\n", "not a readable TOML file ("),
         (part("", "gird"), "part 1: design = gird; expected one of grid, random, sobol, list"),
         (

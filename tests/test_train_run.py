@@ -17,10 +17,10 @@ import pytest
 import torch
 
 from bayeslaw.errors import BadInput
+from bayeslaw.lab.train import record, run
+from bayeslaw.lab.train.optimizers import OPTIMIZERS
+from bayeslaw.lab.train.spec import RunSpec, digest
 from bayeslaw.schema import validate
-from train import record, run
-from train.optimizers import OPTIMIZERS
-from train.spec import RunSpec, digest
 
 ROOT = Path(__file__).resolve().parents[1]
 WORDS = "the of and to in that is was he for it with as his on be at by had not are but from or have an they"
@@ -130,7 +130,8 @@ def test_a_killed_process_resumes_exactly(spec, tmp_path, cache):
     whole = run.execute(spec, tmp_path / "whole")
     (tmp_path / "spec.json").write_text(json.dumps(vars(spec)))
     code = (
-        f"import sys, train.run as r; r.CHECKPOINT_SECONDS = 0.05; sys.exit(r.main({arguments(tmp_path)!r}))"
+        "import sys; from bayeslaw.lab.train import run; run.CHECKPOINT_SECONDS = 0.05; "
+        f"sys.exit(run.main({arguments(tmp_path)!r}))"
     )
     command = [sys.executable, "-W", "ignore", "-c", code]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -257,7 +258,7 @@ def test_two_processes_train_as_one(spec, tmp_path):
         "--dynamo_backend",
         "no",
     ]
-    launch += ["--main_process_port", "0", "-m", "train.run", *arguments(tmp_path)]
+    launch += ["--main_process_port", "0", "-m", "bayeslaw.lab.train.run", *arguments(tmp_path)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(launch, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

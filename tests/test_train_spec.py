@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from bayeslaw.errors import BadInput
-from train.spec import RunSpec, checked, digest
+from bayeslaw.lab.train.spec import RunSpec, checked, digest
 
 SPEC = RunSpec("r1", "own", "stdlib", "adamw", 16, 2, 1, 100_096, 4_096, 1e-3, warmup_tokens=8_192)
 

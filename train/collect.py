@@ -1,6 +1,6 @@
 """The run table of a sweep, from its run folders.
 
-python -m train.collect out/first -o runs.parquet
+bayeslaw-collect out/first -o runs.parquet
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import Any
 import pandas as pd
 
 from bayeslaw.errors import BadInput
+from bayeslaw.lab.train import record
+from bayeslaw.lab.train.sweep import FAILURE, RUNS
 from bayeslaw.runs import write_runs
 from bayeslaw.schema import CELL, validate
-from train import record
-from train.sweep import FAILURE, RUNS
 
 PLAIN = (str, int, float, bool)
 
@@ -36,7 +36,7 @@ def collect(out: Path) -> tuple[pd.DataFrame, list[str]]:
     """
     if not (out / RUNS).is_dir():
         raise BadInput(
-            f"{out}: no sweep, {RUNS} is missing; expected the --out of train.sweep; check the path"
+            f"{out}: no sweep, {RUNS} is missing; expected the --out of bayeslaw-sweep; check the path"
         )
     folders = sorted(folder for folder in (out / RUNS).iterdir() if folder.is_dir())
     rows = {folder.name: record.read(folder) or _failure(folder / FAILURE) for folder in folders}
@@ -57,7 +57,7 @@ def _failure(path: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except ValueError as error:
-        raise BadInput(f"{path}: not JSON ({error}); expected what train.sweep wrote; delete it") from None
+        raise BadInput(f"{path}: not JSON ({error}); expected what bayeslaw-sweep wrote; delete it") from None
 
 
 def summary(table: pd.DataFrame) -> dict[str, Any]:
@@ -74,9 +74,9 @@ def summary(table: pd.DataFrame) -> dict[str, Any]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """``python -m train.collect``; 0, or 2 for bad input."""
+    """``bayeslaw-collect``; 0, or 2 for bad input."""
     parser = argparse.ArgumentParser(
-        "train.collect", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        "bayeslaw-collect", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("folder", type=Path, help="of the sweep: its --out")
     parser.add_argument(

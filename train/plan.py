@@ -37,9 +37,9 @@ from typing import Any, get_type_hints
 import numpy as np
 
 from bayeslaw.errors import BadInput
-from models.counts import flops_per_token, params_nonembedding
-from models.families import size_for
-from train.spec import RunSpec, checked, digest
+from bayeslaw.lab.models.counts import flops_per_token, params_nonembedding
+from bayeslaw.lab.models.families import size_for
+from bayeslaw.lab.train.spec import RunSpec, checked, digest
 
 log = logging.getLogger(__name__)
 
@@ -142,7 +142,7 @@ def _designs(path: Path, say: Callable[[str], None]) -> Iterator[tuple[str, Valu
     if plan or not isinstance(defaults, dict) or not isinstance(parts, list):
         raise BadInput(
             f"{path}: {', '.join(plan) or 'sweep or part of the wrong kind'}; "
-            "expected one table [sweep] and tables [[part]]; see python -m pydoc train.plan"
+            "expected one table [sweep] and tables [[part]]; see python -m pydoc bayeslaw.lab.train.plan"
         )
     for number, part in enumerate(parts, start=1):
         place = f"part {number}"
@@ -165,7 +165,7 @@ def _expanded(part: Values, place: str, path: Path, say: Callable[[str], None]) 
             near = difflib.get_close_matches(name, [*KINDS, *DERIVED, *controls], n=1)
             raise BadInput(
                 f"{place}: unknown key {name}; expected a setting of a run"
-                + (f"; did you mean {near[0]}?" if near else "; see python -m pydoc train.spec")
+                + (f"; did you mean {near[0]}?" if near else "; see python -m pydoc bayeslaw.lab.train.spec")
             )
     choices = {k: v for k, v in part.items() if isinstance(v, list)}
     ranges = {k: _scale(k, v, place) for k, v in part.items() if isinstance(v, dict)}

@@ -17,9 +17,9 @@ from typing import Any
 
 from bayeslaw.atomic import written_whole
 from bayeslaw.errors import BadInput
-from models.counts import flops_per_token, params_embedding, params_nonembedding
-from train.energy import co2e_grams
-from train.spec import RunSpec, digest
+from bayeslaw.lab.models.counts import flops_per_token, params_embedding, params_nonembedding
+from bayeslaw.lab.train.energy import co2e_grams
+from bayeslaw.lab.train.spec import RunSpec, digest
 
 RECORD, CURVE, SHARE = "record.json", "curve.csv", "share.txt"
 CURVE_COLUMNS = ("step", "tokens", "learning_rate", "loss")

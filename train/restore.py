@@ -10,8 +10,8 @@ import pandas as pd
 
 from bayeslaw.atomic import written_whole
 from bayeslaw.errors import BadInput
+from bayeslaw.lab.train.record import RECORD
 from bayeslaw.runs import read_runs
-from train.record import RECORD
 
 DIGEST = "spec_digest"
 
@@ -31,7 +31,7 @@ def restore(path: Path, runs: Path) -> int:
     """
     table = read_runs(path)
     if DIGEST not in table:
-        raise BadInput(f"{path}: column {DIGEST} is missing; expected a table that train.collect wrote")
+        raise BadInput(f"{path}: column {DIGEST} is missing; expected a table that bayeslaw-collect wrote")
     written = 0
     for row in table[table["status"] != "crashed"].to_dict("records"):
         folder = runs / str(row["run_id"])

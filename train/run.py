@@ -1,8 +1,8 @@
 """One training run under Hugging Face Accelerate, from a spec to a record.
 
-    accelerate launch -m train.run --folder out/run --optimizer adamw --params-nonembedding 25e3 \\
-        --tokens 500e3 --batch-tokens 4096 --learning-rate 3e-3
-    accelerate launch -m train.run --folder out/run --spec spec.json
+    bayeslaw-train --folder out/run --optimizer adamw --params-nonembedding 25e3 --tokens 500e3 \\
+        --batch-tokens 4096 --learning-rate 3e-3
+    accelerate launch -m bayeslaw.lab.train.run --folder out/run --spec spec.json
 
 Running it again resumes from the last checkpoint, and goes on exactly as the uninterrupted run would.
 """
@@ -32,14 +32,14 @@ from torch import Tensor, nn
 
 from bayeslaw.atomic import written_whole
 from bayeslaw.errors import BadInput
-from data.order import batch, sequence_order, validation_batches
-from data.tokens import Corpus, prepare
-from models.families import size_for
-from models.transformer import build
-from train import optimizers, record
-from train.curvature import curvature
-from train.energy import meter
-from train.spec import VALIDATION_SEQUENCES, RunSpec, checked, digest
+from bayeslaw.lab.data.order import batch, sequence_order, validation_batches
+from bayeslaw.lab.data.tokens import Corpus, prepare
+from bayeslaw.lab.models.families import size_for
+from bayeslaw.lab.models.transformer import build
+from bayeslaw.lab.train import optimizers, record
+from bayeslaw.lab.train.curvature import curvature
+from bayeslaw.lab.train.energy import meter
+from bayeslaw.lab.train.spec import VALIDATION_SEQUENCES, RunSpec, checked, digest
 
 CHECKPOINT = "checkpoint.pt"
 CHECKPOINT_SECONDS = 60.0
@@ -289,7 +289,7 @@ def _resumed(path: Path, spec: RunSpec, model: nn.Module, steppers: list[Any]) -
     except Exception as error:  # whatever a broken file makes pickle, zip or torch raise
         raise BadInput(
             f"{path}: not a readable checkpoint ({str(error).splitlines()[0]}); expected one "
-            "that train.run wrote; delete it to train this run anew"
+            "that bayeslaw-train wrote; delete it to train this run anew"
         ) from None
     if found != digest(spec):
         raise _another(path, found, spec)
@@ -313,7 +313,7 @@ def _another(path: Path, found: object, spec: RunSpec) -> BadInput:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """``python -m train.run``; 0, or 2 for bad input."""
+    """``bayeslaw-train``; 0, or 2 for bad input."""
     try:
         given = vars(_parser().parse_args(arguments))
         folder = Path(given.pop("folder"))
@@ -330,7 +330,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     """One option for each field of the spec."""
     parser = argparse.ArgumentParser(
-        "train.run", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        "bayeslaw-train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--folder", required=True, help="of this run; holds its checkpoint, then its record")
     parser.add_argument("--spec", help="JSON object of choices; options given besides it win")

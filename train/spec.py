@@ -8,10 +8,10 @@ import math
 from dataclasses import asdict, dataclass, fields, replace
 
 from bayeslaw.errors import BadInput
-from data.corpus import known_source
-from models.transformer import Shape
-from train.optimizers import OPTIMIZERS, Settings
-from train.schedules import NAMES, fraction
+from bayeslaw.lab.data.corpus import known_source
+from bayeslaw.lab.models.transformer import Shape
+from bayeslaw.lab.train.optimizers import OPTIMIZERS, Settings
+from bayeslaw.lab.train.schedules import NAMES, fraction
 
 PRECISIONS = ("no", "bf16", "fp16")
 VALIDATION_SEQUENCES = 1024

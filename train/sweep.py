@@ -1,9 +1,9 @@
 """Run every run of a plan that has no record yet; stop it any time, and run it again to go on.
 
-    python -m train.sweep --plan plan.toml --out out/first --workers 2
-    python -m train.sweep --plan plan.toml --out /shared/first --executor ray --address 10.0.0.1:6379
+    bayeslaw-sweep --plan plan.toml --out out/first --workers 2
+    bayeslaw-sweep --plan plan.toml --out /shared/first --executor ray --address 10.0.0.1:6379
 
-Each run leaves out/first/runs/RUN_ID/record.json; python -m train.collect out/first makes them a run table.
+Each run leaves out/first/runs/RUN_ID/record.json; bayeslaw-collect out/first makes them a run table.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from typing import Any, TextIO
 
 from bayeslaw.atomic import written_whole
 from bayeslaw.errors import BadInput
-from models.counts import flops_per_token, params_nonembedding
-from train import plan, pool, ray_pool, record
-from train.progress import Tally, reporting
-from train.restore import restore
-from train.spec import VALIDATION_SEQUENCES, RunSpec, digest
+from bayeslaw.lab.models.counts import flops_per_token, params_nonembedding
+from bayeslaw.lab.train import executor_local, executor_ray, plan, record
+from bayeslaw.lab.train.progress import Tally, reporting
+from bayeslaw.lab.train.restore import restore
+from bayeslaw.lab.train.spec import VALIDATION_SEQUENCES, RunSpec, digest
 
 RUNS, LOCK, FAILURE = "runs", ".lock", "failure.json"
 FREE_BYTES = 64 * 2**20
@@ -42,7 +42,7 @@ SHOWN = 20
 OVERHEAD_FLOPS = 1e6
 
 Work = Callable[[RunSpec, Path], dict[str, Any]]
-Executor = Callable[[Callable[..., Any], Sequence[tuple[Any, ...]]], pool.Outcomes]
+Executor = Callable[[Callable[..., Any], Sequence[tuple[Any, ...]]], executor_local.Outcomes]
 
 
 @dataclass
@@ -71,7 +71,7 @@ def run(
         specs: as ``train.plan.read`` gives them, each run_id once.
         out: folder of the sweep, made where it is missing.
         work: trains one run in its folder; returns its record, which it has written.
-        execute: ``train.pool.run`` or ``train.ray_pool.run``, with all but work and tasks filled in.
+        execute: ``run`` of ``executor_local`` or ``executor_ray``, with all but work and tasks filled in.
         stream: where progress is shown.
 
     Raises:
@@ -143,7 +143,7 @@ def cost(spec: RunSpec) -> float:
 
 def train_one(spec: RunSpec, folder: Path) -> dict[str, Any]:
     """``train.run.execute``, imported where it is called: the process that hands out runs trains nothing."""
-    from train.run import execute
+    from bayeslaw.lab.train.run import execute
 
     return execute(spec, folder)
 
@@ -162,7 +162,7 @@ def _records(specs: Sequence[RunSpec], out: Path) -> dict[str, dict[str, Any]]:
     return {run_id: there for run_id, there in found.items() if there is not None}
 
 
-def _enter(report: Report, spec: RunSpec, outcome: pool.Outcome, out: Path) -> None:
+def _enter(report: Report, spec: RunSpec, outcome: executor_local.Outcome, out: Path) -> None:
     """File an outcome; a run given up leaves its row, as crashed, and the reason."""
     if outcome.kind == "done":
         report.records[spec.run_id] = outcome.value
@@ -176,7 +176,7 @@ def _enter(report: Report, spec: RunSpec, outcome: pool.Outcome, out: Path) -> N
             temporary.write_text(json.dumps(row, indent=1) + "\n")
 
 
-def _told(run_id: str, ended: dict[str, Any] | None, outcome: pool.Outcome) -> str:
+def _told(run_id: str, ended: dict[str, Any] | None, outcome: executor_local.Outcome) -> str:
     if ended is None:
         lines = str(outcome.value).splitlines()
         return f"{run_id} {'refused' if outcome.kind == 'bad' else 'given up'}: {lines[-1] if lines else ''}"
@@ -236,9 +236,9 @@ def _check_space(out: Path, left: int) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """``python -m train.sweep``; 0, 1 if runs failed, 2 for bad input, 130 if stopped."""
+    """``bayeslaw-sweep``; 0, 1 if runs failed, 2 for bad input, 130 if stopped."""
     parser = argparse.ArgumentParser(
-        "train.sweep", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        "bayeslaw-sweep", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--plan", type=Path, required=True, help="designs (.toml) or a list of runs (.csv)")
     parser.add_argument("--out", type=Path, required=True, help="folder of the sweep")
@@ -248,7 +248,7 @@ def main(arguments: list[str] | None = None) -> int:
         default=_cores(),
         help="local: default %(default)s, one a core",
     )
-    parser.add_argument("--records", type=Path, help="run table of train.collect: its runs count as done")
+    parser.add_argument("--records", type=Path, help="run table of bayeslaw-collect: its runs count as done")
     parser.add_argument("--executor", choices=("local", "ray"), default="local")
     parser.add_argument(
         "--address", help="ray: of a running cluster; by default $RAY_ADDRESS, or this machine alone"
@@ -262,8 +262,8 @@ def main(arguments: list[str] | None = None) -> int:
         if given.records:
             count = restore(given.records, given.out / RUNS)
             print(f"{count} records restored from {given.records}", file=sys.stderr)
-        local = functools.partial(pool.run, workers=given.workers)
-        remote = functools.partial(ray_pool.run, address=given.address)
+        local = functools.partial(executor_local.run, workers=given.workers)
+        remote = functools.partial(executor_ray.run, address=given.address)
         report = run(specs, given.out, train_one, remote if given.executor == "ray" else local)
     except BadInput as error:
         print(f"Error: {error}", file=sys.stderr)
@@ -291,11 +291,7 @@ def summary(report: Report, out: Path) -> list[str]:
             lines.append(f"{len(runs)} runs were {what}: {step}")
             lines += [f"  {run_id}: {text.splitlines()[-1]}" for run_id, text in list(runs.items())[:SHOWN]]
             lines += [f"  ... and {len(runs) - SHOWN} more"] if len(runs) > SHOWN else []
-    return (
-        [*lines, f"next: python -m train.collect {out} -o {out / 'runs.parquet'}"]
-        if report.records
-        else lines
-    )
+    return [*lines, f"next: bayeslaw-collect {out} -o {out / 'runs.parquet'}"] if report.records else lines
 
 
 def _cores() -> int:

@@ -27,13 +27,13 @@ import torch
 import torch.nn.functional as F
 from tables import read_rows
 
-from data.tokens import prepare
-from models.families import params_of, size_for
-from models.transformer import build
-from train.pool import run as run_pool
-from train.run import execute
-from train.schedules import fraction
-from train.spec import RunSpec, checked
+from bayeslaw.lab.data.tokens import prepare
+from bayeslaw.lab.models.families import params_of, size_for
+from bayeslaw.lab.models.transformer import build
+from bayeslaw.lab.train.executor_local import run as run_pool
+from bayeslaw.lab.train.run import execute
+from bayeslaw.lab.train.schedules import fraction
+from bayeslaw.lab.train.spec import RunSpec, checked
 
 RESULTS = Path(__file__).parent / "results" / "training_speed.jsonl"
 REPEATS, RUNS = 5, 4

@@ -1,7 +1,7 @@
 """From the shipped sweep to networks a few times larger, actually trained. Slow, outside CI, resumable.
 
     python tests/studies/transfer.py plan     # fits bayeslaw/assets/books.csv, writes out/transfer/plan.csv
-    python -m train.sweep --plan out/transfer/plan.csv --out out/transfer --workers 2
+    bayeslaw-sweep --plan out/transfer/plan.csv --out out/transfer --workers 2
     python tests/studies/transfer.py collect  # results/transfer.jsonl: one line a run, predictions beside it
     python tests/studies/transfer.py table    # prints the table of the README, draws docs/transfer.png
 
@@ -24,11 +24,11 @@ from bayeslaw import baselines
 from bayeslaw.advisor import PosteriorAdvisor
 from bayeslaw.errors import BadInput
 from bayeslaw.fit_summary import interval
+from bayeslaw.lab.models.families import params_of, size_for
 from bayeslaw.posterior import Posterior, read_posterior, write_posterior
 from bayeslaw.predict import predict
 from bayeslaw.runs import read_runs
 from bayeslaw.target import Target
-from models.families import params_of, size_for
 
 ROOT = Path(__file__).parents[2]
 SWEEP = ROOT / "bayeslaw" / "assets" / "books.csv"
@@ -71,7 +71,7 @@ def plan() -> None:
     order = table["run_id"].map(lambda name: next(i for i, word in enumerate(telling) if word in name))
     table.iloc[np.argsort(order, kind="stable")].to_csv(OUT / "plan.csv", index=False)
     print(table.to_string())
-    print("next: python -m train.sweep --plan out/transfer/plan.csv --out out/transfer --workers 2")
+    print("next: bayeslaw-sweep --plan out/transfer/plan.csv --out out/transfer --workers 2")
 
 
 def fitted() -> Posterior:
@@ -115,7 +115,7 @@ def row_of(label: str, settings: dict[str, float], target: Target) -> dict[str, 
 
 def collect() -> None:
     """Measured losses, and the posterior's predictions of them."""
-    from train import record
+    from bayeslaw.lab.train import record
 
     advice = json.loads((OUT / "advice.json").read_text())
     posterior = fitted()

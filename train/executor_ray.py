@@ -9,11 +9,11 @@ from contextlib import suppress
 from typing import Any
 
 from bayeslaw.errors import BadInput
-from train.pool import RETRIES, Outcome, Outcomes, Reply, attempt
+from bayeslaw.lab.train.executor_local import RETRIES, Outcome, Outcomes, Reply, attempt
 
 
 def run(work: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], address: str | None = None) -> Outcomes:
-    """As ``train.pool.run``, one core a task on whatever cores the cluster has, now or later.
+    """As ``train.executor_local.run``, one core a task on whatever cores the cluster has, now or later.
 
     Every node must have this project installed, and see the sweep's folder and the corpus under the same
     path, on a file system that all share. A task whose worker or node dies, or that raises anything but

@@ -10,8 +10,8 @@ import pytest
 
 pytest.importorskip("ray")
 
+from bayeslaw.lab.train import record
 from tests.test_train_sweep import PLAN, ROOT, ends
-from train import record
 
 
 @pytest.mark.slow
