@@ -14,14 +14,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from bayeslaw.errors import BadInput
+from bayeslaw.integrations.divergence import has_diverged
 
 log = logging.getLogger(__name__)
 
 BLOCK = 10
 """Steps over whose mean loss a run is judged, as in ``train.run``."""
-
-DIVERGED_ABOVE_START = 1.0
-"""Nats above the first loss noted, about that of a uniform guess, from which a run has diverged."""
 
 NEEDED = ("study", "optimizer", "params_nonembedding", "tokens", "batch_tokens", "learning_rate")
 """Columns without which there is no row."""
@@ -192,8 +190,8 @@ class RunRecorder:
             self.end(exception)
 
     def _lost(self, loss: float) -> bool:
-        limit = self._noted[0][1] + DIVERGED_ABOVE_START if self._noted else math.inf
-        return not (math.isfinite(loss) and loss <= limit)
+        first = self._noted[0][1] if self._noted else math.inf
+        return has_diverged(loss, uniform=first)
 
     def _write(self, outcome: Mapping[str, Any], tokens_seen: float) -> None:
         """The row with its outcome and cost; FLOPs that are not given are estimated, and labelled so."""
