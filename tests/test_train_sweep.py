@@ -108,6 +108,13 @@ def test_a_record_of_other_choices_is_refused(tmp_path):
     )
 
 
+@pytest.mark.parametrize("name", ["runs/r1/record.json", ".lock"])
+def test_a_folder_in_the_place_of_a_file_is_refused_before_any_run(tmp_path, name):
+    (tmp_path / name).mkdir(parents=True)
+    with pytest.raises(BadInput, match=rf"{name}: (not a record \(.*Is a|cannot be opened \(Is a) directory"):
+        swept(tmp_path, work=pytest.fail)
+
+
 def test_two_sweeps_on_one_folder_are_refused(tmp_path):
     def nested(spec, folder):
         return swept(tmp_path)

@@ -18,7 +18,7 @@ def note(path: Path, text: object) -> None:
         lines.write(f"{text}\n")
 
 
-def until(condition, seconds=20.0):
+def until(condition, seconds=60.0):
     """Wait for a condition; its last value."""
     deadline = time.monotonic() + seconds
     while not (found := condition()) and time.monotonic() < deadline:

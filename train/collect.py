@@ -1,4 +1,4 @@
-"""The run table of a sweep, from its run folders.
+"""The run table of a sweep, from its run folders; and its inverse, for a sweep that goes on elsewhere.
 
 bayeslaw-collect out/first -o runs.parquet
 """
@@ -13,13 +13,14 @@ from typing import Any
 
 import pandas as pd
 
+from bayeslaw.atomic import make_folder, written_whole
 from bayeslaw.errors import BadInput
 from bayeslaw.lab.train import record
-from bayeslaw.lab.train.sweep import FAILURE, RUNS
-from bayeslaw.runs import write_runs
+from bayeslaw.runs import check_output, read_runs, write_runs
 from bayeslaw.schema import CELL, validate
 
 PLAIN = (str, int, float, bool)
+DIGEST = "spec_digest"
 
 
 def collect(out: Path) -> tuple[pd.DataFrame, list[str]]:
@@ -34,12 +35,14 @@ def collect(out: Path) -> tuple[pd.DataFrame, list[str]]:
     Raises:
         BadInput: no sweep there, no run ended yet, or a record that cannot be read.
     """
-    if not (out / RUNS).is_dir():
+    if not (out / record.RUNS).is_dir():
         raise BadInput(
-            f"{out}: no sweep, {RUNS} is missing; expected the --out of bayeslaw-sweep; check the path"
+            f"{out}: no sweep, {record.RUNS} is missing; expected the --out of bayeslaw-sweep; check the path"
         )
-    folders = sorted(folder for folder in (out / RUNS).iterdir() if folder.is_dir())
-    rows = {folder.name: record.read(folder) or _failure(folder / FAILURE) for folder in folders}
+    folders = sorted(folder for folder in (out / record.RUNS).iterdir() if folder.is_dir())
+    rows = {
+        folder.name: record.read(folder) or record.read_row(folder / record.FAILURE) for folder in folders
+    }
     ended = [{k: v for k, v in row.items() if isinstance(v, PLAIN)} for row in rows.values() if row]
     if not ended:
         raise BadInput(f"{out}: no run has ended, {len(rows)} began; expected a record; let the sweep go on")
@@ -50,14 +53,40 @@ def collect(out: Path) -> tuple[pd.DataFrame, list[str]]:
     return validate(pd.DataFrame.from_records(ended), str(out)), notes
 
 
-def _failure(path: Path) -> dict[str, Any] | None:
-    """What a sweep wrote about a run it gave up; None where it did not."""
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
+def restore(path: Path, runs: Path) -> int:
+    """Write a record for each row of a table that has none yet; curves are not restored.
+
+    Args:
+        path: run table as ``collect`` makes it; crashed runs are left to be tried again.
+        runs: folder of the run folders, made where it is missing.
+
+    Returns:
+        Number of records written.
+
+    Raises:
+        BadInput: no such table, one that ``collect`` did not make, or a folder that cannot be written.
+    """
+    table = read_runs(path)
+    if DIGEST not in table:
+        raise BadInput(f"{path}: column {DIGEST} is missing; expected a table that bayeslaw-collect wrote")
+    written = 0
+    for row in table[table["status"] != "crashed"].to_dict("records"):
+        folder = runs / str(row["run_id"])
+        if not (folder / record.RECORD).exists():
+            make_folder(folder)
+            with written_whole(folder / record.RECORD) as temporary:
+                temporary.write_text(json.dumps({k: _plain(v) for k, v in row.items()}, indent=1) + "\n")
+            written += 1
+    return written
+
+
+def _plain(value: Any) -> Any:
+    """A cell as JSON has it: missing is null, whole numbers are written as such."""
+    if pd.isna(value):
         return None
-    except ValueError as error:
-        raise BadInput(f"{path}: not JSON ({error}); expected what bayeslaw-sweep wrote; delete it") from None
+    if hasattr(value, "item"):
+        value = value.item()
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def summary(table: pd.DataFrame) -> dict[str, Any]:
@@ -85,6 +114,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     given = parser.parse_args(arguments)
     try:
+        check_output(given.output)
         table, notes = collect(given.folder)
         write_runs(table, given.output)
     except BadInput as error:

@@ -9,7 +9,6 @@ Each run leaves out/first/runs/RUN_ID/record.json; bayeslaw-collect out/first ma
 from __future__ import annotations
 
 import argparse
-import errno
 import fcntl
 import functools
 import json
@@ -26,15 +25,14 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO
 
-from bayeslaw.atomic import written_whole
+from bayeslaw.atomic import make_folder, written_whole
 from bayeslaw.errors import BadInput
 from bayeslaw.lab.models.counts import flops_per_token, params_nonembedding
 from bayeslaw.lab.train import executor_local, executor_ray, plan, record
 from bayeslaw.lab.train.progress import Tally, reporting
-from bayeslaw.lab.train.restore import restore
 from bayeslaw.lab.train.spec import VALIDATION_SEQUENCES, RunSpec, digest
 
-RUNS, LOCK, FAILURE = "runs", ".lock", "failure.json"
+LOCK = ".lock"
 FREE_BYTES = 64 * 2**20
 LOCK_SECONDS = 10.0
 """How long a run waits for the worker of a sweep that was killed, which is about to exit."""
@@ -78,7 +76,7 @@ def run(
         BadInput: another sweep works on the folder, a record there is of another run, no space is left.
     """
     out = out.absolute()
-    _make(out / RUNS)
+    make_folder(out / record.RUNS)
     _check_space(out, len(specs))
     mark = f"pid {os.getpid()} on {platform.node()} since {time.strftime('%Y-%m-%d %H:%M:%S')}"
     with _held(out / LOCK, mark, 0.0, "one sweep a folder"):
@@ -90,7 +88,7 @@ def run(
             cells={
                 spec.run_id: (spec.optimizer, params_nonembedding(spec.shape), spec.tokens) for spec in specs
             },
-            share=lambda run_id: record.share(out / RUNS / run_id),
+            share=lambda run_id: record.share(out / record.RUNS / run_id),
         )
         for run_id, found in report.records.items():
             tally.add(run_id, found, earlier=True)
@@ -125,8 +123,8 @@ def alone(work: Work, mark: str, spec: RunSpec, out: Path) -> dict[str, Any]:
             f"{out}: on {platform.node()} this is not the folder of this sweep ({there or 'no lock file'}); "
             "expected one folder on a file system that all nodes share, and one sweep; choose another --out"
         )
-    folder = out / RUNS / spec.run_id
-    _make(folder)
+    folder = out / record.RUNS / spec.run_id
+    make_folder(folder)
     with _held(folder / LOCK, f"a worker of {mark}", LOCK_SECONDS, "one process a run"):
         return record.read(folder) or work(spec, folder)
 
@@ -150,12 +148,12 @@ def train_one(spec: RunSpec, folder: Path) -> dict[str, Any]:
 
 def _records(specs: Sequence[RunSpec], out: Path) -> dict[str, dict[str, Any]]:
     """Records that are there, each checked to be of the plan's run."""
-    found = {spec.run_id: record.read(out / RUNS / spec.run_id) for spec in specs}
+    found = {spec.run_id: record.read(out / record.RUNS / spec.run_id) for spec in specs}
     for spec in specs:
         there = found[spec.run_id]
         if there is not None and there.get("spec_digest") != digest(spec):
             raise BadInput(
-                f"{out / RUNS / spec.run_id}: holds the record of another run "
+                f"{out / record.RUNS / spec.run_id}: holds the record of another run "
                 f"(spec {there.get('spec_digest')}, in the plan {digest(spec)}); expected the same choices "
                 "under one run_id; rename the run in the plan, or choose another --out"
             )
@@ -171,8 +169,8 @@ def _enter(report: Report, spec: RunSpec, outcome: executor_local.Outcome, out: 
     else:
         report.failed[spec.run_id] = outcome.value
         row = {**record.row(spec, "crashed", None, None, 0), "failure": outcome.value}
-        _make(out / RUNS / spec.run_id)
-        with written_whole(out / RUNS / spec.run_id / FAILURE) as temporary:
+        make_folder(out / record.RUNS / spec.run_id)
+        with written_whole(out / record.RUNS / spec.run_id / record.FAILURE) as temporary:
             temporary.write_text(json.dumps(row, indent=1) + "\n")
 
 
@@ -187,7 +185,7 @@ def _told(run_id: str, ended: dict[str, Any] | None, outcome: executor_local.Out
 @contextmanager
 def _held(lock: Path, mark: str, seconds: float, expected: str) -> Iterator[None]:
     """Hold a lock file, which then says ``mark``; the kernel frees it when the process ends."""
-    with lock.open("a+") as file:
+    with _opened(lock) as file:
         deadline = time.monotonic() + seconds
         while True:
             try:
@@ -206,23 +204,20 @@ def _held(lock: Path, mark: str, seconds: float, expected: str) -> Iterator[None
         yield
 
 
+def _opened(lock: Path) -> TextIO:
+    try:
+        return lock.open("a+")
+    except OSError as error:
+        raise BadInput(
+            f"{lock}: cannot be opened ({error.strerror}); expected the lock file of a sweep; remove it"
+        ) from None
+
+
 def _text(path: Path) -> str:
     try:
         return path.read_text()
-    except OSError:
+    except (OSError, UnicodeDecodeError):
         return ""
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-    except OSError as error:
-        raise BadInput(
-            f"{folder}: cannot be made or written to ({error.strerror}); "
-            "expected a place to write to; choose another --out"
-        ) from None
 
 
 def _check_space(out: Path, left: int) -> None:
@@ -260,7 +255,9 @@ def main(arguments: list[str] | None = None) -> int:
             raise BadInput(f"--workers {given.workers}; expected at least 1")
         specs = plan.read(given.plan, say=lambda note: print(f"note: {note}", file=sys.stderr))
         if given.records:
-            count = restore(given.records, given.out / RUNS)
+            from bayeslaw.lab.train.collect import restore
+
+            count = restore(given.records, given.out / record.RUNS)
             print(f"{count} records restored from {given.records}", file=sys.stderr)
         local = functools.partial(executor_local.run, workers=given.workers)
         remote = functools.partial(executor_ray.run, address=given.address)
@@ -284,7 +281,7 @@ def summary(report: Report, out: Path) -> list[str]:
         (
             "given up",
             report.failed,
-            f"the whole reason is in {RUNS}/RUN_ID/{FAILURE}; run again to try them again",
+            f"the whole reason is in {record.RUNS}/RUN_ID/{record.FAILURE}; run again to try them again",
         ),
     ):
         if runs:
