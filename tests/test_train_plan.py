@@ -198,12 +198,12 @@ def test_a_run_table_is_a_plan_too_and_its_shape_outranks_its_size(tmp_path):
         ),
         (
             part('learning_rate = "high"'),
-            "part 1, run 1: learning_rate = high; expected a number; correct the plan",
+            "part 1, run 1: learning_rate = high; expected a number; correct it",
         ),
-        (part("seed = 1.5"), "part 1, run 1: seed = 1.5; expected a whole number; correct the plan"),
+        (part("seed = 1.5"), "part 1, run 1: seed = 1.5; expected a whole number; correct it"),
         (
             part("learning_rate = nan"),
-            "part 1, run 1: learning_rate = nan; expected a number; correct the plan",
+            "part 1, run 1: learning_rate = nan; expected a number; correct it",
         ),
         (part("tied = 2"), "part 1, run 1: tied = 2; expected true or false"),
         (
@@ -243,7 +243,7 @@ def test_what_a_plan_cannot_mean_is_refused(tmp_path, text, message):
             CSV.replace("\n,own", "\na,own"),
             "run_id a stands for two different runs; expected each run_id once; ",
         ),
-        (CSV.replace("0.002", "fast"), "row 2: learning_rate = fast; expected a number; correct the plan"),
+        (CSV.replace("0.002", "fast"), "row 2: learning_rate = fast; expected a number; correct it"),
         (CSV.replace("study", "sturdy"), "row 1: study missing; expected text; add it to the plan"),
     ],
 )

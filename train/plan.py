@@ -32,18 +32,26 @@ import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import MISSING, fields, replace
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import numpy as np
 
 from bayeslaw.errors import BadInput
 from bayeslaw.lab.models.counts import flops_per_token, params_nonembedding
 from bayeslaw.lab.models.families import size_for
-from bayeslaw.lab.train.spec import RunSpec, checked, digest
+from bayeslaw.lab.train.spec import (
+    KINDS,
+    WHOLE_SEQUENCES,
+    RunSpec,
+    as_number,
+    checked,
+    digest,
+    in_words,
+    typed,
+)
 
 log = logging.getLogger(__name__)
 
-KINDS: dict[str, Any] = get_type_hints(RunSpec)
 REQUIRED = tuple(f.name for f in fields(RunSpec) if f.default is MISSING and f.name != "run_id")
 DERIVED = {
     "params_nonembedding": float,  # N: the nearest size of ``family`` gives width, depth and heads
@@ -57,7 +65,6 @@ ALTERNATIVES = (
     ("warmup_tokens", "warmup_share"),
     ("width", "params_nonembedding"),
 )
-WHOLE_SEQUENCES = ("tokens", "batch_tokens", "warmup_tokens")
 DESIGNS = ("grid", "random", "sobol", "list")
 NEAR_ONE = ("momentum", "beta2")
 
@@ -210,10 +217,10 @@ def _points(design: str, runs: Any, seed: Any, dimensions: int, place: str) -> n
 def _scale(name: str, given: Values, place: str) -> Callable[[float], float]:
     """From [0, 1) to a range; six digits, which no mathematics library rounds differently from the next."""
     where = f"{place}: {name} = {given}"
-    kind = KINDS.get(name) or DERIVED[name]
+    kind = _kind(name)
     if kind in (str, bool) or (kind is int and name not in WHOLE_SEQUENCES):
         raise BadInput(f"{where}; expected a value or a list of choices; list them")
-    low, high = (_number(given.get(end)) for end in ("low", "high"))
+    low, high = (as_number(given.get(end)) for end in ("low", "high"))
     if given.keys() - {"low", "high", "log"} or not low < high:
         raise BadInput(f"{where}; expected {{low = ..., high = ...}}, two numbers with low < high")
     if name in NEAR_ONE:
@@ -232,7 +239,7 @@ def _scale(name: str, given: Values, place: str) -> Callable[[float], float]:
 def _spec(values: Values, place: str, path: Path) -> RunSpec:
     """One checked run; messages name the file and the place in it."""
     try:
-        return _resolved({name: _typed(name, value) for name, value in values.items()}, place)
+        return _resolved({name: typed(name, value, _kind(name)) for name, value in values.items()}, place)
     except BadInput as error:
         text = str(error).removeprefix(f"run {place}: ")
         raise BadInput(f"{path}: {place}: {text}") from None
@@ -280,33 +287,12 @@ def _own_name(run_id: str) -> str:
     return run_id
 
 
-def _typed(name: str, value: Any) -> Any:
-    """A cell or TOML value in the type of its field."""
-    kind = KINDS.get(name) or DERIVED[name]
-    if kind is str:
-        return str(value)
-    if kind is bool:
-        known = {"true": True, "1": True, "false": False, "0": False}
-        if str(value).lower() not in known:
-            raise BadInput(f"{name} = {value}; expected true or false")
-        return known[str(value).lower()]
-    number = _number(value)
-    if not math.isfinite(number) or (kind is int and name not in WHOLE_SEQUENCES and number % 1):
-        raise BadInput(f"{name} = {value}; expected {_kinds([name])}; correct the plan")
-    return round(number) if kind is int else number
-
-
-def _number(value: Any) -> float:
-    """NaN for what is no number."""
-    try:
-        return math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
-        return math.nan
+def _kind(name: str) -> Any:
+    return KINDS.get(name) or DERIVED[name]
 
 
 def _kinds(names: list[str]) -> str:
-    words = {str: "text", bool: "true or false", int: "a whole number"}
-    return ", ".join(dict.fromkeys(words.get(KINDS.get(name) or DERIVED[name], "a number") for name in names))
+    return ", ".join(dict.fromkeys(in_words(_kind(name)) for name in names))
 
 
 def _whole(amount: float, unit: int) -> int:

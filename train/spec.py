@@ -6,9 +6,11 @@ import hashlib
 import json
 import math
 from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, get_type_hints
 
 from bayeslaw.errors import BadInput
 from bayeslaw.lab.data.corpus import known_source
+from bayeslaw.lab.models.counts import params_embedding, params_nonembedding
 from bayeslaw.lab.models.transformer import Shape
 from bayeslaw.lab.train.optimizers import OPTIMIZERS, Settings
 from bayeslaw.lab.train.schedules import NAMES, fraction
@@ -122,6 +124,53 @@ class RunSpec:
         )
 
 
+KINDS: dict[str, Any] = get_type_hints(RunSpec)
+"""Type of each field."""
+
+WHOLE_SEQUENCES = ("tokens", "batch_tokens", "warmup_tokens")
+"""Fields that may be drawn from a range or follow from others, and are then rounded."""
+
+
+def typed(name: str, value: Any, kind: Any) -> Any:
+    """A value from a command line, a plan or JSON in the type of its field.
+
+    Args:
+        name: of the field, for messages and whether it may be rounded.
+        value: text or a value.
+        kind: str, bool, int, float, or float | None.
+
+    Raises:
+        BadInput: naming the field, its value and what was expected.
+
+    >>> typed("tokens", "500e3", int), typed("tied", "false", bool), typed("epsilon", 1, float | None)
+    (500000, False, 1.0)
+    """
+    if kind is str:
+        return str(value)
+    if kind is bool:
+        known = {"true": True, "1": True, "false": False, "0": False}
+        if str(value).lower() not in known:
+            raise BadInput(f"{name} = {value}; expected true or false; correct it")
+        return known[str(value).lower()]
+    number = as_number(value)
+    if not math.isfinite(number) or (kind is int and name not in WHOLE_SEQUENCES and number % 1):
+        raise BadInput(f"{name} = {value}; expected {in_words(kind)}; correct it")
+    return round(number) if kind is int else number
+
+
+def as_number(value: Any) -> float:
+    """NaN for what is no number."""
+    try:
+        return math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
+
+
+def in_words(kind: Any) -> str:
+    """A type for a reader."""
+    return {str: "text", bool: "true or false", int: "a whole number"}.get(kind, "a number")
+
+
 def checked(spec: RunSpec) -> RunSpec:
     """The spec with its optimizer's usual values filled in.
 
@@ -163,6 +212,11 @@ def _check_numbers(spec: RunSpec) -> None:
         raise _bad(spec, "schedule", f"one of {', '.join(NAMES)}", "correct the plan")
     if spec.precision not in PRECISIONS:
         raise _bad(spec, "precision", f"one of {', '.join(PRECISIONS)}", "correct the plan")
+    if (size := params_nonembedding(spec.shape) + params_embedding(spec.shape)) > LARGEST:
+        raise BadInput(
+            f"run {spec.run_id}: width = {spec.width}, depth = {spec.depth}, vocabulary = {spec.vocabulary} "
+            f"are {size:.2g} parameters; expected at most {LARGEST:.0e}; choose a smaller network"
+        )
     for name, low, high in RANGES:
         value = getattr(spec, name)
         if value is not None and not (math.isfinite(value) and low <= value < high):
@@ -196,8 +250,11 @@ RANGES: tuple[tuple[str, float, float], ...] = (
     ("weight_decay", 0, math.inf),
     ("grad_clip", 0, math.inf),
     ("curvature_sequences", 0, 4096),
-    ("seed", 0, 2**63),
+    ("seed", 0, 2**32),
 )
+
+LARGEST = 1e11
+"""Parameters of a network, which no machine of this lab would hold."""
 
 
 def _bad(spec: RunSpec, name: str, expected: str, step: str) -> BadInput:
