@@ -17,6 +17,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from bayeslaw import acquisition, importers, laws, priors, roles, schema
 from bayeslaw.atomic import written_whole
 from bayeslaw.cli import app
+from bayeslaw.lab.train.optimizers import OPTIMIZERS
 
 FOLDER = Path(__file__).parent
 MARKED = re.compile(r"(?<=<!-- generated: )([\w-]+)( -->\n).*?(?=<!-- end -->)", re.S)
@@ -87,6 +88,16 @@ def laws_table() -> str:
     """Published laws."""
     rows = [(f"`{law.name}`", law.formula, law.units, law.source) for law in laws.LAWS.values()]
     return table(["name", "formula", "units", "source"], rows)
+
+
+def optimizers() -> str:
+    """Optimizers of the training lab, with their usual values."""
+    names = ("momentum", "beta2", "epsilon", "weight_decay")
+    rows = []
+    for name, entry in OPTIMIZERS.items():
+        usual = (getattr(entry.defaults, each) for each in names)
+        rows.append((f"`{name}`", *("" if x is None else f"{x:g}" for x in usual), entry.source))
+    return table(["name", *(f"`{each}`" for each in names), "source"], rows)
 
 
 def policies() -> str:
@@ -165,6 +176,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "families": families,
     "study-parameters": study_parameters,
     "laws": laws_table,
+    "optimizers": optimizers,
     "policies": policies,
     "commands": commands,
 }

@@ -26,8 +26,10 @@ from bayeslaw.integrations import (
     optimizer_settings,
     recommended,
 )
+from bayeslaw.integrations.columns import DECOUPLED
 from bayeslaw.integrations.recorder import mean_loss
 from bayeslaw.integrations.schedules import SCHEDULES
+from bayeslaw.lab.train.optimizers import OPTIMIZERS
 from bayeslaw.lab.train.schedules import SCHEDULES as LAB
 from bayeslaw.lab.train.schedules import fraction
 from bayeslaw.posterior import write_posterior
@@ -417,3 +419,7 @@ def test_the_example_in_jax(tmp_path):
     (row,) = read_runs(*tmp_path.iterdir()).to_dict("records")
     assert (row["status"], row["params_nonembedding"]) == ("finished", 8192)
     assert row["loss"] < 4.3
+
+
+def test_the_lab_decouples_the_same_optimizers():
+    assert {name for name, entry in OPTIMIZERS.items() if entry.decoupled} == set(DECOUPLED)

@@ -19,7 +19,7 @@ TOKENS = torch.randint(300, (8, 9), generator=torch.Generator().manual_seed(0))
 
 
 def settings(name: str, weight_decay: float | None = None) -> Settings:
-    usual = OPTIMIZERS[name]
+    usual = OPTIMIZERS[name].defaults
     decay = usual.weight_decay if weight_decay is None else weight_decay
     knobs = (knob or 0.0 for knob in (usual.momentum, usual.beta2, usual.epsilon))
     return Settings(RATES.get(name, 1e-2), *knobs, decay)

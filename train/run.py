@@ -41,7 +41,16 @@ from bayeslaw.lab.models.transformer import build
 from bayeslaw.lab.train import optimizers, record
 from bayeslaw.lab.train.curvature import curvature
 from bayeslaw.lab.train.energy import meter
-from bayeslaw.lab.train.spec import KINDS, VALIDATION_SEQUENCES, RunSpec, checked, digest, typed
+from bayeslaw.lab.train.spec import (
+    CHOICES,
+    KINDS,
+    VALIDATION_SEQUENCES,
+    RunSpec,
+    checked,
+    digest,
+    meanings,
+    typed,
+)
 from bayeslaw.processes import delayed_signals
 
 CHECKPOINT = "checkpoint.pt"
@@ -355,9 +364,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--folder", required=True, help="of this run; holds its checkpoint, then its record")
     parser.add_argument("--spec", help="JSON object of choices; options given besides it win")
     parser.add_argument("--params-nonembedding", help="instead of width, depth and heads")
+    known = meanings() | {name: f"one of {', '.join(names)}" for name, names in CHOICES.items()}
     for f in fields(RunSpec):
-        usual = "" if f.default in (MISSING, None) else f"default {f.default}"
-        parser.add_argument("--" + f.name.replace("_", "-"), help=usual)
+        usual = "" if f.default in (MISSING, None) else f"; default {f.default}"
+        parser.add_argument("--" + f.name.replace("_", "-"), help=known[f.name] + usual)
     return parser
 
 

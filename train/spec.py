@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import math
+import re
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, get_type_hints
 
@@ -16,6 +18,7 @@ from bayeslaw.lab.train.optimizers import OPTIMIZERS, Settings
 from bayeslaw.lab.train.schedules import NAMES, fraction
 
 PRECISIONS = ("no", "bf16", "fp16")
+CHOICES = {"optimizer": OPTIMIZERS.keys(), "schedule": NAMES, "precision": PRECISIONS}
 VALIDATION_SEQUENCES = 1024
 """The loss of a run is over this many fixed sequences, or as many as the corpus sets apart."""
 
@@ -25,27 +28,33 @@ class RunSpec:
     """One run. Learning rates are peaks, batches are in tokens, D counts each token seen.
 
     Attributes:
-        run_id: names the run and its folder.
-        study: the set-up that runs share; losses compare within one study only.
+        run_id: name of the run and its folder.
+        study: set-up that runs share; losses compare within one study only.
         corpus: "stdlib", a file or folder of text or JSON lines, or "hub:NAME[:CONFIG]".
-        optimizer: a name in ``train.optimizers.OPTIMIZERS``.
-        width, depth, heads: residual stream, blocks, attention heads.
+        optimizer: name in ``train.optimizers.OPTIMIZERS``.
+        width: of the residual stream.
+        depth: number of blocks.
+        heads: attention heads per block.
         tokens: D, training tokens.
-        batch_tokens: B, tokens a step; a whole number of sequences.
-        learning_rate: peak.
-        vocabulary: tokens of the byte-level BPE.
-        sequence_length: tokens.
-        norm, activation, tied: of ``models.transformer.Shape``.
-        schedule: a name in ``train.schedules.NAMES``.
+        batch_tokens: B, tokens per step; a whole number of sequences.
+        learning_rate: peak learning rate.
+        vocabulary: number of tokens of the byte-level BPE.
+        sequence_length: tokens per sequence.
+        norm: "rmsnorm" or "layernorm".
+        activation: "gelu" or "swiglu".
+        tied: whether the output head is the embedding.
+        schedule: name in ``train.schedules.NAMES``.
         warmup_tokens: tokens until the peak learning rate.
         final_lr_ratio: last learning rate over its peak.
-        momentum, beta2, epsilon, weight_decay: None for the optimizer's usual value;
-            weight decay is decoupled.
+        momentum: momentum, or Adam's beta1; by default the optimizer's usual value.
+        beta2: decay of the second moment; by default the optimizer's usual value.
+        epsilon: added to the denominator of the step; by default the optimizer's usual value.
+        weight_decay: decoupled weight decay; by default the optimizer's usual value.
         grad_clip: largest gradient norm; 0 for no clipping.
         seed: of initialisation and data order.
-        precision: "no" (32 bits), "bf16" or "fp16", as Accelerate calls them.
-        micro_batch_tokens: tokens a forward pass and process; larger batches accumulate gradients.
-        curvature_sequences: training sequences for ``train.curvature`` after the last step; 0 to leave it.
+        precision: "no" (32 bits), "bf16" or "fp16" (GPUs only), as Accelerate calls them.
+        micro_batch_tokens: tokens per forward pass and process; larger batches accumulate gradients.
+        curvature_sequences: training sequences for ``train.curvature`` after the last step; 0 for none.
         parametrization: recorded, not acted upon.
     """
 
@@ -171,15 +180,27 @@ def in_words(kind: Any) -> str:
     return {str: "text", bool: "true or false", int: "a whole number"}.get(kind, "a number")
 
 
+def meanings() -> dict[str, str]:
+    """What each field is, as the docstring of ``RunSpec`` says.
+
+    >>> meanings()["depth"]
+    'number of blocks'
+    """
+    _, _, text = inspect.cleandoc(RunSpec.__doc__ or "").partition("Attributes:\n")
+    entries = re.findall(r"^    (\w+): (.*(?:\n        .*)*)", text, re.M)
+    return {name: " ".join(meaning.split()).rstrip(".") for name, meaning in entries}
+
+
 def checked(spec: RunSpec) -> RunSpec:
     """The spec with its optimizer's usual values filled in.
 
     Raises:
         BadInput: naming the run, the field, its value and what was expected.
     """
-    if spec.optimizer not in OPTIMIZERS:
-        raise _bad(spec, "optimizer", f"one of {', '.join(OPTIMIZERS)}", "correct the plan")
-    usual = OPTIMIZERS[spec.optimizer]
+    for name, known in CHOICES.items():
+        if getattr(spec, name) not in known:
+            raise _bad(spec, name, f"one of {', '.join(known)}", "correct the plan")
+    usual = OPTIMIZERS[spec.optimizer].defaults
     for name in ("momentum", "beta2", "epsilon"):
         if getattr(usual, name) is None and getattr(spec, name) is not None:
             raise _bad(spec, name, f"nothing, {spec.optimizer} has no such setting", "leave it empty")
@@ -208,10 +229,6 @@ def digest(spec: RunSpec) -> str:
 
 
 def _check_numbers(spec: RunSpec) -> None:
-    if spec.schedule not in NAMES:
-        raise _bad(spec, "schedule", f"one of {', '.join(NAMES)}", "correct the plan")
-    if spec.precision not in PRECISIONS:
-        raise _bad(spec, "precision", f"one of {', '.join(PRECISIONS)}", "correct the plan")
     if (size := params_nonembedding(spec.shape) + params_embedding(spec.shape)) > LARGEST:
         raise BadInput(
             f"run {spec.run_id}: width = {spec.width}, depth = {spec.depth}, vocabulary = {spec.vocabulary} "

@@ -9,7 +9,7 @@ NAMES = {"adamw8bit": "adamw", "pagedadamw8bit": "adamw"}
 """Class of an optimizer, in lower case -> its name in run tables, where the two differ."""
 
 DECOUPLED = ("adamw", "muon", "lion", "lamb", "adafactor")
-"""Optimizers whose weight decay is decoupled, whoever wrote them."""
+"""Optimizers whose weight decay is decoupled, whoever wrote them; the lab's agree."""
 
 
 def parameter_counts(model: Any, head: Any = None) -> dict[str, int]:
