@@ -161,18 +161,13 @@ def typed(name: str, value: Any, kind: Any) -> Any:
         if str(value).lower() not in known:
             raise BadInput(f"{name} = {value}; expected true or false; correct it")
         return known[str(value).lower()]
-    number = as_number(value)
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
     if not math.isfinite(number) or (kind is int and name not in WHOLE_SEQUENCES and number % 1):
         raise BadInput(f"{name} = {value}; expected {in_words(kind)}; correct it")
     return round(number) if kind is int else number
-
-
-def as_number(value: Any) -> float:
-    """NaN for what is no number."""
-    try:
-        return math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError, OverflowError):
-        return math.nan
 
 
 def in_words(kind: Any) -> str:
