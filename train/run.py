@@ -348,7 +348,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"Error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("Stopped. Run the same command again to go on from the checkpoint.", file=sys.stderr)
+        print("Stopped; what was saved is kept. Run the same command again to go on.", file=sys.stderr)
         return 130
     loss = result["loss"]
     shown = f"{loss:.4f} nats/token" if loss is not None else "no loss"
