@@ -18,7 +18,7 @@ import numpy as np
 
 from bayeslaw.errors import BadInput
 from bayeslaw.files import write_atomically
-from data.corpus import HUB, known_source, local_files, split_documents
+from bayeslaw.lab.data.corpus import HUB, known_source, local_files, split_documents
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

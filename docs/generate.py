@@ -16,6 +16,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from bayeslaw.cli.app import app
 from bayeslaw.files import write_atomically
+from bayeslaw.lab.train.optimizers import OPTIMIZERS
 from bayeslaw.law import published
 from bayeslaw.law.parameters import Parameter, of_level
 from bayeslaw.law.terms import OPTIMA, formula
@@ -114,6 +115,16 @@ def laws_table() -> str:
     return table(["name", "formula", "units", "source"], rows)
 
 
+def optimizers() -> str:
+    """Optimizers of the training lab, with their usual values."""
+    names = ("momentum", "beta2", "epsilon", "weight_decay")
+    rows = []
+    for name, entry in OPTIMIZERS.items():
+        usual = (getattr(entry.defaults, each) for each in names)
+        rows.append((f"`{name}`", *("" if x is None else f"{x:g}" for x in usual), entry.source))
+    return table(["name", *(f"`{each}`" for each in names), "source"], rows)
+
+
 def policies() -> str:
     """Ways to choose the next run, by the first line of their docstrings."""
     rows = []
@@ -187,11 +198,12 @@ PARTS: dict[str, Callable[[], str]] = {
     "columns": schema.columns_markdown,
     "roles": roles_table,
     "states": states,
-    "optimizers": optimizers_table,
+    "optimizer-names": optimizers_table,
     "layouts": layouts_table,
     "families": families,
     "study-parameters": study_parameters,
     "laws": laws_table,
+    "optimizers": optimizers,
     "policies": policies,
     "commands": commands,
 }

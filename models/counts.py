@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from models.transformer import Shape
+from bayeslaw.lab.models.transformer import Shape
 
 
 def counts(shape: Shape) -> dict[str, int]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 from bayeslaw.errors import BadInput
-from models.counts import params_nonembedding
-from models.transformer import Shape
+from bayeslaw.lab.models.counts import params_nonembedding
+from bayeslaw.lab.models.transformer import Shape
 
 Size = tuple[int, int, int]
 """(width, depth, heads)"""

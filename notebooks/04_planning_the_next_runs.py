@@ -107,7 +107,7 @@ pd.DataFrame(said).T
 # %% [markdown]
 # ## 4. Make the runs, and look again
 #
-# Here they are simulated; `train.sweep` would train them (notebook 05).
+# Here they are simulated; `bayeslaw-sweep` would train them (notebook 05).
 
 # %%
 new = simulate_runs(plan_table(candidates, batch), seed=7)

@@ -71,10 +71,10 @@ learning_rate = { low = 3e-3, high = 0.15 }
 batch_tokens = { low = 128, high = 512 }
 """
 )
-# !{sys.executable} -m train.sweep --plan {folder}/plan.toml --out {folder}/sweep --workers 2 2>&1 | cat
+# !{sys.executable} -m bayeslaw.lab.train.sweep --plan {folder}/plan.toml --out {folder}/sweep 2>&1 | cat
 
 # %%
-# !{sys.executable} -m train.collect {folder}/sweep -o {folder}/runs.parquet
+# !{sys.executable} -m bayeslaw.lab.train.collect {folder}/sweep -o {folder}/runs.parquet
 runs = read_runs(folder / "runs.parquet")
 columns = ["params_nonembedding", "tokens", "learning_rate", "batch_tokens", "loss"]
 runs[[*columns, "wall_seconds", "energy_joules"]].round(4)
@@ -83,7 +83,7 @@ runs[[*columns, "wall_seconds", "energy_joules"]].round(4)
 # ## 2. The loop
 #
 # A target six times larger, a space to choose from, a budget. Each round fits, chooses, has the runs
-# trained by `train.sweep`, and looks at what came back. One round is enough here; with a larger `--rounds`
+# trained by `bayeslaw-sweep`, and looks at what came back. One round is enough here; with a larger `--rounds`
 # the same command goes on from where it stopped, or was killed.
 
 # %%
@@ -103,8 +103,8 @@ count = 100
 loop = (
     f"--target 83.3e3,833e3,adamw --space {folder}/space.toml --budget 4e10 --batch 3 --rounds 1 "
     f"--runs {folder}/runs.parquet --study notebook --out {folder}/loop "
-    f'--runner "{sys.executable} -m train.sweep --plan {{plan}} --out {{out}} --workers 2" '
-    f'--collect "{sys.executable} -m train.collect {{out}} -o {{table}}"'
+    f'--runner "{sys.executable} -m bayeslaw.lab.train.sweep --plan {{plan}} --out {{out}} --workers 2" '
+    f'--collect "{sys.executable} -m bayeslaw.lab.train.collect {{out}} -o {{table}}"'
 )
 # !bayeslaw loop {loop} 2>&1 | cat
 
@@ -133,5 +133,5 @@ plt.show()
 
 # %% [markdown]
 # In earnest: more sizes, more runs, a target at which it matters. `train/plans/books.toml` is the sweep
-# that we ship; `accelerate launch -m train.run` trains one run on several devices; `--executor ray` a sweep
-# on several machines.
+# that we ship; `accelerate launch -m bayeslaw.lab.train.run` trains one run on several devices;
+# `--executor ray` a sweep on several machines.

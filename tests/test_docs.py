@@ -17,7 +17,7 @@ import pytest
 from bayeslaw.assets import EXAMPLE_SWEEP, POSTERIOR
 from bayeslaw.cli.app import app
 from bayeslaw.law.parameters import PARAMETERS
-from bayeslaw.loop.rounds import rounds
+from bayeslaw.loop import rounds
 from bayeslaw.planning.batches import parse_target
 from bayeslaw.posterior.netcdf import write_posterior
 from bayeslaw.posterior.prior import prior_posterior

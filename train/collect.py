@@ -1,6 +1,6 @@
-"""Collect the run table of a sweep from its run folders.
+"""The run table of a sweep, from its run folders; and its inverse, for a sweep that goes on elsewhere.
 
-python -m train.collect out/first -o runs.parquet
+bayeslaw-collect out/first -o runs.parquet
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from typing import Any
 import pandas as pd
 
 from bayeslaw.errors import BadInput
-from bayeslaw.runs.io import write_runs
+from bayeslaw.files import make_folder, write_atomically
+from bayeslaw.lab.train import record
+from bayeslaw.runs.io import check_output, read_runs, write_runs
 from bayeslaw.runs.schema import CELL, validate
-from train import record
-from train.sweep import FAILURE, RUNS
 
 PLAIN = (str, int, float, bool)
+DIGEST = "spec_digest"
 
 
 def collect(out: Path) -> tuple[pd.DataFrame, list[str]]:
@@ -34,12 +35,14 @@ def collect(out: Path) -> tuple[pd.DataFrame, list[str]]:
     Raises:
         BadInput: no sweep, no run that ended, or a record that cannot be read.
     """
-    if not (out / RUNS).is_dir():
+    if not (out / record.RUNS).is_dir():
         raise BadInput(
-            f"{out}: no sweep, {RUNS} is missing; expected the --out of train.sweep; check the path"
+            f"{out}: no sweep, {record.RUNS} is missing; expected the --out of bayeslaw-sweep; check the path"
         )
-    folders = sorted(folder for folder in (out / RUNS).iterdir() if folder.is_dir())
-    rows = {folder.name: record.read(folder) or _failure(folder / FAILURE) for folder in folders}
+    folders = sorted(folder for folder in (out / record.RUNS).iterdir() if folder.is_dir())
+    rows = {
+        folder.name: record.read(folder) or record.read_row(folder / record.FAILURE) for folder in folders
+    }
     ended = [{k: v for k, v in row.items() if isinstance(v, PLAIN)} for row in rows.values() if row]
     if not ended:
         raise BadInput(f"{out}: no run has ended, {len(rows)} began; expected a record; let the sweep go on")
@@ -50,14 +53,40 @@ def collect(out: Path) -> tuple[pd.DataFrame, list[str]]:
     return validate(pd.DataFrame.from_records(ended), str(out)), notes
 
 
-def _failure(path: Path) -> dict[str, Any] | None:
-    """What a sweep wrote about a run that it gave up on; None if it did not."""
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
+def restore(path: Path, runs: Path) -> int:
+    """Write a record for each row of a table that has none yet; curves are not restored.
+
+    Args:
+        path: run table as ``collect`` makes it; crashed runs are left to be tried again.
+        runs: folder of the run folders, made where it is missing.
+
+    Returns:
+        Number of records written.
+
+    Raises:
+        BadInput: no such table, one that ``collect`` did not make, or a folder that cannot be written.
+    """
+    table = read_runs(path)
+    if DIGEST not in table:
+        raise BadInput(f"{path}: column {DIGEST} is missing; expected a table that bayeslaw-collect wrote")
+    written = 0
+    for row in table[table["status"] != "crashed"].to_dict("records"):
+        folder = runs / str(row["run_id"])
+        if not (folder / record.RECORD).exists():
+            make_folder(folder)
+            with write_atomically(folder / record.RECORD) as temporary:
+                temporary.write_text(json.dumps({k: _plain(v) for k, v in row.items()}, indent=1) + "\n")
+            written += 1
+    return written
+
+
+def _plain(value: Any) -> Any:
+    """A cell as JSON has it: missing is null, whole numbers are written as such."""
+    if pd.isna(value):
         return None
-    except ValueError as error:
-        raise BadInput(f"{path}: not JSON ({error}); expected what train.sweep wrote; delete it") from None
+    if hasattr(value, "item"):
+        value = value.item()
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def summary(table: pd.DataFrame) -> dict[str, Any]:
@@ -74,9 +103,9 @@ def summary(table: pd.DataFrame) -> dict[str, Any]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """``python -m train.collect``; 0, or 2 for bad input."""
+    """``bayeslaw-collect``; 0, or 2 for bad input."""
     parser = argparse.ArgumentParser(
-        "train.collect", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        "bayeslaw-collect", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("folder", type=Path, help="folder of the sweep, its --out")
     parser.add_argument(
@@ -85,6 +114,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout")
     given = parser.parse_args(arguments)
     try:
+        check_output(given.output)
         table, notes = collect(given.folder)
         write_runs(table, given.output)
     except BadInput as error:

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from bayeslaw.errors import BadInput
 from bayeslaw.files import write_atomically
+from bayeslaw.lab.train.spec import RunSpec
 from bayeslaw.spectra import Curvature, measure
 from bayeslaw.spectra.for_torch import landscape, next_step
 from bayeslaw.spectra.landscape import finite
-from train.spec import RunSpec
 
 ROWS = "curvature.csv"
 NUMBERS = (

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Knobs:
-    """Usual values of an optimizer; None if it has no such setting.
+class Defaults:
+    """Usual values; None where the optimizer has no such setting.
 
     Attributes:
         momentum: momentum of SGD, RMSprop and Muon, or Adam's beta1.
@@ -46,74 +46,52 @@ class Settings:
     weight_decay: float
 
 
-OPTIMIZERS: dict[str, Knobs] = {
-    "adamw": Knobs(0.9, 0.95, 1e-8, 0.1),
-    "sgd": Knobs(0.9, None, None, 0.0),
-    "rmsprop": Knobs(0.0, 0.95, 1e-8, 0.1),
-    "muon": Knobs(0.95, 0.95, 1e-8, 0.1),
-    "lion": Knobs(0.9, 0.99, None, 0.3),
-    "adafactor": Knobs(None, None, None, 0.1),
-    "lamb": Knobs(0.9, 0.95, 1e-6, 0.1),
-}
+@dataclass(frozen=True)
+class Optimizer:
+    """An optimizer of the lab: a plan may name it once it is in ``OPTIMIZERS``.
 
+    Attributes:
+        build: from groups of parameters, each with its ``weight_decay``, and settings; imports what it needs.
+        defaults: values of settings that a plan leaves out.
+        source: paper, and the library it comes from.
+        decoupled: whether what ``build`` makes decays weights apart from the gradient. Where it would add the
+            decay to the gradient (L2), the lab decays the weights itself.
+        beside: optimizer of embedding, head and gains, where this one moves matrices of blocks only.
+    """
 
-ADAM_MOMENTUM_BESIDE_MUON = 0.9
+    build: Build
+    defaults: Defaults
+    source: str
+    decoupled: bool = True
+    beside: str | None = None
 
 
 def build(name: str, model: nn.Module, settings: Settings) -> list[torch.optim.Optimizer]:
-    """Build the optimizers of one model: one, or two for Muon.
-
-    Muon moves the matrices of the blocks, its step scaled to the root mean square of AdamW's (Liu et al.
-    2025, arXiv:2502.16982), so that AdamW moves embedding, head and gains at the same learning rate.
+    """The optimizers of one model: one, or two where the first moves matrices only.
 
     Args:
         name: a key of ``OPTIMIZERS``.
         model: with the embedding as ``model.embedding`` and the head as ``model.head``.
-        settings: values of all settings that the optimizer has.
+        settings: each that the optimizer has, filled.
     """
-    if name != "muon":
-        return [_one(name, _groups(model.parameters(), settings), settings)]
+    beside = OPTIMIZERS[name].beside
+    if beside is None:
+        return [_one(name, model.parameters(), settings)]
     outer = {id(p) for part in ("embedding", "head") for p in model.get_submodule(part).parameters()}
     inner = [p for p in model.parameters() if p.ndim == 2 and id(p) not in outer]
     rest = [p for p in model.parameters() if p.ndim != 2 or id(p) in outer]
-    return [
-        _one("muon", _groups(inner, settings), settings),
-        _one("adamw", _groups(rest, settings), replace(settings, momentum=ADAM_MOMENTUM_BESIDE_MUON)),
-    ]
+    usual = replace(settings, momentum=OPTIMIZERS[beside].defaults.momentum or 0.0)
+    return [_one(name, inner, settings), _one(beside, rest, usual)]
 
 
-def _one(name: str, groups: list[Group], s: Settings) -> torch.optim.Optimizer:
-    import torch
-
-    if name == "adamw":
-        return torch.optim.AdamW(
-            groups, lr=s.learning_rate, betas=(s.momentum, s.beta2), eps=s.epsilon, fused=True
-        )
-    if name == "sgd":
-        return _decoupled(torch.optim.SGD, groups, lr=s.learning_rate, momentum=s.momentum, fused=True)
-    if name == "rmsprop":
-        return _decoupled(
-            torch.optim.RMSprop,
-            groups,
-            lr=s.learning_rate,
-            alpha=s.beta2,
-            momentum=s.momentum,
-            eps=s.epsilon,
-            foreach=True,
-        )
-    if name == "muon":
-        return torch.optim.Muon(
-            groups, lr=s.learning_rate, momentum=s.momentum, adjust_lr_fn="match_rms_adamw"
-        )
-    if name == "adafactor":
-        return torch.optim.Adafactor(groups, lr=s.learning_rate)
-    import pytorch_optimizer
-
-    if name == "lion":
-        return pytorch_optimizer.Lion(groups, lr=s.learning_rate, betas=(s.momentum, s.beta2), foreach=True)
-    return pytorch_optimizer.Lamb(
-        groups, lr=s.learning_rate, betas=(s.momentum, s.beta2), eps=s.epsilon, foreach=True
-    )
+def _one(name: str, parameters: Iterable[Tensor], settings: Settings) -> torch.optim.Optimizer:
+    """One optimizer of some parameters, its decay decoupled."""
+    entry, groups = OPTIMIZERS[name], _groups(parameters, settings)
+    if entry.decoupled:
+        return entry.build(groups, settings)
+    optimizer = entry.build([{**group, "weight_decay": 0.0} for group in groups], settings)
+    _decay_apart(optimizer, [group["weight_decay"] for group in groups])
+    return optimizer
 
 
 def _groups(parameters: Iterable[Tensor], settings: Settings) -> list[Group]:
@@ -127,12 +105,9 @@ def _groups(parameters: Iterable[Tensor], settings: Settings) -> list[Group]:
     return [group for group in groups if group["params"]]
 
 
-def _decoupled(kind: Any, groups: list[Group], **options: Any) -> torch.optim.Optimizer:
-    """Wrap an optimizer that would add decay to the gradient (L2), with decay before each step instead."""
+def _decay_apart(optimizer: torch.optim.Optimizer, decays: list[float]) -> None:
+    """Decay the weights of each group before each step, by learning rate x decay."""
     import torch
-
-    decays = [group["weight_decay"] for group in groups]
-    optimizer = kind([{**group, "weight_decay": 0.0} for group in groups], **options)
 
     def decay(optimizer: torch.optim.Optimizer, *_: Any) -> None:
         with torch.no_grad():
@@ -141,4 +116,80 @@ def _decoupled(kind: Any, groups: list[Group], **options: Any) -> torch.optim.Op
                     p.mul_(1 - group["lr"] * rate)
 
     optimizer.register_step_pre_hook(decay)
-    return optimizer
+
+
+def _adamw(groups: list[Group], s: Settings) -> torch.optim.Optimizer:
+    import torch
+
+    betas = (s.momentum, s.beta2)
+    return torch.optim.AdamW(groups, lr=s.learning_rate, betas=betas, eps=s.epsilon, fused=True)
+
+
+def _sgd(groups: list[Group], s: Settings) -> torch.optim.Optimizer:
+    import torch
+
+    return torch.optim.SGD(groups, lr=s.learning_rate, momentum=s.momentum, fused=True)
+
+
+def _rmsprop(groups: list[Group], s: Settings) -> torch.optim.Optimizer:
+    import torch
+
+    return torch.optim.RMSprop(
+        groups, lr=s.learning_rate, alpha=s.beta2, momentum=s.momentum, eps=s.epsilon, foreach=True
+    )
+
+
+def _muon(groups: list[Group], s: Settings) -> torch.optim.Optimizer:
+    """Its step scaled to the root mean square of AdamW's, so that one learning rate serves both."""
+    import torch
+
+    return torch.optim.Muon(groups, lr=s.learning_rate, momentum=s.momentum, adjust_lr_fn="match_rms_adamw")
+
+
+def _lion(groups: list[Group], s: Settings) -> torch.optim.Optimizer:
+    import pytorch_optimizer
+
+    betas = (s.momentum, s.beta2)
+    return pytorch_optimizer.Lion(groups, lr=s.learning_rate, betas=betas, foreach=True)
+
+
+def _adafactor(groups: list[Group], s: Settings) -> torch.optim.Optimizer:
+    import torch
+
+    return torch.optim.Adafactor(groups, lr=s.learning_rate)
+
+
+def _lamb(groups: list[Group], s: Settings) -> torch.optim.Optimizer:
+    import pytorch_optimizer
+
+    betas = (s.momentum, s.beta2)
+    return pytorch_optimizer.Lamb(groups, lr=s.learning_rate, betas=betas, eps=s.epsilon, foreach=True)
+
+
+OPTIMIZERS: dict[str, Optimizer] = {
+    "adamw": Optimizer(
+        _adamw, Defaults(0.9, 0.95, 1e-8, 0.1), "Loshchilov and Hutter 2019, arXiv:1711.05101; torch"
+    ),
+    "sgd": Optimizer(
+        _sgd, Defaults(0.9, None, None, 0.0), "with momentum, Polyak 1964; torch", decoupled=False
+    ),
+    "rmsprop": Optimizer(
+        _rmsprop, Defaults(0.0, 0.95, 1e-8, 0.1), "Tieleman and Hinton 2012; torch", decoupled=False
+    ),
+    "muon": Optimizer(
+        _muon,
+        Defaults(0.95, 0.95, 1e-8, 0.1),
+        "Jordan et al. 2024, scaled as in Liu et al. 2025, arXiv:2502.16982; torch",
+        beside="adamw",
+    ),
+    "lion": Optimizer(
+        _lion, Defaults(0.9, 0.99, None, 0.3), "Chen et al. 2023, arXiv:2302.06675; pytorch_optimizer"
+    ),
+    "adafactor": Optimizer(
+        _adafactor, Defaults(None, None, None, 0.1), "Shazeer and Stern 2018, arXiv:1804.04235; torch"
+    ),
+    "lamb": Optimizer(
+        _lamb, Defaults(0.9, 0.95, 1e-6, 0.1), "You et al. 2020, arXiv:1904.00962; pytorch_optimizer"
+    ),
+}
+"""By the name that plans and run tables use."""

@@ -12,9 +12,9 @@ A TOML plan holds constants in ``[sweep]`` and one design in each ``[[part]]``::
     runs = 64                                         # of sobol and random; draw_seed is 0 by default
     optimizer = ["adamw", "muon"]                     # a list is a choice
     params_nonembedding = [25e3, 100e3]
-    learning_rate = {low = 1e-4, high = 1e-1}         # a range; uniform in the logarithm unless log = false
+    learning_rate = {low = 1e-4, high = 1e-1}         # a range, as in ``bayeslaw.space``
     batch_tokens = {low = 512, high = 16384}
-    momentum = {low = 0.8, high = 0.98}               # uniform in ln(1 - momentum)
+    momentum = {low = 0.8, high = 0.98}
 
 Keys are fields of ``RunSpec`` (``seed`` is the run's) and those of ``DERIVED``. A part overrides ``[sweep]``.
 """
@@ -28,22 +28,27 @@ import itertools
 import logging
 import math
 import re
-import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import MISSING, fields, replace
 from pathlib import Path
-from typing import Any, get_type_hints
-
-import numpy as np
+from typing import Any
 
 from bayeslaw.errors import BadInput
-from models.counts import flops_per_token, params_nonembedding
-from models.families import size_for
-from train.spec import RunSpec, checked, digest
+from bayeslaw.lab.models.counts import flops_per_token, params_nonembedding
+from bayeslaw.lab.models.families import size_for
+from bayeslaw.lab.train.spec import (
+    KINDS,
+    WHOLE_SEQUENCES,
+    RunSpec,
+    checked,
+    digest,
+    in_words,
+    typed,
+)
+from bayeslaw.space import LARGEST, draw, read_toml, whole_number
 
 log = logging.getLogger(__name__)
 
-KINDS: dict[str, Any] = get_type_hints(RunSpec)
 REQUIRED = tuple(f.name for f in fields(RunSpec) if f.default is MISSING and f.name != "run_id")
 DERIVED = {
     "params_nonembedding": float,  # N: the nearest size of ``family`` gives width, depth and heads
@@ -57,9 +62,7 @@ ALTERNATIVES = (
     ("warmup_tokens", "warmup_share"),
     ("width", "params_nonembedding"),
 )
-WHOLE_SEQUENCES = ("tokens", "batch_tokens", "warmup_tokens")
 DESIGNS = ("grid", "random", "sobol", "list")
-NEAR_ONE = ("momentum", "beta2")
 
 Values = dict[str, Any]
 
@@ -79,9 +82,8 @@ def read(path: Path, say: Callable[[str], None] = log.warning) -> list[RunSpec]:
         BadInput: names the file, the part or row, the value and what was expected.
     """
     if not path.is_file():
-        raise BadInput(
-            f"{path}: no such plan; expected a .toml or .csv file; check the path (now in {Path.cwd()})"
-        )
+        what = "is a folder" if path.is_dir() else "no such plan"
+        raise BadInput(f"{path}: {what}; expected a .toml or .csv file; check the path (now in {Path.cwd()})")
     if path.suffix == ".csv":
         specs = [_spec(row, f"row {i}", path) for i, row in enumerate(_rows(path, say), start=1)]
     elif path.suffix == ".toml":
@@ -134,16 +136,14 @@ def _rows(path: Path, say: Callable[[str], None]) -> Iterator[Values]:
 
 
 def _designs(path: Path, say: Callable[[str], None]) -> Iterator[tuple[str, Values]]:
-    """Position and values of every run of a TOML plan."""
-    try:
-        plan = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise BadInput(f"{path}: not a readable TOML file ({error}); correct it there") from None
+    """Place and values of every run of a TOML plan."""
+    plan = read_toml(path, "a plan in TOML")
     defaults, parts = plan.pop("sweep", {}), plan.pop("part", [])
-    if plan or not isinstance(defaults, dict) or not isinstance(parts, list):
+    tables = [defaults, *parts] if isinstance(parts, list) else [parts, None]
+    if plan or not all(isinstance(table, dict) for table in tables):
         raise BadInput(
             f"{path}: {', '.join(plan) or 'sweep or part of the wrong kind'}; "
-            "expected one table [sweep] and tables [[part]]; see python -m pydoc train.plan"
+            "expected one table [sweep] and tables [[part]]; see python -m pydoc bayeslaw.lab.train.plan"
         )
     for number, part in enumerate(parts, start=1):
         place = f"part {number}"
@@ -166,74 +166,52 @@ def _expanded(part: Values, place: str, path: Path, say: Callable[[str], None]) 
             near = difflib.get_close_matches(name, [*KINDS, *DERIVED, *controls], n=1)
             raise BadInput(
                 f"{place}: unknown key {name}; expected a setting of a run"
-                + (f"; did you mean {near[0]}?" if near else "; see python -m pydoc train.spec")
+                + (f"; did you mean {near[0]}?" if near else "; see python -m pydoc bayeslaw.lab.train.spec")
             )
-    choices = {k: v for k, v in part.items() if isinstance(v, list)}
-    ranges = {k: _scale(k, v, place) for k, v in part.items() if isinstance(v, dict)}
-    constants = {k: v for k, v in part.items() if k not in choices and k not in ranges}
-    if empty := [name for name, values in choices.items() if not values]:
-        raise BadInput(f"{place}: {empty[0]} = []; expected at least one choice")
+    varied: Values = {name: value for name, value in part.items() if isinstance(value, (list, dict))}
+    ranges = [name for name, value in varied.items() if isinstance(value, dict)]
+    constants = {name: value for name, value in part.items() if name not in varied}
     if design == "list":
-        if choices or ranges or not isinstance(drawn.get("file"), str):
+        if varied or not isinstance(drawn.get("file"), str):
             raise BadInput(
                 f"{place}: expected file = a CSV, one row a run, and constants beside it; give those only"
             )
         return ({**constants, **row} for row in _rows(path.parent / drawn["file"], say))
     if design == "grid":
         if ranges:
-            raise BadInput(f"{place}: {next(iter(ranges))} is a range; expected choices in a grid; list them")
-        return ({**constants, **dict(zip(choices, c))} for c in itertools.product(*choices.values()))
-    varied = sorted([*choices, *ranges])
-    points = _points(design, drawn.get("runs"), drawn.get("draw_seed", 0), len(varied), place)
-
-    def value(name: str, u: float) -> Any:
-        return ranges[name](u) if name in ranges else choices[name][int(u * len(choices[name]))]
-
-    return ({**constants, **{k: value(k, float(u)) for k, u in zip(varied, point)}} for point in points)
-
-
-def _points(design: str, runs: Any, seed: Any, dimensions: int, place: str) -> np.ndarray:
-    """Points of the unit cube, (runs, dimensions); the first ones do not depend on ``runs``."""
-    for name, number, least in (("runs", runs, 1), ("draw_seed", seed, 0)):
-        if not isinstance(number, int) or isinstance(number, bool) or number < least:
-            raise BadInput(f"{place}: {name} = {number}; expected a whole number of at least {least}")
-    if not dimensions:
+            raise BadInput(f"{place}: {ranges[0]} is a range; expected choices in a grid; list them")
+        return ({**constants, **point} for point in _grid(varied, place))
+    for name in ranges:
+        _check_range(name, varied[name], place)
+    if not varied:
         raise BadInput(
             f'{place}: nothing varies; expected a list or a range to draw from; or design = "grid"'
         )
-    if design == "random":
-        return np.random.default_rng(seed).random((runs, dimensions))
-    from scipy.stats import qmc
+    runs = whole_number("runs", drawn.get("runs"), place, 1, LARGEST)
+    seed = whole_number("draw_seed", drawn.get("draw_seed", 0), place)
+    points = draw(varied, runs, seed, place, random=design == "random")
+    return ({**constants, **dict(zip(points, point))} for point in zip(*points.values()))
 
-    return qmc.Sobol(dimensions, scramble=True, seed=seed).random_base2((runs - 1).bit_length())[:runs]
+
+def _grid(choices: Values, place: str) -> Iterator[Values]:
+    """Every combination, the last name running fastest."""
+    if empty := [name for name, values in choices.items() if not values]:
+        raise BadInput(f"{place}: {empty[0]} = []; expected at least one choice; add one")
+    if (runs := math.prod(map(len, choices.values()))) > LARGEST:
+        raise BadInput(f"{place}: a grid of {runs:,} runs; expected at most {LARGEST:,}; list fewer choices")
+    return (dict(zip(choices, point)) for point in itertools.product(*choices.values()))
 
 
-def _scale(name: str, given: Values, place: str) -> Callable[[float], float]:
-    """Map [0, 1) to a range, with six digits, so that mathematics libraries agree."""
-    where = f"{place}: {name} = {given}"
-    kind = KINDS.get(name) or DERIVED[name]
+def _check_range(name: str, given: Values, place: str) -> None:
+    kind = _kind(name)
     if kind in (str, bool) or (kind is int and name not in WHOLE_SEQUENCES):
-        raise BadInput(f"{where}; expected a value or a list of choices; list them")
-    low, high = (_number(given.get(end)) for end in ("low", "high"))
-    if given.keys() - {"low", "high", "log"} or not low < high:
-        raise BadInput(f"{where}; expected {{low = ..., high = ...}}, two numbers with low < high")
-    if name in NEAR_ONE:
-        if high >= 1:
-            raise BadInput(f"{where}; expected high < 1")
-        first, last = math.log1p(-low), math.log1p(-high)
-        return lambda u: round(1 - _six_digits(math.exp(first + u * (last - first))), 7)
-    even_log = given.get("log", low > 0)
-    if even_log and low <= 0:
-        raise BadInput(f"{where}; expected low > 0 in a logarithmic range; or log = false")
-    if even_log:
-        return lambda u: _six_digits(math.exp(math.log(low) + u * (math.log(high) - math.log(low))))
-    return lambda u: _six_digits(low + u * (high - low))
+        raise BadInput(f"{place}: {name} = {given}; expected a value or a list of choices; list them")
 
 
 def _spec(values: Values, place: str, path: Path) -> RunSpec:
     """Make one checked run; messages name the file and the position in it."""
     try:
-        return _resolved({name: _typed(name, value) for name, value in values.items()}, place)
+        return _resolved({name: typed(name, value, _kind(name)) for name, value in values.items()}, place)
     except BadInput as error:
         text = str(error).removeprefix(f"run {place}: ")
         raise BadInput(f"{path}: {place}: {text}") from None
@@ -281,41 +259,16 @@ def _own_name(run_id: str) -> str:
     return run_id
 
 
-def _typed(name: str, value: Any) -> Any:
-    """Convert a cell or TOML value to the type of its field."""
-    kind = KINDS.get(name) or DERIVED[name]
-    if kind is str:
-        return str(value)
-    if kind is bool:
-        known = {"true": True, "1": True, "false": False, "0": False}
-        if str(value).lower() not in known:
-            raise BadInput(f"{name} = {value}; expected true or false")
-        return known[str(value).lower()]
-    number = _number(value)
-    if not math.isfinite(number) or (kind is int and name not in WHOLE_SEQUENCES and number % 1):
-        raise BadInput(f"{name} = {value}; expected {_kinds([name])}; correct the plan")
-    return round(number) if kind is int else number
-
-
-def _number(value: Any) -> float:
-    """Convert to a number, NaN if it is not one."""
-    try:
-        return math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
-        return math.nan
+def _kind(name: str) -> Any:
+    return KINDS.get(name) or DERIVED[name]
 
 
 def _kinds(names: list[str]) -> str:
-    words = {str: "text", bool: "true or false", int: "a whole number"}
-    return ", ".join(dict.fromkeys(words.get(KINDS.get(name) or DERIVED[name], "a number") for name in names))
+    return ", ".join(dict.fromkeys(in_words(_kind(name)) for name in names))
 
 
 def _whole(amount: float, unit: int) -> int:
     return round(amount / unit) * unit
-
-
-def _six_digits(x: float) -> float:
-    return float(f"{x:.6g}")
 
 
 def _short(count: int) -> str:

@@ -17,11 +17,14 @@ from typing import Any
 
 from bayeslaw.errors import BadInput
 from bayeslaw.files import write_atomically
-from models.counts import flops_per_token, params_embedding, params_nonembedding
-from train.energy import co2e_grams
-from train.spec import RunSpec, digest
+from bayeslaw.lab.models.counts import flops_per_token, params_embedding, params_nonembedding
+from bayeslaw.lab.train.energy import co2e_grams
+from bayeslaw.lab.train.spec import RunSpec, digest
 
 RECORD, CURVE, SHARE = "record.json", "curve.csv", "share.txt"
+RUNS, FAILURE = "runs", "failure.json"
+"""In the folder of a sweep: that of the run folders; and what a run that it gave up leaves in its own."""
+
 CURVE_COLUMNS = ("step", "tokens", "learning_rate", "loss")
 VERSIONS = ("torch", "accelerate", "datasets", "tokenizers", "numpy")
 COPIED = (
@@ -108,18 +111,34 @@ def read(folder: Path) -> dict[str, Any] | None:
     """Read the record of a run folder; None if the run has not ended.
 
     Raises:
-        BadInput: a record that is not a JSON object.
+        BadInput: as ``read_row``.
     """
-    path = folder / RECORD
+    return read_row(folder / RECORD)
+
+
+def read_row(path: Path) -> dict[str, Any] | None:
+    """A row that a run left, in a file of its own; None where there is no such file.
+
+    Raises:
+        BadInput: a file that cannot be read, or no JSON object with a run_id, a status and, of a finished
+            run, a loss.
+    """
     try:
-        record = json.loads(path.read_text())
+        row = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise BadInput(f"{path}: not a record ({error}); delete it to train this run anew") from None
-    if not isinstance(record, dict):
-        raise BadInput(f"{path}: expected a JSON object; delete it to train this run anew")
-    return record
+    known = row if isinstance(row, dict) else {}
+    needed: dict[str, Any] = {"run_id": str, "status": str}
+    if known.get("status") == "finished":
+        needed["loss"] = (int, float)
+    if lacking := [name for name, kind in needed.items() if not isinstance(known.get(name), kind)]:
+        raise BadInput(
+            f"{path}: not a record (no {lacking[0]}); expected a JSON object with {', '.join(needed)}; "
+            "delete it to train this run anew"
+        )
+    return known
 
 
 def _commit() -> str:

@@ -1,8 +1,8 @@
 """One training run under Hugging Face Accelerate, from a spec to a record.
 
-    accelerate launch -m train.run --folder out/run --optimizer adamw --params-nonembedding 25e3 \\
-        --tokens 500e3 --batch-tokens 4096 --learning-rate 3e-3
-    accelerate launch -m train.run --folder out/run --spec spec.json
+    bayeslaw-train --folder out/run --optimizer adamw --params-nonembedding 25e3 --tokens 500e3 \\
+        --batch-tokens 4096 --learning-rate 3e-3
+    accelerate launch -m bayeslaw.lab.train.run --folder out/run --spec spec.json
 
 Running it again resumes from the last checkpoint, and continues exactly like the uninterrupted run.
 """
@@ -14,6 +14,7 @@ import ctypes
 import functools
 import json
 import platform
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -31,22 +32,33 @@ from accelerate.utils import set_seed
 from torch import Tensor, nn
 
 from bayeslaw.errors import BadInput
-from bayeslaw.files import write_atomically
-from data.order import batch, sequence_order, validation_batches
-from data.tokens import Corpus, prepare
-from models.families import size_for
-from models.transformer import build
-from train import curvature, optimizers, record
-from train.energy import meter
-from train.spec import VALIDATION_SEQUENCES, RunSpec, checked, digest
+from bayeslaw.files import check_writable, make_folder, write_atomically
+from bayeslaw.integrations.divergence import has_diverged
+from bayeslaw.lab.data.order import batch, sequence_order, validation_batches
+from bayeslaw.lab.data.tokens import Corpus, prepare
+from bayeslaw.lab.models.families import size_for
+from bayeslaw.lab.models.transformer import build
+from bayeslaw.lab.train import curvature, optimizers, record
+from bayeslaw.lab.train.energy import meter
+from bayeslaw.lab.train.spec import (
+    CHOICES,
+    KINDS,
+    VALIDATION_SEQUENCES,
+    RunSpec,
+    checked,
+    digest,
+    meanings,
+    typed,
+)
+from bayeslaw.processes import delayed_signals
 
 CHECKPOINT = "checkpoint.pt"
-CHECKPOINT_SECONDS = 60.0
+CHECKPOINT_SECONDS = 10.0
+"""Least time between checkpoints; more where writing one takes long: ``CHECKPOINT_SHARE`` of it at most."""
+CHECKPOINT_SHARE = 0.05
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, KEPT_BYTES = -1, -3, 2**30
 BLOCK = 10
-"""Steps between readings of the loss, since each waits for the device."""
-DIVERGED_ABOVE_UNIFORM = 1.0
-"""Excess of a block's mean loss over a uniform guess, ln(vocabulary), that ends the run [nats]."""
+"""Steps between looks at the loss, the clock and signals: each look waits for the device."""
 
 
 @dataclass
@@ -77,16 +89,19 @@ def execute(
         Record of the run: see ``train.record``.
 
     Raises:
-        BadInput: a spec that cannot be run, more tokens than the corpus has, a folder that holds
-            another run, a checkpoint that cannot be read.
+        BadInput: a spec that cannot be run here, more tokens than the corpus has, a folder that cannot be
+            written or holds another run, a checkpoint that cannot be read.
+        KeyboardInterrupt: after SIGINT, once a checkpoint is written. SIGTERM is met then, too.
     """
     spec = checked(spec)
     _keep_memory()
+    make_folder(folder)
     if (found := record.read(folder)) is not None:
         return _same_run(found, spec, folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    corpus = prepare(spec.corpus, spec.vocabulary, cache)
+    for name in (CHECKPOINT, record.CURVE, record.SHARE):
+        check_writable(folder / name)
     accelerator = _accelerator(spec)
+    corpus = prepare(spec.corpus, spec.vocabulary, cache)
     order = sequence_order(len(corpus.train), spec.tokens, spec.sequence_length, spec.seed)
 
     # ---- model and optimizers
@@ -99,33 +114,39 @@ def execute(
 
     # ---- training
     clock = _Clock(str(accelerator.device), progress)
-    saved = time.perf_counter()
+    saved, took, stop = time.perf_counter(), 0.0, False
     model.train()
     stops = sorted({*spec.curvature_steps.values(), spec.steps})
     look_at_curvature = functools.partial(
         _measure, accelerator, inner, steppers, corpus, order, spec, folder, progress
     )
     look_at_curvature()
-    while progress.step < spec.steps and not progress.diverged:
-        losses = []
-        stop = next(s for s in stops if s > progress.step)
-        for step in range(progress.step, min(progress.step + BLOCK, stop)):
-            for stepper in steppers:
-                for group in stepper.param_groups:
-                    group["lr"] = spec.learning_rate_at(step)
-            first = step * spec.batch_sequences
-            count = min(spec.batch_sequences, spec.sequences - first)
-            tokens = batch(corpus.train, order, first, count, spec.sequence_length)
-            losses.append(_step(accelerator, model, steppers, spec, tokens))
-        _look(progress, spec, accelerator.reduce(torch.stack(losses), "sum").tolist())
-        look_at_curvature()
-        if time.perf_counter() - saved > CHECKPOINT_SECONDS and progress.step < spec.steps:
-            clock.stop()
-            if accelerator.is_main_process:
-                _save(folder / CHECKPOINT, spec, inner, steppers, progress)
-                record.mark(folder, progress.step / spec.steps)
-                say(f"{spec.run_id}: {progress.step / spec.steps:.0%}, loss {progress.curve[-1][-1]:.4f}")
-            saved = time.perf_counter()
+    with delayed_signals() as came:
+        while progress.step < spec.steps and not progress.diverged and not stop:
+            losses = []
+            end = next(s for s in stops if s > progress.step)
+            for step in range(progress.step, min(progress.step + BLOCK, end)):
+                for stepper in steppers:
+                    for group in stepper.param_groups:
+                        group["lr"] = spec.learning_rate_at(step)
+                first = step * spec.batch_sequences
+                count = min(spec.batch_sequences, spec.sequences - first)
+                tokens = batch(corpus.train, order, first, count, spec.sequence_length)
+                losses.append(_step(accelerator, model, steppers, spec, tokens))
+            losses.append(torch.full_like(losses[0], len(came)))  # processes stop together
+            *means, stop = accelerator.reduce(torch.stack(losses), "sum").tolist()
+            _look(progress, spec, means)
+            look_at_curvature()
+            if stop or time.perf_counter() - saved > max(CHECKPOINT_SECONDS, took / CHECKPOINT_SHARE):
+                clock.stop()
+                saved = time.perf_counter()
+                if accelerator.is_main_process:
+                    _save(folder / CHECKPOINT, spec, inner, steppers, progress)
+                    record.mark(folder, progress.step / spec.steps)
+                    say(f"{spec.run_id}: {progress.step / spec.steps:.0%}, loss {progress.curve[-1][-1]:.4f}")
+                took = time.perf_counter() - saved
+        if stop and not came:
+            came.append(signal.SIGTERM)  # another process has it
 
     # ---- outcome
     clock.stop()
@@ -187,7 +208,7 @@ def _look(progress: Progress, spec: RunSpec, losses: list[float]) -> None:
     mean = float(np.mean(losses))
     rate = spec.learning_rate_at(progress.step - 1)
     progress.curve.append((progress.step, _seen(progress, spec), rate, mean))
-    progress.diverged = not mean <= np.log(spec.vocabulary) + DIVERGED_ABOVE_UNIFORM
+    progress.diverged = has_diverged(mean, uniform=np.log(spec.vocabulary))
 
 
 def _seen(progress: Progress, spec: RunSpec) -> int:
@@ -274,6 +295,11 @@ def _accelerator(spec: RunSpec) -> Accelerator:
     if AcceleratorState._shared_state and AcceleratorState().mixed_precision != spec.precision:
         AcceleratorState._reset_state()
     accelerator = Accelerator(mixed_precision=spec.precision)
+    if spec.precision == "fp16" and accelerator.device.type == "cpu":
+        raise BadInput(
+            f"run {spec.run_id}: precision = fp16 on a CPU, which Accelerate trains in 32 bits; "
+            "expected a GPU for it; choose no or bf16"
+        )
     if spec.batch_sequences % accelerator.num_processes:
         raise BadInput(
             f"run {spec.run_id}: batch_tokens = {spec.batch_tokens} is {spec.batch_sequences} sequences; "
@@ -310,7 +336,7 @@ def _resumed(path: Path, spec: RunSpec, model: nn.Module, steppers: list[Any]) -
     except Exception as error:  # whatever a broken file makes pickle, zip or torch raise
         raise BadInput(
             f"{path}: not a readable checkpoint ({str(error).splitlines()[0]}); expected one "
-            "that train.run wrote; delete it to train this run anew"
+            "that bayeslaw-train wrote; delete it to train this run anew"
         ) from None
     if found != digest(spec):
         raise _another(path, found, spec)
@@ -334,7 +360,7 @@ def _another(path: Path, found: object, spec: RunSpec) -> BadInput:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """``python -m train.run``; 0, or 2 for bad input."""
+    """``bayeslaw-train``; 0, 2 for bad input, 130 if stopped."""
     try:
         given = vars(_parser().parse_args(arguments))
         folder = Path(given.pop("folder"))
@@ -342,6 +368,9 @@ def main(arguments: list[str] | None = None) -> int:
     except BadInput as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("Stopped; what was saved is kept. Run the same command again to go on.", file=sys.stderr)
+        return 130
     loss = result["loss"]
     shown = f"{loss:.4f} nats/token" if loss is not None else "no loss"
     print(f"{result['run_id']}: {result['status']}, {shown}, {result['wall_seconds']:.1f} s; {folder}")
@@ -351,51 +380,44 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     """Make one option for each field of the spec."""
     parser = argparse.ArgumentParser(
-        "train.run", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        "bayeslaw-train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--folder", required=True, help="folder of this run, for its checkpoint and record")
-    parser.add_argument("--spec", help="file with a JSON object of choices; options take precedence")
-    parser.add_argument(
-        "--params-nonembedding",
-        type=float,
-        help="number of non-embedding parameters, in place of width, depth and heads",
-    )
-    kinds: dict[str, Callable[[str], Any]] = {
-        "int": lambda text: int(float(text)),
-        "float": float,
-        "str": str,
-        "bool": _truth,
-    }
+    parser.add_argument("--folder", required=True, help="of this run; holds its checkpoint, then its record")
+    parser.add_argument("--spec", help="JSON object of choices; options given besides it win")
+    parser.add_argument("--params-nonembedding", help="instead of width, depth and heads")
+    known = meanings() | {name: f"one of {', '.join(names)}" for name, names in CHOICES.items()}
     for f in fields(RunSpec):
-        usual = "" if f.default in (MISSING, None) else f"default {f.default}"
-        option = "--" + f.name.replace("_", "-")
-        parser.add_argument(option, type=kinds[str(f.type).removesuffix(" | None")], help=usual)
+        usual = "" if f.default in (MISSING, None) else f"; default {f.default}"
+        parser.add_argument("--" + f.name.replace("_", "-"), help=known[f.name] + usual)
     return parser
 
 
 def _spec(given: dict[str, Any], folder: Path) -> RunSpec:
-    """Spec of a command line: its options, else the choices of a file, else modest defaults."""
-    chosen: dict[str, Any] = {"run_id": folder.name, "study": "own", "corpus": "stdlib"}
-    if (path := given.pop("spec")) is not None:
-        try:
-            chosen |= json.loads(Path(path).read_text())
-        except (OSError, ValueError) as error:
-            raise BadInput(f"{path}: not a readable JSON object ({error}); write one run's choices") from None
+    """The spec of a command line, with a file's choices below and modest defaults below these."""
+    path = given.pop("spec")
+    chosen: dict[str, Any] = {"run_id": folder.absolute().name, "study": "own", "corpus": "stdlib"}
+    chosen |= {} if path is None else _choices(Path(path))
     chosen |= {name: value for name, value in given.items() if value is not None}
     if (params := chosen.pop("params_nonembedding", None)) is not None:
-        chosen |= dict(zip(("width", "depth", "heads"), size_for(params)))
+        size = size_for(typed("params_nonembedding", params, float))
+        chosen |= dict(zip(("width", "depth", "heads"), size))
     names = {f.name: f.default is MISSING for f in fields(RunSpec)}
     if unknown := sorted(set(chosen) - set(names)):
         raise BadInput(f"{path}: unknown choice {', '.join(unknown)}; expected {', '.join(names)}")
     if missing := [name for name, needed in names.items() if needed and name not in chosen]:
         raise BadInput(f"not given: {', '.join(missing)}; expected a value for each; see --help")
-    return RunSpec(**chosen)
+    return RunSpec(**{name: typed(name, value, KINDS[name]) for name, value in chosen.items()})
 
 
-def _truth(text: str) -> bool:
-    if text.lower() not in ("true", "false"):
-        raise argparse.ArgumentTypeError(f"{text}: expected true or false")
-    return text.lower() == "true"
+def _choices(path: Path) -> dict[str, Any]:
+    """Choices of a run in a JSON file; null is not given."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{path}: not a readable JSON object ({error}); write one run's choices") from None
+    if not isinstance(found, dict):
+        raise BadInput(f"{path}: a JSON {type(found).__name__}; expected an object; write one run's choices")
+    return {name: value for name, value in found.items() if value is not None}
 
 
 if __name__ == "__main__":

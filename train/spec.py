@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import math
+import re
 from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, get_type_hints
 
 from bayeslaw.errors import BadInput
-from data.corpus import known_source
-from models.transformer import Shape
-from train.optimizers import OPTIMIZERS, Settings
-from train.schedules import NAMES, fraction
+from bayeslaw.lab.data.corpus import known_source
+from bayeslaw.lab.models.counts import params_embedding, params_nonembedding
+from bayeslaw.lab.models.transformer import Shape
+from bayeslaw.lab.train.optimizers import OPTIMIZERS, Settings
+from bayeslaw.lab.train.schedules import NAMES, fraction
 
 PRECISIONS = ("no", "bf16", "fp16")
+CHOICES = {"optimizer": OPTIMIZERS.keys(), "schedule": NAMES, "precision": PRECISIONS}
 VALIDATION_SEQUENCES = 1024
 """The loss of a run is over this many fixed sequences, or as many as the corpus sets apart."""
 CURVATURE_SEQUENCES = 8
@@ -26,30 +31,35 @@ class RunSpec:
     """One run. Learning rates are peaks, batches are in tokens, D counts each token seen.
 
     Attributes:
-        run_id: names the run and its folder.
-        study: the set-up that runs share; losses compare within one study only.
+        run_id: name of the run and its folder.
+        study: set-up that runs share; losses compare within one study only.
         corpus: "stdlib", a file or folder of text or JSON lines, or "hub:NAME[:CONFIG]".
-        optimizer: a name in ``train.optimizers.OPTIMIZERS``.
-        width, depth, heads: residual stream, blocks, attention heads.
+        optimizer: name in ``train.optimizers.OPTIMIZERS``.
+        width: of the residual stream.
+        depth: number of blocks.
+        heads: attention heads per block.
         tokens: D, training tokens.
         batch_tokens: B, tokens per step; a whole number of sequences.
         learning_rate: peak learning rate.
-        vocabulary: tokens of the byte-level BPE.
-        sequence_length: tokens.
-        norm, activation, tied: fields of ``models.transformer.Shape``.
-        schedule: a name in ``train.schedules.NAMES``.
+        vocabulary: number of tokens of the byte-level BPE.
+        sequence_length: tokens per sequence.
+        norm: "rmsnorm" or "layernorm".
+        activation: "gelu" or "swiglu".
+        tied: whether the output head is the embedding.
+        schedule: name in ``train.schedules.NAMES``.
         warmup_tokens: tokens until the peak learning rate.
         final_lr_ratio: last learning rate over its peak.
-        momentum, beta2, epsilon, weight_decay: None for the optimizer's usual value;
-            weight decay is decoupled.
+        momentum: momentum, or Adam's beta1; by default the optimizer's usual value.
+        beta2: decay of the second moment; by default the optimizer's usual value.
+        epsilon: added to the denominator of the step; by default the optimizer's usual value.
+        weight_decay: decoupled weight decay; by default the optimizer's usual value.
         grad_clip: largest gradient norm; 0 for no clipping.
-        seed: seed of initialisation and data order.
-        precision: "no" (32 bits), "bf16" or "fp16", as Accelerate calls them.
-        micro_batch_tokens: tokens a forward pass and process; larger batches accumulate gradients.
+        seed: of initialisation and data order.
+        precision: "no" (32 bits), "bf16" or "fp16" (GPUs only), as Accelerate calls them.
+        micro_batch_tokens: tokens per forward pass and process; larger batches accumulate gradients.
         curvature_at: shares of the run at which ``train.curvature`` measures, such as "0.02,0.1,0.5,1"; 0 is
             before the first step. Empty: after the last step, if there are ``curvature_sequences``.
-        curvature_sequences: of the training set, that are measured; by default none, or 8 beside
-            ``curvature_at``.
+        curvature_sequences: training sequences measured; by default none, or 8 beside ``curvature_at``.
         parametrization: "standard", or "mup": of ``models.transformer.Shape``.
     """
 
@@ -137,15 +147,69 @@ class RunSpec:
         )
 
 
+KINDS: dict[str, Any] = get_type_hints(RunSpec)
+"""Type of each field."""
+
+WHOLE_SEQUENCES = ("tokens", "batch_tokens", "warmup_tokens")
+"""Fields that may be drawn from a range or follow from others, and are then rounded."""
+
+
+def typed(name: str, value: Any, kind: Any) -> Any:
+    """A value from a command line, a plan or JSON in the type of its field.
+
+    Args:
+        name: of the field, for messages and whether it may be rounded.
+        value: text or a value.
+        kind: str, bool, int, float, or float | None.
+
+    Raises:
+        BadInput: naming the field, its value and what was expected.
+
+    >>> typed("tokens", "500e3", int), typed("tied", "false", bool), typed("epsilon", 1, float | None)
+    (500000, False, 1.0)
+    """
+    if kind is str:
+        return str(value)
+    if kind is bool:
+        known = {"true": True, "1": True, "false": False, "0": False}
+        if str(value).lower() not in known:
+            raise BadInput(f"{name} = {value}; expected true or false; correct it")
+        return known[str(value).lower()]
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number) or (kind is int and name not in WHOLE_SEQUENCES and number % 1):
+        raise BadInput(f"{name} = {value}; expected {in_words(kind)}; correct it")
+    return round(number) if kind is int else number
+
+
+def in_words(kind: Any) -> str:
+    """A type for a reader."""
+    return {str: "text", bool: "true or false", int: "a whole number"}.get(kind, "a number")
+
+
+def meanings() -> dict[str, str]:
+    """What each field is, as the docstring of ``RunSpec`` says.
+
+    >>> meanings()["depth"]
+    'number of blocks'
+    """
+    _, _, text = inspect.cleandoc(RunSpec.__doc__ or "").partition("Attributes:\n")
+    entries = re.findall(r"^    (\w+): (.*(?:\n        .*)*)", text, re.M)
+    return {name: " ".join(meaning.split()).rstrip(".") for name, meaning in entries}
+
+
 def checked(spec: RunSpec) -> RunSpec:
     """Check a spec and fill in its optimizer's usual values.
 
     Raises:
         BadInput: names the run, the field, its value and what was expected.
     """
-    if spec.optimizer not in OPTIMIZERS:
-        raise _bad(spec, "optimizer", f"one of {', '.join(OPTIMIZERS)}", "correct the plan")
-    usual = OPTIMIZERS[spec.optimizer]
+    for name, known in CHOICES.items():
+        if getattr(spec, name) not in known:
+            raise _bad(spec, name, f"one of {', '.join(known)}", "correct the plan")
+    usual = OPTIMIZERS[spec.optimizer].defaults
     for name in ("momentum", "beta2", "epsilon"):
         if getattr(usual, name) is None and getattr(spec, name) is not None:
             raise _bad(spec, name, f"nothing, {spec.optimizer} has no such setting", "leave it empty")
@@ -177,10 +241,11 @@ def digest(spec: RunSpec) -> str:
 
 
 def _check_numbers(spec: RunSpec) -> None:
-    if spec.schedule not in NAMES:
-        raise _bad(spec, "schedule", f"one of {', '.join(NAMES)}", "correct the plan")
-    if spec.precision not in PRECISIONS:
-        raise _bad(spec, "precision", f"one of {', '.join(PRECISIONS)}", "correct the plan")
+    if (size := params_nonembedding(spec.shape) + params_embedding(spec.shape)) > LARGEST:
+        raise BadInput(
+            f"run {spec.run_id}: width = {spec.width}, depth = {spec.depth}, vocabulary = {spec.vocabulary} "
+            f"are {size:.2g} parameters; expected at most {LARGEST:.0e}; choose a smaller network"
+        )
     for name, low, high in RANGES:
         value = getattr(spec, name)
         if value is not None and not (math.isfinite(value) and low <= value < high):
@@ -234,8 +299,11 @@ RANGES: tuple[tuple[str, float, float], ...] = (
     ("weight_decay", 0, math.inf),
     ("grad_clip", 0, math.inf),
     ("curvature_sequences", 0, 4096),
-    ("seed", 0, 2**63),
+    ("seed", 0, 2**32),
 )
+
+LARGEST = 1e11
+"""Parameters of a network, which no machine of this lab would hold."""
 
 
 def _bad(spec: RunSpec, name: str, expected: str, step: str) -> BadInput:

@@ -1,16 +1,14 @@
 """Run every run of a plan that has no record yet. Stop it at any time, and run it again to resume.
 
-    python -m train.sweep --plan plan.toml --out out/first --workers 2
-    python -m train.sweep --plan plan.toml --out /shared/first --executor ray --address 10.0.0.1:6379
+    bayeslaw-sweep --plan plan.toml --out out/first --workers 2
+    bayeslaw-sweep --plan plan.toml --out /shared/first --executor ray --address 10.0.0.1:6379
 
-Each run leaves out/first/runs/RUN_ID/record.json; python -m train.collect out/first collects them in a run
-table.
+Each run leaves out/first/runs/RUN_ID/record.json; bayeslaw-collect out/first makes them a run table.
 """
 
 from __future__ import annotations
 
 import argparse
-import errno
 import fcntl
 import functools
 import json
@@ -28,14 +26,13 @@ from types import FrameType
 from typing import Any, TextIO
 
 from bayeslaw.errors import BadInput
-from bayeslaw.files import write_atomically
-from models.counts import flops_per_token, params_nonembedding
-from train import plan, pool, ray_pool, record
-from train.progress import Tally, reporting
-from train.restore import restore
-from train.spec import VALIDATION_SEQUENCES, RunSpec, digest
+from bayeslaw.files import make_folder, write_atomically
+from bayeslaw.lab.models.counts import flops_per_token, params_nonembedding
+from bayeslaw.lab.train import executor_local, executor_ray, plan, record
+from bayeslaw.lab.train.progress import Tally, reporting
+from bayeslaw.lab.train.spec import VALIDATION_SEQUENCES, RunSpec, digest
 
-RUNS, LOCK, FAILURE = "runs", ".lock", "failure.json"
+LOCK = ".lock"
 FREE_BYTES = 64 * 2**20
 LOCK_SECONDS = 10.0
 """Time that a run waits for the exiting worker of a killed sweep [s]."""
@@ -43,7 +40,7 @@ SHOWN = 20
 OVERHEAD_FLOPS = 1e6
 
 Work = Callable[[RunSpec, Path], dict[str, Any]]
-Executor = Callable[[Callable[..., Any], Sequence[tuple[Any, ...]]], pool.Outcomes]
+Executor = Callable[[Callable[..., Any], Sequence[tuple[Any, ...]]], executor_local.Outcomes]
 
 
 @dataclass
@@ -70,18 +67,17 @@ def run(
     """Run the runs without a record, in the order of the plan.
 
     Args:
-        specs: result of ``train.plan.read``, each run_id once.
-        out: folder of the sweep; created if missing.
-        work: function that trains one run in its folder, writes its record and returns it.
-        execute: ``train.pool.run`` or ``train.ray_pool.run``, with everything except work and tasks filled
-            in.
-        stream: stream that shows progress.
+        specs: as ``train.plan.read`` gives them, each run_id once.
+        out: folder of the sweep, made where it is missing.
+        work: trains one run in its folder; returns its record, which it has written.
+        execute: ``run`` of ``executor_local`` or ``executor_ray``, with all but work and tasks filled in.
+        stream: where progress is shown.
 
     Raises:
         BadInput: another sweep works on the folder, a record is of another run, or no space is left.
     """
     out = out.absolute()
-    _make(out / RUNS)
+    make_folder(out / record.RUNS)
     _check_space(out, len(specs))
     mark = f"pid {os.getpid()} on {platform.node()} since {time.strftime('%Y-%m-%d %H:%M:%S')}"
     with _held(out / LOCK, mark, 0.0, "one sweep a folder"):
@@ -93,7 +89,7 @@ def run(
             cells={
                 spec.run_id: (spec.optimizer, params_nonembedding(spec.shape), spec.tokens) for spec in specs
             },
-            share=lambda run_id: record.share(out / RUNS / run_id),
+            share=lambda run_id: record.share(out / record.RUNS / run_id),
         )
         for run_id, found in report.records.items():
             tally.add(run_id, found, earlier=True)
@@ -128,8 +124,8 @@ def alone(work: Work, mark: str, spec: RunSpec, out: Path) -> dict[str, Any]:
             f"{out}: on {platform.node()} this is not the folder of this sweep ({there or 'no lock file'}); "
             "expected one folder on a file system that all nodes share, and one sweep; choose another --out"
         )
-    folder = out / RUNS / spec.run_id
-    _make(folder)
+    folder = out / record.RUNS / spec.run_id
+    make_folder(folder)
     with _held(folder / LOCK, f"a worker of {mark}", LOCK_SECONDS, "one process a run"):
         return record.read(folder) or work(spec, folder)
 
@@ -145,28 +141,28 @@ def cost(spec: RunSpec) -> float:
 
 
 def train_one(spec: RunSpec, folder: Path) -> dict[str, Any]:
-    """Call ``train.run.execute``, imported here because the process that hands out runs trains nothing."""
-    from train.run import execute
+    """``train.run.execute``, imported where it is called: the process that hands out runs trains nothing."""
+    from bayeslaw.lab.train.run import execute
 
     return execute(spec, folder)
 
 
 def _records(specs: Sequence[RunSpec], out: Path) -> dict[str, dict[str, Any]]:
-    """Read existing records, and check that each is of the plan's run."""
-    found = {spec.run_id: record.read(out / RUNS / spec.run_id) for spec in specs}
+    """Records that are there, each checked to be of the plan's run."""
+    found = {spec.run_id: record.read(out / record.RUNS / spec.run_id) for spec in specs}
     for spec in specs:
         there = found[spec.run_id]
         if there is not None and there.get("spec_digest") != digest(spec):
             raise BadInput(
-                f"{out / RUNS / spec.run_id}: holds the record of another run "
+                f"{out / record.RUNS / spec.run_id}: holds the record of another run "
                 f"(spec {there.get('spec_digest')}, in the plan {digest(spec)}); expected the same choices "
                 "under one run_id; rename the run in the plan, or choose another --out"
             )
     return {run_id: there for run_id, there in found.items() if there is not None}
 
 
-def _enter(report: Report, spec: RunSpec, outcome: pool.Outcome, out: Path) -> None:
-    """File an outcome; a run that is given up leaves its row, as crashed, and the reason."""
+def _enter(report: Report, spec: RunSpec, outcome: executor_local.Outcome, out: Path) -> None:
+    """File an outcome; a run given up leaves its row, as crashed, and the reason."""
     if outcome.kind == "done":
         report.records[spec.run_id] = outcome.value
     elif outcome.kind == "bad":
@@ -174,12 +170,12 @@ def _enter(report: Report, spec: RunSpec, outcome: pool.Outcome, out: Path) -> N
     else:
         report.failed[spec.run_id] = outcome.value
         row = {**record.row(spec, "crashed", None, None, 0), "failure": outcome.value}
-        _make(out / RUNS / spec.run_id)
-        with write_atomically(out / RUNS / spec.run_id / FAILURE) as temporary:
+        make_folder(out / record.RUNS / spec.run_id)
+        with write_atomically(out / record.RUNS / spec.run_id / record.FAILURE) as temporary:
             temporary.write_text(json.dumps(row, indent=1) + "\n")
 
 
-def _told(run_id: str, ended: dict[str, Any] | None, outcome: pool.Outcome) -> str:
+def _told(run_id: str, ended: dict[str, Any] | None, outcome: executor_local.Outcome) -> str:
     if ended is None:
         lines = str(outcome.value).splitlines()
         return f"{run_id} {'refused' if outcome.kind == 'bad' else 'given up'}: {lines[-1] if lines else ''}"
@@ -189,8 +185,8 @@ def _told(run_id: str, ended: dict[str, Any] | None, outcome: pool.Outcome) -> s
 
 @contextmanager
 def _held(lock: Path, mark: str, seconds: float, expected: str) -> Iterator[None]:
-    """Hold a lock file with the text ``mark``; the kernel frees it when the process ends."""
-    with lock.open("a+") as file:
+    """Hold a lock file, which then says ``mark``; the kernel frees it when the process ends."""
+    with _opened(lock) as file:
         deadline = time.monotonic() + seconds
         while True:
             try:
@@ -209,23 +205,20 @@ def _held(lock: Path, mark: str, seconds: float, expected: str) -> Iterator[None
         yield
 
 
+def _opened(lock: Path) -> TextIO:
+    try:
+        return lock.open("a+")
+    except OSError as error:
+        raise BadInput(
+            f"{lock}: cannot be opened ({error.strerror}); expected the lock file of a sweep; remove it"
+        ) from None
+
+
 def _text(path: Path) -> str:
     try:
         return path.read_text()
-    except OSError:
+    except (OSError, UnicodeDecodeError):
         return ""
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-    except OSError as error:
-        raise BadInput(
-            f"{folder}: cannot be made or written to ({error.strerror}); "
-            "expected a place to write to; choose another --out"
-        ) from None
 
 
 def _check_space(out: Path, left: int) -> None:
@@ -239,9 +232,9 @@ def _check_space(out: Path, left: int) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run ``python -m train.sweep``; return 0, 1 if runs failed, 2 for bad input, 130 if stopped."""
+    """``bayeslaw-sweep``; 0, 1 if runs failed, 2 for bad input, 130 if stopped."""
     parser = argparse.ArgumentParser(
-        "train.sweep", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        "bayeslaw-sweep", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument(
         "--plan", type=Path, required=True, help="plan: designs (.toml) or a list of runs (.csv)"
@@ -253,8 +246,8 @@ def main(arguments: list[str] | None = None) -> int:
         default=_cores(),
         help="number of local worker processes, by default %(default)s, one per core",
     )
-    parser.add_argument("--records", type=Path, help="run table of train.collect whose runs count as done")
-    parser.add_argument("--executor", choices=("local", "ray"), default="local", help="where runs execute")
+    parser.add_argument("--records", type=Path, help="run table of bayeslaw-collect: its runs count as done")
+    parser.add_argument("--executor", choices=("local", "ray"), default="local")
     parser.add_argument(
         "--address", help="address of a Ray cluster; by default $RAY_ADDRESS, or this machine alone"
     )
@@ -265,10 +258,12 @@ def main(arguments: list[str] | None = None) -> int:
             raise BadInput(f"--workers {given.workers}; expected at least 1")
         specs = plan.read(given.plan, say=lambda note: print(f"note: {note}", file=sys.stderr))
         if given.records:
-            count = restore(given.records, given.out / RUNS)
+            from bayeslaw.lab.train.collect import restore
+
+            count = restore(given.records, given.out / record.RUNS)
             print(f"{count} records restored from {given.records}", file=sys.stderr)
-        local = functools.partial(pool.run, workers=given.workers)
-        remote = functools.partial(ray_pool.run, address=given.address)
+        local = functools.partial(executor_local.run, workers=given.workers)
+        remote = functools.partial(executor_ray.run, address=given.address)
         report = run(specs, given.out, train_one, remote if given.executor == "ray" else local)
     except BadInput as error:
         print(f"Error: {error}", file=sys.stderr)
@@ -289,18 +284,14 @@ def summary(report: Report, out: Path) -> list[str]:
         (
             "given up",
             report.failed,
-            f"the whole reason is in {RUNS}/RUN_ID/{FAILURE}; run again to try them again",
+            f"the whole reason is in {record.RUNS}/RUN_ID/{record.FAILURE}; run again to try them again",
         ),
     ):
         if runs:
             lines.append(f"{len(runs)} runs were {what}: {step}")
             lines += [f"  {run_id}: {text.splitlines()[-1]}" for run_id, text in list(runs.items())[:SHOWN]]
             lines += [f"  ... and {len(runs) - SHOWN} more"] if len(runs) > SHOWN else []
-    return (
-        [*lines, f"next: python -m train.collect {out} -o {out / 'runs.parquet'}"]
-        if report.records
-        else lines
-    )
+    return [*lines, f"next: bayeslaw-collect {out} -o {out / 'runs.parquet'}"] if report.records else lines
 
 
 def _cores() -> int:

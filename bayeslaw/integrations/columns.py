@@ -8,7 +8,7 @@ from typing import Any
 from bayeslaw.runs.optimizer_names import canonical
 
 DECOUPLED = ("adamw", "muon", "lion", "lamb", "adafactor")
-"""Optimizers whose weight decay is decoupled, whoever wrote them."""
+"""Optimizers whose weight decay is decoupled, whoever wrote them; the lab's agree."""
 
 
 def parameter_counts(model: Any, head: Any = None) -> dict[str, int]:

@@ -14,14 +14,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from bayeslaw.errors import BadInput
+from bayeslaw.integrations.divergence import has_diverged
 
 log = logging.getLogger(__name__)
 
 BLOCK = 10
 """Number of steps whose mean loss judges a run, as in ``train.run``."""
-
-DIVERGED_ABOVE_START = 1.0
-"""Excess over the first noted loss, about that of a uniform guess, above which a run has diverged [nats]."""
 
 NEEDED = ("study", "optimizer", "params_nonembedding", "tokens", "batch_tokens", "learning_rate")
 """Columns that a row needs."""
@@ -193,8 +191,8 @@ class RunRecorder:
             self.end(exception)
 
     def _lost(self, loss: float) -> bool:
-        limit = self._noted[0][1] + DIVERGED_ABOVE_START if self._noted else math.inf
-        return not (math.isfinite(loss) and loss <= limit)
+        first = self._noted[0][1] if self._noted else math.inf
+        return has_diverged(loss, uniform=first)
 
     def _write(self, outcome: Mapping[str, Any], tokens_seen: float) -> None:
         """Complete the row with outcome and cost; FLOPs that are not given are estimated, and labelled so."""

@@ -7,10 +7,10 @@ A space is a TOML file in the style of the plans of ``train``::
     optimizer = ["adamw", "muon"]                     # a list is a choice
     params_nonembedding = [25e3, 100e3, 400e3]
     tokens_per_param = [20, 50]                       # or tokens
-    learning_rate = {low = 1e-4, high = 1e-1}         # a range, uniform in the logarithm
+    learning_rate = {low = 1e-4, high = 1e-1}         # a range, as in ``bayeslaw.space``
     batch_tokens = {low = 512, high = 16384}
-    momentum = {low = 0.8, high = 0.98}               # uniform in ln(1 - momentum)
-    corpus = "stdlib"                                 # other constants are copied to the plan
+    momentum = {low = 0.8, high = 0.98}
+    corpus = "stdlib"                                 # other constants go into the plan as they are
 
 Several tables ``[[space]]`` are joined, for ranges that differ by optimizer.
 """
@@ -18,7 +18,6 @@ Several tables ``[[space]]`` are joined, for ranges that differ by optimizer.
 from __future__ import annotations
 
 import math
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from bayeslaw.errors import BadInput
 from bayeslaw.law.terms import OPTIMA, own_bowls, to_coordinate
 from bayeslaw.runs.io import narrow, read_table
 from bayeslaw.runs.schema import BY_NAME, validate
+from bayeslaw.space import LARGEST, draw, read_toml, whole_number
 
 SETTINGS = ("optimizer", "params_nonembedding", "tokens", "batch_tokens", "learning_rate")
 COSTS = {"cost": "cost", "flops": "FLOP", "wall_seconds": "s", "energy_joules": "J"}
@@ -102,14 +102,7 @@ def read_space(path: Path) -> tuple[pd.DataFrame, str]:
         BadInput: a file that cannot be read, an unknown or missing key, a bad value, or a space without a
             feasible run.
     """
-    if not path.is_file():
-        raise BadInput(
-            f"{path}: no such file; expected a space in TOML; check the path (now in {Path.cwd()})"
-        )
-    try:
-        contents = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise BadInput(f"{path}: not a readable TOML file ({error}); correct it there") from None
+    contents = read_toml(path, "a space in TOML")
     spaces = contents.pop("space", None)
     spaces = [spaces] if isinstance(spaces, dict) else spaces
     if contents or not spaces or not all(isinstance(space, dict) for space in spaces):
@@ -134,12 +127,8 @@ def drawn_from(space: dict[str, Any], place: str) -> pd.DataFrame:
         BadInput: as ``read_space``.
     """
     space = dict(space)
-    count, seed = space.pop("count", COUNT), space.pop("draw_seed", 0)
-    for name, number, least in (("count", count, 1), ("draw_seed", seed, 0)):
-        if not isinstance(number, int) or isinstance(number, bool) or number < least:
-            raise BadInput(
-                f"{place}: {name} = {number!r}; expected a whole number of at least {least}; correct it"
-            )
+    count = whole_number("count", space.pop("count", COUNT), place, 1, LARGEST)
+    seed = whole_number("draw_seed", space.pop("draw_seed", 0), place)
     if ("tokens" in space) == ("tokens_per_param" in space):
         raise BadInput(
             f"{place}: tokens and tokens_per_param "
@@ -152,12 +141,11 @@ def drawn_from(space: dict[str, Any], place: str) -> pd.DataFrame:
         raise BadInput(
             f"{place}: {', '.join(missing)} missing; expected a value, a list or a range; add it to the space"
         )
-    varied = sorted(name for name, value in space.items() if isinstance(value, (list, dict)))
-    points = _points(count if varied else 1, len(varied), seed)
+    varied = {name: value for name, value in space.items() if isinstance(value, (list, dict))}
+    _check_searched(varied, place)
     columns = {name: value for name, value in space.items() if name not in varied}
-    for name, u in zip(varied, points.T, strict=True):
-        columns[name] = _values(name, space[name], u, place)
-    table = pd.DataFrame(columns, index=range(len(points)))
+    columns |= draw(varied, count, seed, place) if varied else {}
+    table = pd.DataFrame(columns, index=range(count if varied else 1))
     table["params_nonembedding"] = _numbers(table, "params_nonembedding", place)
     if "tokens_per_param" in table:
         table["tokens"] = table["params_nonembedding"] * _numbers(table, "tokens_per_param", place)
@@ -205,42 +193,15 @@ def _checked(table: pd.DataFrame, place: str) -> pd.DataFrame:
     return checked.drop(columns=[*borrowed, "status"])
 
 
-def _points(count: int, dimensions: int, seed: int) -> np.ndarray:
-    """Points of the unit cube, (count, dimensions)."""
-    if dimensions == 0:
-        return np.zeros((count, 0))
-    from scipy.stats import qmc
-
-    return qmc.Sobol(dimensions, seed=seed).random_base2(max(count - 1, 0).bit_length())[:count]
-
-
-def _values(name: str, given: Any, u: np.ndarray, place: str) -> list[Any]:
-    """Map points of [0, 1) to choices or a range."""
-    where = f"{place}: {name} = {given}"
-    if name not in (known := searched()):
-        raise BadInput(
-            f"{where}; only {', '.join(known)} are searched; expected one value; give it, or correct the name"
-        )
-    if isinstance(given, list):
-        if not given:
-            raise BadInput(f"{where}; expected at least one choice; add one")
-        return [given[int(x * len(given))] for x in u]
-    ends = [given.get(end) for end in ("low", "high")]
-    if given.keys() != {"low", "high"} or not all(_is_number(end) for end in ends) or not ends[0] < ends[1]:
-        raise BadInput(
-            f"{where}; expected {{low = ..., high = ...}}, two numbers with low < high; correct it"
-        )
-    if name == "optimizer":
-        raise BadInput(f"{where}; expected names; list them")
-    if name in OPTIMA and OPTIMA[name].transform.sign < 0:  # even in ln(1 - value), as momentum is
-        if not 0 <= ends[0] < ends[1] < 1:
-            raise BadInput(f"{where}; expected 0 <= low < high < 1; correct it")
-        first, last = np.log1p(-np.array(ends, float))
-        return [round(1.0 - float(f"{x:.6g}"), 7) for x in np.exp(first + u * (last - first))]
-    if ends[0] <= 0:
-        raise BadInput(f"{where}; expected low > 0, for it is even in the logarithm; raise it")
-    first, last = np.log(np.array(ends, float))
-    return [float(f"{x:.6g}") for x in np.exp(first + u * (last - first))]
+def _check_searched(varied: dict[str, Any], place: str) -> None:
+    for name, given in varied.items():
+        if name not in (known := searched()):
+            raise BadInput(
+                f"{place}: {name} = {given}; only {', '.join(known)} are searched; expected one value; "
+                "give it, or correct the name"
+            )
+    if isinstance(given := varied.get("optimizer"), dict):
+        raise BadInput(f"{place}: optimizer = {given}; expected names; list them")
 
 
 def _numbers(table: pd.DataFrame, name: str, place: str) -> pd.Series:

@@ -15,7 +15,7 @@ from typing import NoReturn
 import pytest
 
 from bayeslaw.errors import BadInput
-from data.corpus import documents, known_source, local_files, split_documents
+from bayeslaw.lab.data.corpus import documents, known_source, local_files, split_documents
 
 PACK = {"": bytes, ".gz": gzip.compress, ".xz": lzma.compress}
 TRICKY = [
@@ -125,7 +125,8 @@ def test_the_library_is_source_without_tests():
 
 def test_the_check_reads_nothing_and_imports_nothing_heavy(tmp_path):
     script = (
-        "import sys; from data.corpus import known_source as k; k('stdlib'); k('hub:a/b:c'); k(sys.argv[1]); "
+        "import sys; from bayeslaw.lab.data.corpus import known_source as k; "
+        "k('stdlib'); k('hub:a/b:c'); k(sys.argv[1]); "
         "print(*{name.partition('.')[0] for name in sys.modules})"
     )
     path = tmp_path / "a.jsonl"

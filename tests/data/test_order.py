@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bayeslaw.errors import BadInput
-from data.order import batch, sequence_order, validation_batches
+from bayeslaw.lab.data.order import batch, sequence_order, validation_batches
 
 LENGTH = 16
 

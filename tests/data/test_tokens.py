@@ -17,9 +17,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-import data.tokens as module
+import bayeslaw.lab.data.tokens as module
 from bayeslaw.errors import BadInput
-from data.tokens import Corpus, cut, prepare
+from bayeslaw.lab.data.tokens import Corpus, cut, prepare
 
 ROOT = Path(__file__).resolve().parents[2]
 WORDS = "the ship sailed over a calm sea while seven gulls followed it towards the harbour".split()
@@ -126,7 +126,7 @@ def test_a_second_call_reads_nothing_and_imports_nothing_heavy(source, cache, mo
     np.testing.assert_array_equal(first.train, second.train)
     assert (second.digest, second.source) == (first.digest, str(source))
     script = (
-        "import sys; from data.tokens import prepare; print(prepare(sys.argv[1], 300).digest);"
+        "import sys; from bayeslaw.lab.data.tokens import prepare; print(prepare(sys.argv[1], 300).digest);"
         "print(*{name.partition('.')[0] for name in sys.modules})"
     )
     result = subprocess.run(
@@ -213,7 +213,7 @@ def test_of_several_that_ask_at_once_one_works(source, cache, monkeypatch):
 
 
 def test_reading_stops_at_the_limit_and_says_so(source, cache, caplog):
-    with caplog.at_level(logging.WARNING, logger="data.tokens"):
+    with caplog.at_level(logging.WARNING, logger="bayeslaw.lab.data.tokens"):
         corpus = prepare(str(source), 300, cache, train_bytes=2_000)
     documents = read_back(cache, corpus, corpus.train)
     assert documents == held(source, "train")[: len(documents)]

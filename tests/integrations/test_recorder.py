@@ -26,16 +26,18 @@ from bayeslaw.integrations import (
     optimizer_settings,
     recommended,
 )
+from bayeslaw.integrations.columns import DECOUPLED
 from bayeslaw.integrations.recorder import mean_loss
 from bayeslaw.integrations.schedules import SCHEDULES
-from bayeslaw.posterior.netcdf import write_posterior
+from bayeslaw.lab.train.optimizers import OPTIMIZERS
+from bayeslaw.lab.train.schedules import SCHEDULES as LAB
+from bayeslaw.lab.train.schedules import fraction
+from bayeslaw.posterior.draws import write_posterior
 from bayeslaw.runs.importing import import_runs
 from bayeslaw.runs.io import read_runs
 from bayeslaw.target import Target
 from tests.support.documents import ROOT
 from tests.support.fakes import fake_posterior
-from train.schedules import SCHEDULES as LAB
-from train.schedules import fraction
 
 BASIC = {
     "study": "ours",
@@ -417,3 +419,7 @@ def test_the_example_in_jax(tmp_path):
     (row,) = read_runs(*tmp_path.iterdir()).to_dict("records")
     assert (row["status"], row["params_nonembedding"]) == ("finished", 8192)
     assert row["loss"] < 4.3
+
+
+def test_the_lab_decouples_the_same_optimizers():
+    assert {name for name, entry in OPTIMIZERS.items() if entry.decoupled} == set(DECOUPLED)

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from bayeslaw.errors import BadInput
-from models.counts import counts, flops_per_token, params_embedding, params_nonembedding
-from models.families import FAMILIES, params_of, size_for
-from models.transformer import Shape, build, rotary_angles, rotated
+from bayeslaw.lab.models.counts import counts, flops_per_token, params_embedding, params_nonembedding
+from bayeslaw.lab.models.families import FAMILIES, params_of, size_for
+from bayeslaw.lab.models.transformer import Shape, build, rotary_angles, rotated
 
 VARIANTS = list(itertools.product(("rmsnorm", "layernorm"), ("gelu", "swiglu"), (True, False)))
 SMALL = Shape(vocabulary=300, width=16, depth=2, heads=2)

@@ -203,7 +203,7 @@ def test_json_has_units_and_the_plan_lies_beside_it(folder, monkeypatch, capsys)
 
 
 def test_train_reads_the_plan(folder, monkeypatch, capsys):
-    from train import plan
+    from bayeslaw.lab.train import plan
 
     assert run(monkeypatch, capsys, *ASKED, "--study", "ours")[0] == 0
     said = []

@@ -135,7 +135,12 @@ def test_runs_shorter_than_a_step_are_left_out(tmp_path):
     ("old", "new", "words"),
     [
         ("[space]", "[spaces]", "spaces; expected one or more tables \\[space\\] and nothing else"),
-        ("count = 64", "count = 0", "count = 0; expected a whole number of at least 1; correct it"),
+        ("count = 64", "count = 0", "count = 0; expected a whole number from 1 to 100000; correct it"),
+        (
+            "count = 64",
+            "count = 1e9",
+            "count = 1000000000.0; expected a whole number from 1 to 100000; correct",
+        ),
         ("tokens_per_param = 20", "", "tokens and tokens_per_param are both missing; expected one of them"),
         ("count = 64", "tokens = 1e6", "tokens and tokens_per_param are both given; expected one of them"),
         ('optimizer = ["adamw", "muon"]', "", "optimizer missing; expected a value, a list or a range"),
@@ -160,6 +165,8 @@ def test_a_broken_space_is_refused(tmp_path, old, new, words):
 
 
 def test_a_missing_space_is_refused(tmp_path):
+    with pytest.raises(BadInput, match="is a folder; expected a space in TOML"):
+        read_space(tmp_path)
     with pytest.raises(BadInput, match="no such file; expected a space in TOML"):
         read_space(tmp_path / "no.toml")
 

@@ -55,7 +55,7 @@ def test_a_written_table_reads_back_exactly(tmp_path, suffix, table):
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
-def test_counts_are_written_whole(tmp_path, runs):
+def test_counts_are_write_atomically(tmp_path, runs):
     write_runs(runs, tmp_path / "runs.csv")
     assert (tmp_path / "runs.csv").read_text().splitlines()[1] == (
         "a,ours,adamw,1000000,20000000,4096,128,0.001,3.0,finished"

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 
 from bayeslaw import spectra
 from bayeslaw.errors import BadInput
+from bayeslaw.lab.models.transformer import Shape, build
 from bayeslaw.spectra import for_jax, for_torch
-from models.transformer import Shape, build
 
 TOKENS = np.random.default_rng(0).integers(12, size=(6, 7))
 

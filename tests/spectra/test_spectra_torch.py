@@ -10,10 +10,10 @@ from torch import nn
 
 from bayeslaw import spectra
 from bayeslaw.errors import BadInput
+from bayeslaw.lab.models.transformer import Shape, build
+from bayeslaw.lab.train import optimizers
+from bayeslaw.lab.train.spec import RunSpec, checked
 from bayeslaw.spectra.for_torch import landscape, next_step
-from models.transformer import Shape, build
-from train import optimizers
-from train.spec import RunSpec, checked
 
 TOKENS = torch.randint(12, (6, 7), generator=torch.Generator().manual_seed(0))
 

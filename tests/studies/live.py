@@ -27,14 +27,15 @@ import numpy as np
 import pandas as pd
 
 from bayeslaw.files import write_atomically
+from bayeslaw.lab.models.families import Size, params_of, size_for
+from bayeslaw.lab.train import record
 from bayeslaw.planning.candidates import drawn_from
 from bayeslaw.target import Target
-from models.families import Size, params_of, size_for
 from tests.studies.tables import markdown, percent
 from tests.studies.transfer import CONSTANT, ROOT, SEQUENCE, row_of, target_of
-from train import record
 
 OUT = ROOT / "out" / "live"
+LAB = f"{shlex.quote(sys.executable)} -m bayeslaw.lab.train"
 RESULTS = Path(__file__).parent / "results" / "live.json"
 OPTIMIZER = "adamw"
 USUAL = {"weight_decay": 0.1, "momentum": 0.9}
@@ -68,7 +69,7 @@ def loop() -> None:
     candidates.iloc[chosen[FIRST:]].to_csv(OUT / "candidates.csv", index=False)
     candidates.iloc[chosen[:FIRST]].to_csv(OUT / "first.csv", index=False)
     sweep(OUT / "first.csv", OUT / "first")
-    python("-m", "train.collect", OUT / "first", "-o", OUT / "first.parquet")
+    python("-m", "bayeslaw.lab.train.collect", OUT / "first", "-o", OUT / "first.parquet")
     first = flops(pd.read_parquet(OUT / "first.parquet"))
     target = target_of(OPTIMIZER)
     cost = flops_of_target()
@@ -80,9 +81,9 @@ def loop() -> None:
         *("--out", OUT / "loop", "--cost-of-target", f"{cost:g}"),
         *(
             "--runner",
-            f"{shlex.quote(sys.executable)} -m train.sweep --plan {{plan}} --out {{out}} --workers 2",
+            f"{LAB}.sweep --plan {{plan}} --out {{out}} --workers 2",
         ),
-        *("--collect", f"{shlex.quote(sys.executable)} -m train.collect {{out}} -o {{table}}"),
+        *("--collect", f"{LAB}.collect {{out}} -o {{table}}"),
     )
     result = json.loads(told)
     del result["folder"]
@@ -228,7 +229,7 @@ def announced() -> str:
 
 
 def sweep(plan: Path, out: Path) -> None:
-    python("-m", "train.sweep", "--plan", plan, "--out", out, "--workers", 2)
+    python("-m", "bayeslaw.lab.train.sweep", "--plan", plan, "--out", out, "--workers", 2)
 
 
 def python(*arguments: Any) -> str:

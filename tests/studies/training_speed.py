@@ -25,15 +25,15 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import torch
 import torch.nn.functional as F
+from bayeslaw.lab.train.pool import run as run_pool
 
-from data.tokens import prepare
-from models.families import params_of, size_for
-from models.transformer import build
+from bayeslaw.lab.data.tokens import prepare
+from bayeslaw.lab.models.families import params_of, size_for
+from bayeslaw.lab.models.transformer import build
+from bayeslaw.lab.train.run import execute
+from bayeslaw.lab.train.schedules import fraction
+from bayeslaw.lab.train.spec import RunSpec, checked
 from tests.studies.tables import read_rows
-from train.pool import run as run_pool
-from train.run import execute
-from train.schedules import fraction
-from train.spec import RunSpec, checked
 
 RESULTS = Path(__file__).parent / "results" / "training_speed.jsonl"
 REPEATS, RUNS = 5, 4

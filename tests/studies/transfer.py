@@ -1,7 +1,7 @@
 """From the shipped sweep to networks a few times larger, actually trained. Slow, outside CI, resumable.
 
     python -m tests.studies.transfer plan     # fits bayeslaw/assets/books.csv, writes out/transfer/plan.csv
-    python -m train.sweep --plan out/transfer/plan.csv --out out/transfer --workers 2
+    python -m bayeslaw.lab.train.sweep --plan out/transfer/plan.csv --out out/transfer --workers 2
     python -m tests.studies.transfer collect  # results/transfer.jsonl: one line a run, predictions beside it
     python -m tests.studies.transfer table    # prints its part of docs/benchmarks.md, draws docs/transfer.png
 
@@ -24,11 +24,11 @@ from bayeslaw.diagnosis.summary import interval
 from bayeslaw.errors import BadInput
 from bayeslaw.evaluation import baselines
 from bayeslaw.evaluation.advisors import PosteriorAdvisor
+from bayeslaw.lab.models.families import params_of, size_for
 from bayeslaw.posterior.draws import Posterior
 from bayeslaw.posterior.netcdf import read_posterior, write_posterior
 from bayeslaw.runs.io import read_runs
 from bayeslaw.target import Target
-from models.families import params_of, size_for
 from tests.studies.tables import markdown, read_rows
 
 ROOT = Path(__file__).parents[2]
@@ -72,7 +72,9 @@ def plan() -> None:
     order = table["run_id"].map(lambda name: next(i for i, word in enumerate(telling) if word in name))
     table.iloc[np.argsort(order, kind="stable")].to_csv(OUT / "plan.csv", index=False)
     print(table.to_string())
-    print("next: python -m train.sweep --plan out/transfer/plan.csv --out out/transfer --workers 2")
+    print(
+        "next: python -m bayeslaw.lab.train.sweep --plan out/transfer/plan.csv --out out/transfer --workers 2"
+    )
 
 
 def fitted() -> Posterior:
@@ -116,7 +118,7 @@ def row_of(label: str, settings: dict[str, float], target: Target) -> dict[str, 
 
 def collect() -> None:
     """Measured losses, and the posterior's predictions of them."""
-    from train import record
+    from bayeslaw.lab.train import record
 
     advice = json.loads((OUT / "advice.json").read_text())
     posterior = fitted()

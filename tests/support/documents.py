@@ -18,7 +18,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
-SHIM = '#!/bin/sh\nPYTHONPATH="{root}" exec "{python}" -m bayeslaw.cli "$@"\n'
+SHIM = '#!/bin/sh\nPYTHONPATH="{root}" exec "{python}" -m {module} "$@"\n'
+PROGRAMS = {
+    "bayeslaw": "bayeslaw.cli",
+    "bayeslaw-train": "bayeslaw.lab.train.run",
+    "bayeslaw-sweep": "bayeslaw.lab.train.sweep",
+    "bayeslaw-collect": "bayeslaw.lab.train.collect",
+}
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.S | re.M)
 RAN = ("bash", "python")
 
@@ -43,12 +49,13 @@ def prose(document: str) -> str:
 
 
 def workplace(folder: Path) -> dict[str, str]:
-    """Environment in which fits are quick, and ``bayeslaw``, kept in ``folder``, is that of this checkout."""
-    shim = folder / "bin" / "bayeslaw"
-    shim.parent.mkdir()
-    shim.write_text(SHIM.format(root=ROOT, python=sys.executable))
-    shim.chmod(0o755)
-    programs = f"{shim.parent}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    """Environment in which fits are quick, and the programs, in ``folder``, are those of this checkout."""
+    (folder / "bin").mkdir()
+    for name, module in PROGRAMS.items():
+        shim = folder / "bin" / name
+        shim.write_text(SHIM.format(root=ROOT, python=sys.executable, module=module))
+        shim.chmod(0o755)
+    programs = f"{folder / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}"
     own = {"BAYESLAW_CACHE": str(folder / "cache"), "BAYESLAW_EFFORT": "quick"}
     return os.environ | {"PATH": programs, "PYTHONPATH": str(ROOT)} | own
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from bayeslaw.errors import BadInput
+from bayeslaw.lab.train import pool
+from bayeslaw.lab.train.spec import RunSpec, checked
 from tests.support import train_works as works
 from tests.support.train_works import pids
-from train import pool
-from train.spec import RunSpec, checked
 
 SPEC = checked(RunSpec("r0", "own", "stdlib", "adamw", 16, 2, 1, 100_096, 4_096, 1e-3))
 SPECS = [replace(SPEC, run_id=f"r{i}", seed=i) for i in range(5)]

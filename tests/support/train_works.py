@@ -77,7 +77,7 @@ class Unborn:
 
 def train(spec, folder: Path) -> dict:
     """As ``train.run.execute``: notes when it begins and ends; takes SLEEP seconds."""
-    from train import record
+    from bayeslaw.lab.train import record
 
     note(folder / "began", os.getpid())
     time.sleep(float(os.environ.get("SLEEP", "0")))
@@ -99,9 +99,9 @@ def train_dying_once(spec, folder: Path) -> dict:
 
 def pool_parent(folder: str) -> None:
     """A process with two busy workers, to be killed."""
-    from train import pool
+    from bayeslaw.lab.train import executor_local
 
-    list(pool.run(sleeps, [(1, Path(folder)), (2, Path(folder))], workers=2))
+    list(executor_local.run(sleeps, [(1, Path(folder)), (2, Path(folder))], workers=2))
 
 
 def replay_parent(folder: str) -> None:
@@ -121,8 +121,8 @@ def never_fits(folder: Path, runs: object, seed: int) -> None:
 
 
 def sweep(*arguments: str) -> None:
-    """``python -m train.sweep``, with ``train`` for the work."""
-    from train import sweep as module
+    """``python -m bayeslaw.lab.train.sweep``, with ``train`` for the work."""
+    from bayeslaw.lab.train import sweep as module
 
     module.train_one = train
     sys.exit(module.main(list(arguments)))
@@ -135,7 +135,7 @@ def ray_sweep(plan: str, out: str) -> None:
     import ray
     from ray.cluster_utils import Cluster
 
-    from train import sweep as module
+    from bayeslaw.lab.train import sweep as module
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     second = cluster.add_node(num_cpus=1)

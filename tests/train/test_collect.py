@@ -11,12 +11,11 @@ import pytest
 
 from bayeslaw.assets import EXAMPLE_SWEEP
 from bayeslaw.errors import BadInput
+from bayeslaw.lab.train import collect, sweep
 from bayeslaw.runs.io import read_runs, write_runs
 from bayeslaw.runs.schema import BY_NAME
 from tests.support import train_works as works
-from tests.support.train_sweeps import SPECS, inline, picky
-from train import collect, sweep
-from train.restore import restore
+from tests.test_train_sweep import SPECS, inline, picky
 
 
 @pytest.fixture
@@ -54,7 +53,7 @@ def test_a_sweep_goes_on_elsewhere_from_its_table(out, tmp_path):
     table, _ = collect.collect(out)
     write_runs(table, tmp_path / "runs.csv")
     elsewhere = tmp_path / "elsewhere"
-    assert restore(tmp_path / "runs.csv", elsewhere / "runs") == 3  # the crashed one is tried again
+    assert collect.restore(tmp_path / "runs.csv", elsewhere / "runs") == 3  # the crashed one is tried again
     report = sweep.run(SPECS, elsewhere, works.train, inline, io.StringIO())
     assert (report.earlier, len(report.records)) == (3, 5)
     again, _ = collect.collect(elsewhere)
@@ -67,7 +66,7 @@ def test_a_sweep_goes_on_elsewhere_from_its_table(out, tmp_path):
 def test_a_table_of_other_making_cannot_be_restored(tmp_path):
     write_runs(read_runs(EXAMPLE_SWEEP), tmp_path / "other.csv")
     with pytest.raises(BadInput, match="column spec_digest is missing"):
-        restore(tmp_path / "other.csv", tmp_path / "runs")
+        collect.restore(tmp_path / "other.csv", tmp_path / "runs")
 
 
 def test_json(out, tmp_path, capsys):
@@ -80,7 +79,8 @@ def test_json(out, tmp_path, capsys):
 def test_what_is_no_sweep_is_refused(tmp_path, capsys):
     assert collect.main([str(tmp_path), "-o", "runs.csv"]) == 2
     assert capsys.readouterr().err == (
-        f"Error: {tmp_path}: no sweep, runs is missing; expected the --out of train.sweep; check the path\n"
+        f"Error: {tmp_path}: no sweep, runs is missing; expected the --out of bayeslaw-sweep; "
+        "check the path\n"
     )
     (tmp_path / "runs" / "r0").mkdir(parents=True)
     with pytest.raises(BadInput, match="no run has ended, 1 began; expected a record; let the sweep go on"):
@@ -88,10 +88,42 @@ def test_what_is_no_sweep_is_refused(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("name", ["record.json", "failure.json"])
-def test_a_damaged_record_is_named(out, name):
-    (out / "runs" / "r1" / name).write_text("{")
-    with pytest.raises(BadInput, match=rf"runs/r1/{name}: "):
-        collect.collect(out)
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "not a record (Expecting property name"),
+        ("[]", "not a record (no run_id); expected a JSON object with run_id, status; delete it to train"),
+        ('{"run_id": "r1"}', "not a record (no status); expected a JSON object with run_id, status; delete"),
+        (
+            '{"run_id": "r1", "status": "finished"}',
+            "not a record (no loss); expected a JSON object with ",
+        ),
+        ("\ud800", "not a record ('utf-8' codec can't decode"),
+        (None, "not a record ([Errno 21] Is a directory"),
+    ],
+)
+def test_a_damaged_record_is_named(out, name, content, message, tmp_path, capsys):
+    path = out / "runs" / "r1" / name
+    path.unlink(missing_ok=True)
+    path.mkdir() if content is None else path.write_bytes(content.encode("utf-8", "surrogatepass"))
+    assert collect.main([str(out), "-o", str(tmp_path / "runs.csv")]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"Error: {path}: {message}")
+    assert error.count("\n") == 1
+    assert not (tmp_path / "runs.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("runs.txt", "unknown suffix"), ("no/runs.csv", "is no folder"), ("folder.csv", "it is a folder")],
+)
+def test_an_output_that_cannot_be_written_is_refused_before_the_work(
+    tmp_path, monkeypatch, capsys, name, message
+):
+    (tmp_path / "folder.csv").mkdir()
+    monkeypatch.setattr(collect, "collect", pytest.fail)
+    assert collect.main([str(tmp_path), "-o", str(tmp_path / name)]) == 2
+    assert message in capsys.readouterr().err
 
 
 def test_two_sweeps_in_one_folder_are_one_table(out):

@@ -9,9 +9,9 @@ import math
 import pytest
 import torch
 
-from models.transformer import Shape, build
-from train import optimizers, schedules
-from train.optimizers import OPTIMIZERS, Settings
+from bayeslaw.lab.models.transformer import Shape, build
+from bayeslaw.lab.train import optimizers, schedules
+from bayeslaw.lab.train.optimizers import OPTIMIZERS, Settings
 
 SHAPE = Shape(vocabulary=300, width=16, depth=1, heads=1)
 RATES = {"sgd": 0.3, "lion": 3e-3, "adafactor": 3e-2, "lamb": 3e-2}
@@ -19,7 +19,7 @@ TOKENS = torch.randint(300, (8, 9), generator=torch.Generator().manual_seed(0))
 
 
 def settings(name: str, weight_decay: float | None = None) -> Settings:
-    usual = OPTIMIZERS[name]
+    usual = OPTIMIZERS[name].defaults
     decay = usual.weight_decay if weight_decay is None else weight_decay
     knobs = (knob or 0.0 for knob in (usual.momentum, usual.beta2, usual.epsilon))
     return Settings(RATES.get(name, 1e-2), *knobs, decay)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from bayeslaw.errors import BadInput
-from models.counts import flops_per_token
-from train import plan
-from train.spec import checked
+from bayeslaw.lab.models.counts import flops_per_token
+from bayeslaw.lab.train import plan
+from bayeslaw.lab.train.spec import checked
 
 HEAD = """
 [sweep]
@@ -160,7 +160,13 @@ def test_a_run_table_is_a_plan_too_and_its_shape_outranks_its_size(tmp_path):
     ("text", "message"),
     [
         ("", "no runs; expected a row, or a [[part]] with a design, for at least one"),
-        ("[swep]\n", "swep; expected one table [sweep] and tables [[part]]; see python -m pydoc train.plan"),
+        (
+            "[swep]\n",
+            "swep; expected one table [sweep] and tables [[part]]; "
+            "see python -m pydoc bayeslaw.lab.train.plan",
+        ),
+        ("part = [1]\n", "sweep or part of the wrong kind; expected one table [sweep] and tables [[part]]"),
+        ("[part]\nseed = 1\n", "sweep or part of the wrong kind; expected one table [sweep] and tables [["),
         ("[sweep\n", "not a readable TOML file ("),
         (part("", "gird"), "part 1: design = gird; expected one of grid, random, sobol, list"),
         (
@@ -173,16 +179,47 @@ def test_a_run_table_is_a_plan_too_and_its_shape_outranks_its_size(tmp_path):
             part("learning_rate = {low = 1e-3, high = 1e-2}"),
             "part 1: learning_rate is a range; expected choices in a grid; list them",
         ),
-        (part("seed = [1]", "sobol"), "part 1: runs = None; expected a whole number of at least 1"),
+        (
+            part("seed = [1]", "sobol"),
+            "part 1: runs = None; expected a whole number from 1 to 100000; ",
+        ),
+        (
+            part("runs = 1e10\nseed = [1]", "sobol"),
+            "part 1: runs = 10000000000.0; expected a whole number from 1",
+        ),
+        (
+            part("runs = 2\ndraw_seed = -1\nseed = [1]", "sobol"),
+            "draw_seed = -1; expected a whole number from 0 to",
+        ),
+        (
+            part("runs = 2\nlearning_rate = {low = 0, high = 1}", "sobol"),
+            "expected low > 0, for it is even in",
+        ),
+        (
+            "\n".join(
+                [
+                    HEAD,
+                    "[[part]]",
+                    'design = "grid"',
+                    *(f"{x} = [{'1, ' * 30}]" for x in ("seed", "width", "depth", "heads")),
+                ]
+            ),
+            "part 1: a grid of 810,000 runs; expected at most 100,000; list fewer choices",
+        ),
+        (part("seed = 1e23"), "part 1, run 1: seed = 99999999999999991611392; expected at least 0 and below"),
+        (part("tokens = inf"), "part 1, run 1: tokens = inf; expected a whole number; correct it"),
         (part("runs = 3", "random"), "part 1: nothing varies; expected a list or a range to draw from"),
         (
             part("runs = 3\nlearning_rate = {low = 1, high = 0.1}", "random"),
             "part 1: learning_rate = {'low': 1, 'high': 0.1}; expected {low = ..., high = ...}, two numbers",
         ),
-        (part("runs = 3\nmomentum = {low = 0.9, high = 1}", "random"), "expected high < 1"),
+        (
+            part("runs = 3\nmomentum = {low = 0.9, high = 1}", "random"),
+            "expected 0 <= low < high < 1; ",
+        ),
         (
             part("runs = 3\nweight_decay = {low = 0, high = 1, log = true}", "random"),
-            "expected low > 0 in a logarithmic range; or log = false",
+            "expected low > 0, for it is even in the logarithm; or log = false",
         ),
         (
             part("runs = 3\nseed = {low = 0, high = 9}", "random"),
@@ -194,12 +231,12 @@ def test_a_run_table_is_a_plan_too_and_its_shape_outranks_its_size(tmp_path):
         ),
         (
             part('learning_rate = "high"'),
-            "part 1, run 1: learning_rate = high; expected a number; correct the plan",
+            "part 1, run 1: learning_rate = high; expected a number; correct it",
         ),
-        (part("seed = 1.5"), "part 1, run 1: seed = 1.5; expected a whole number; correct the plan"),
+        (part("seed = 1.5"), "part 1, run 1: seed = 1.5; expected a whole number; correct it"),
         (
             part("learning_rate = nan"),
-            "part 1, run 1: learning_rate = nan; expected a number; correct the plan",
+            "part 1, run 1: learning_rate = nan; expected a number; correct it",
         ),
         (part("tied = 2"), "part 1, run 1: tied = 2; expected true or false"),
         (
@@ -239,7 +276,7 @@ def test_what_a_plan_cannot_mean_is_refused(tmp_path, text, message):
             CSV.replace("\n,own", "\na,own"),
             "run_id a stands for two different runs; expected each run_id once; ",
         ),
-        (CSV.replace("0.002", "fast"), "row 2: learning_rate = fast; expected a number; correct the plan"),
+        (CSV.replace("0.002", "fast"), "row 2: learning_rate = fast; expected a number; correct it"),
         (CSV.replace("study", "sturdy"), "row 1: study missing; expected text; add it to the plan"),
     ],
 )
@@ -248,6 +285,19 @@ def test_what_a_list_cannot_mean_is_refused(tmp_path, text, message):
         read(tmp_path, text, ".csv", lambda note: None)
     assert str(error.value).startswith(f"{tmp_path}/plan.csv: ")
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize("suffix", [".toml", ".csv"])
+def test_what_is_no_text_is_refused(tmp_path, suffix):
+    path = tmp_path / f"plan{suffix}"
+    for content in (HEAD.encode("utf-16"), bytes(range(256))):
+        path.write_bytes(content)
+        with pytest.raises(BadInput, match=rf"plan\{suffix}: not a readable (TOML|CSV) file \('utf-8' codec"):
+            plan.read(path)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(BadInput, match=rf"plan\{suffix}: is a folder; expected a \.toml or \.csv file"):
+        plan.read(path)
 
 
 def test_a_missing_or_unknown_file_is_refused(tmp_path):

@@ -7,9 +7,9 @@ import re
 
 import pytest
 
+from bayeslaw.lab.train import progress
+from bayeslaw.lab.train.progress import Tally, reporting
 from tests.support.train_works import until
-from train import progress
-from train.progress import Tally, reporting
 
 CELLS = {"a": ("adamw", 24_736, 500_000), "b": ("adamw", 24_736, 500_000), "c": ("muon", 83_264, 1_000_000)}
 COSTS = {"a": 1.0, "b": 1.0, "c": 8.0}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -17,11 +18,11 @@ import pytest
 import torch
 
 from bayeslaw.errors import BadInput
+from bayeslaw.lab.models.transformer import build
+from bayeslaw.lab.train import curvature, optimizers, record, run
+from bayeslaw.lab.train.optimizers import OPTIMIZERS
+from bayeslaw.lab.train.spec import RunSpec, digest
 from bayeslaw.runs.schema import validate
-from models.transformer import build
-from train import curvature, optimizers, record, run
-from train.optimizers import OPTIMIZERS
-from train.spec import RunSpec, digest
 
 ROOT = Path(__file__).resolve().parents[2]
 WORDS = "the of and to in that is was he for it with as his on be at by had not are but from or have an they"
@@ -99,7 +100,7 @@ def test_a_run_cut_short_goes_on_exactly(optimizer, spec, tmp_path, monkeypatch)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(run, "_save", save_then_die)
-    for _ in range(2):
+    for _ in range(3):  # at steps 10, 20 and 25
         with pytest.raises(KeyboardInterrupt):
             run.execute(spec, tmp_path / "cut")
     assert record.read(tmp_path / "cut") is None
@@ -113,6 +114,7 @@ def test_a_run_cut_short_goes_on_exactly(optimizer, spec, tmp_path, monkeypatch)
 
 def test_a_run_under_way_says_how_far_it_is(spec, tmp_path, monkeypatch):
     monkeypatch.setattr(run, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(run, "CHECKPOINT_SHARE", math.inf)
     said, shares = [], []
 
     def say(text):
@@ -120,8 +122,10 @@ def test_a_run_under_way_says_how_far_it_is(spec, tmp_path, monkeypatch):
         shares.append(record.share(tmp_path))
 
     run.execute(replace(spec, tokens=12_800), tmp_path, say=say)
-    assert [text.partition(", loss ")[0] for text in said] == [f"{spec.run_id}: 40%", f"{spec.run_id}: 80%"]
-    assert shares == [0.4, 0.8]
+    assert [text.partition(", loss ")[0] for text in said] == [
+        f"{spec.run_id}: {share}%" for share in (40, 80, 100)
+    ]
+    assert shares == [0.4, 0.8, 1.0]
     assert record.share(tmp_path) == 0
     assert not (tmp_path / record.SHARE).exists()
 
@@ -131,7 +135,8 @@ def test_a_killed_process_resumes_exactly(spec, tmp_path, cache):
     whole = run.execute(spec, tmp_path / "whole")
     (tmp_path / "spec.json").write_text(json.dumps(vars(spec)))
     code = (
-        f"import sys, train.run as r; r.CHECKPOINT_SECONDS = 0.05; sys.exit(r.main({arguments(tmp_path)!r}))"
+        "import sys; from bayeslaw.lab.train import run; run.CHECKPOINT_SECONDS = 0.05; "
+        f"sys.exit(run.main({arguments(tmp_path)!r}))"
     )
     command = [sys.executable, "-W", "ignore", "-c", code]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -280,6 +285,7 @@ def test_a_truncated_checkpoint_is_named_and_kept(spec, tmp_path):
 
 def test_a_full_disk_is_one_error_and_the_last_checkpoint_stays(spec, tmp_path, monkeypatch):
     monkeypatch.setattr(run, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(run, "CHECKPOINT_SHARE", math.inf)
     saves = iter([torch.save, None])
 
     def full_at_the_second(state, file):
@@ -332,12 +338,98 @@ def test_two_processes_train_as_one(spec, tmp_path):
         "--dynamo_backend",
         "no",
     ]
-    launch += ["--main_process_port", "0", "-m", "train.run", *arguments(tmp_path)]
+    launch += ["--main_process_port", "0", "-m", "bayeslaw.lab.train.run", *arguments(tmp_path)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(launch, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert record.read(tmp_path / "cut")["loss"] == pytest.approx(alone["loss"], abs=2e-3)
-    tables = [pd.read_csv(tmp_path / name / curvature.ROWS) for name in ("alone", "cut")]
-    start = [table.drop(columns=["seconds", "gradients"]).iloc[0] for table in tables]
-    pd.testing.assert_series_equal(*start, rtol=0.1)  # the noise scale is a small difference
-    assert start[0]["lambda_max"] == pytest.approx(start[1]["lambda_max"], rel=1e-3)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_short_run_with_a_checkpoint(number, spec, tmp_path, monkeypatch):
+    spec = replace(spec, tokens=12_800)  # 25 steps
+    whole = run.execute(spec, tmp_path / "whole")
+    step, steps = run._step, []
+
+    def signalled_at_the_fifth(*arguments):
+        steps.append(None)
+        if len(steps) == 5:
+            signal.raise_signal(number)
+        return step(*arguments)
+
+    def end(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "_step", signalled_at_the_fifth)
+    before = signal.signal(number, end)
+    said = []
+    with pytest.raises(KeyboardInterrupt):
+        run.execute(spec, tmp_path / "cut", say=said.append)
+    assert signal.signal(number, before) is end
+    assert (len(steps), record.read(tmp_path / "cut")) == (10, None)
+    assert said[0].startswith("r: 40%, loss ")
+    assert run.execute(spec, tmp_path / "cut")["loss"] == whole["loss"]
+    assert len(steps) == 25
+
+
+def test_the_same_signal_twice_ends_the_run_at_once(spec, tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "_step", lambda *_: [signal.raise_signal(signal.SIGINT) for _ in range(2)])
+    with pytest.raises(KeyboardInterrupt):
+        run.execute(spec, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_half_precision_is_refused_where_it_would_not_be_used(spec, tmp_path):
+    with pytest.raises(BadInput) as error:
+        run.execute(replace(spec, precision="fp16"), tmp_path)
+    assert str(error.value) == (
+        "run r: precision = fp16 on a CPU, which Accelerate trains in 32 bits; expected a GPU for it; "
+        "choose no or bf16"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", [record.RECORD, record.CURVE, run.CHECKPOINT])
+def test_a_folder_in_the_place_of_an_output_is_refused_before_the_work(name, spec, tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "prepare", pytest.fail)
+    (tmp_path / name).mkdir()
+    with pytest.raises(BadInput, match=f"{name}: "):
+        run.execute(spec, tmp_path)
+
+
+def test_a_file_in_the_place_of_the_folder_is_refused_before_the_work(spec, tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "prepare", pytest.fail)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BadInput, match=r"file: cannot be made or written to \(File exists\)"):
+        run.execute(spec, tmp_path / "file")
+
+
+SMALL = "--optimizer adamw --width 16 --depth 1 --heads 1 --batch-tokens 4096 --learning-rate 1e-3".split()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("--tokens inf", "tokens = inf; expected a whole number; correct it"),
+        ("--tokens many", "tokens = many; expected a whole number; correct it"),
+        ("--tokens 1e5 --seed -1", "run x: seed = -1; expected at least 0 and below 4.29497e+09; "),
+        ("--tokens 1e5 --seed 1e23", "run x: seed = 99999999999999991611392; expected at least 0 and below"),
+        ("--tokens 1e5 --seed 0.5", "seed = 0.5; expected a whole number; correct it"),
+        ("--tokens 1e5 --tied maybe", "tied = maybe; expected true or false; correct it"),
+        ("--tokens 1e5 --learning-rate nan", "learning_rate = nan; expected a number; correct it"),
+        ("--tokens 1e5 --depth 1e9", "run x: width = 16, depth = 1000000000, vocabulary = 1024 are 3.1e+12 "),
+        ("--tokens 1e5 --spec {folder}", "{folder}: not a readable JSON object ("),
+        ("--tokens 1e5 --spec {folder}/list", "{folder}/list: a JSON list; expected an object; write one "),
+        ("--tokens 1e5 --spec {folder}/wide", "{folder}/wide: not a readable JSON object ("),
+        ("--tokens 1e5 --params-nonembedding x", "params_nonembedding = x; expected a number; correct it"),
+    ],
+)
+def test_odd_values_are_refused_with_one_line(given, message, tmp_path, capsys):
+    (tmp_path / "list").write_text("[]")
+    (tmp_path / "wide").write_text("{}", encoding="utf-16")
+    command = ["--folder", str(tmp_path / "x"), *SMALL, *given.format(folder=tmp_path).split()]
+    assert run.main(command) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"Error: {message.format(folder=tmp_path)}")
+    assert error.count("\n") == 1
+    assert not (tmp_path / "x").exists()

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from bayeslaw.errors import BadInput
-from train.spec import RunSpec, checked, digest
+from bayeslaw.lab.train.spec import KINDS, RunSpec, checked, digest, meanings
 
 SPEC = RunSpec("r1", "own", "stdlib", "adamw", 16, 2, 1, 100_096, 4_096, 1e-3, warmup_tokens=8_192)
 
@@ -91,3 +91,7 @@ def test_what_cannot_be_run_is_named(change, message):
 def test_an_unknown_corpus_is_named():
     with pytest.raises(BadInput, match="/no/such/corpus"):
         checked(replace(SPEC, corpus="/no/such/corpus"))
+
+
+def test_every_field_is_explained():
+    assert list(meanings()) == list(KINDS)

@@ -17,11 +17,11 @@ from pathlib import Path
 import pytest
 
 from bayeslaw.errors import BadInput
+from bayeslaw.lab.train import executor_local, record, sweep
+from bayeslaw.lab.train.spec import digest
 from tests.support import train_works as works
 from tests.support.train_sweeps import PLAN, SPECS, ends, inline, picky
 from tests.support.train_works import alive, pids, until
-from train import pool, record, sweep
-from train.spec import digest
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -70,7 +70,7 @@ def test_failed_and_refused_runs_leave_the_others_alone_and_may_succeed_later(tm
         "  r2: run r2: tokens = 9; expected fewer",
         "1 runs were given up: the whole reason is in runs/RUN_ID/failure.json; run again to try them again",
         "  r1: ZeroDivisionError: one",
-        "next: python -m train.collect out -o out/runs.parquet",
+        "next: bayeslaw-collect out -o out/runs.parquet",
     ]
     again, _ = swept(tmp_path)
     assert (set(again.records), again.earlier, again.failed) == ({"r0", "r1", "r2", "r3", "r4"}, 3, {})
@@ -86,6 +86,13 @@ def test_a_record_of_other_choices_is_refused(tmp_path):
         f"{digest(other)}); expected the same choices under one run_id; rename the run in the plan, "
         "or choose another --out"
     )
+
+
+@pytest.mark.parametrize("name", ["runs/r1/record.json", ".lock"])
+def test_a_folder_in_the_place_of_a_file_is_refused_before_any_run(tmp_path, name):
+    (tmp_path / name).mkdir(parents=True)
+    with pytest.raises(BadInput, match=rf"{name}: (not a record \(.*Is a|cannot be opened \(Is a) directory"):
+        swept(tmp_path, work=pytest.fail)
 
 
 def test_two_sweeps_on_one_folder_are_refused(tmp_path):
@@ -184,7 +191,7 @@ def test_killing_workers_and_the_sweep_loses_only_runs_in_flight(tmp_path, comma
     lost = len(in_flight(out))
     assert 2 <= len(kept) < 8
     assert lost <= 2
-    monkeypatch.setattr(sweep.pool, "run", lambda work, tasks, workers: inline(work, tasks))
+    monkeypatch.setattr(sweep.executor_local, "run", lambda work, tasks, workers: inline(work, tasks))
     monkeypatch.setattr(sweep, "train_one", works.train)
     assert sweep.main(command[4:]) == 0
     assert (
@@ -219,7 +226,7 @@ def test_a_stopped_sweep_says_how_to_go_on(tmp_path, command):
     ],
 )
 def test_exit_codes(tmp_path, command, monkeypatch, capsys, work, code, said):
-    monkeypatch.setattr(sweep.pool, "run", lambda work, tasks, workers: inline(work, tasks))
+    monkeypatch.setattr(sweep.executor_local, "run", lambda work, tasks, workers: inline(work, tasks))
     monkeypatch.setattr(sweep, "train_one", work)
     assert sweep.main(command[4:]) == code
     assert said in capsys.readouterr().out
@@ -257,5 +264,5 @@ def test_no_workers_and_no_ray_are_refused(tmp_path, command, capsys, monkeypatc
 
 
 def test_the_default_executor_is_the_local_pool(tmp_path):
-    report, _ = swept(tmp_path, SPECS[:2], works.train, functools.partial(pool.run, workers=1))
+    report, _ = swept(tmp_path, SPECS[:2], works.train, functools.partial(executor_local.run, workers=1))
     assert len({row["pid"] for row in report.records.values()} - {os.getpid()}) == 1

@@ -12,16 +12,16 @@ from pathlib import Path
 import pytest
 
 from bayeslaw.errors import BadInput
+from bayeslaw.lab.train import executor_local
 from tests.support import train_works as works
 from tests.support.train_works import alive, pids, until
-from train import pool
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_one_worker_keeps_the_order_and_lives_on_with_one_thread(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    outcomes = list(pool.run(works.whole, [(n,) for n in range(5)], workers=1))
+    outcomes = list(executor_local.run(works.whole, [(n,) for n in range(5)], workers=1))
     assert [(o.task, o.kind, o.value[0]) for o in outcomes] == [(n, "done", n) for n in range(5)]
     assert {o.value[2] for o in outcomes} == {"1"}
     assert len({o.value[1] for o in outcomes}) == 1
@@ -29,17 +29,19 @@ def test_one_worker_keeps_the_order_and_lives_on_with_one_thread(monkeypatch):
 
 
 def test_two_workers_share_the_tasks():
-    outcomes = list(pool.run(works.whole_slowly, [(n,) for n in range(30)], workers=2))
+    outcomes = list(executor_local.run(works.whole_slowly, [(n,) for n in range(30)], workers=2))
     assert sorted(o.value[0] for o in outcomes) == list(range(30))
     assert len({o.value[1] for o in outcomes} - {os.getpid()}) == 2
 
 
 def test_no_task_needs_no_worker():
-    assert list(pool.run(works.whole, [], workers=2)) == []
+    assert list(executor_local.run(works.whole, [], workers=2)) == []
 
 
 def test_each_end_of_a_task_leaves_the_others_alone(tmp_path):
-    outcomes = {o.task: o for o in pool.run(works.moody, [(n, tmp_path) for n in range(6)], workers=2)}
+    outcomes = {
+        o.task: o for o in executor_local.run(works.moody, [(n, tmp_path) for n in range(6)], workers=2)
+    }
     assert [outcomes[n].kind for n in range(6)] == ["done", "failed", "bad", "failed", "done", "failed"]
     tries = [len(pids(tmp_path / str(n))) for n in range(6)]
     assert tries == [1, 3, 1, 3, 2, 3]
@@ -51,23 +53,23 @@ def test_each_end_of_a_task_leaves_the_others_alone(tmp_path):
 
 def test_workers_that_never_come_up_end_the_pool():
     with pytest.raises(BadInput, match=r"^workers die while starting \(exit code 3\); expected them to live"):
-        list(pool.run(works.Unborn(), [()] * 9, workers=2))
+        list(executor_local.run(works.Unborn(), [()] * 9, workers=2))
 
 
 def test_closing_the_iterator_stops_the_workers_at_once(tmp_path):
-    outcomes = pool.run(works.sleeps, [(0, tmp_path), (1, tmp_path)], workers=2)
+    outcomes = executor_local.run(works.sleeps, [(0, tmp_path), (1, tmp_path)], workers=2)
     next(outcomes)
     assert until(lambda: len(pids(tmp_path / "pids")) == 2)
     started = time.monotonic()
     outcomes.close()
-    assert time.monotonic() - started < pool.STOP_SECONDS
+    assert time.monotonic() - started < executor_local.STOP_SECONDS
     assert not any(alive(pid) for pid in pids(tmp_path / "pids"))
 
 
 @pytest.mark.parametrize("program", ["pool_parent", "replay_parent"])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_workers_die_with_their_parent(tmp_path, program, number):
-    command = [sys.executable, "-m", "tests.support.train_works", program, str(tmp_path)]
+    command = [sys.executable, "-m", "tests.train_works", program, str(tmp_path)]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as parent:
         assert until(lambda: len(pids(tmp_path / "pids")) == 2)
         parent.send_signal(number)

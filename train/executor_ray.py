@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
 from bayeslaw.errors import BadInput
-from train.pool import RETRIES, Outcome, Outcomes, Reply, attempt
+from bayeslaw.lab.train.executor_local import RETRIES, Outcome, Outcomes, Reply, attempt
+
+ANSWER_SECONDS = 10.0
 
 
 def run(work: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], address: str | None = None) -> Outcomes:
-    """Run tasks as ``train.pool.run`` does, one core per task, on all cores that the cluster has or gets.
+    """As ``train.executor_local.run``, one core a task on whatever cores the cluster has, now or later.
 
     Every node needs this project installed, and the sweep's folder and the corpus under the same path, on a
     shared file system. A task whose worker or node dies, or that raises anything but
@@ -34,13 +37,11 @@ def run(work: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], address: str
             "executor ray: Ray is not installed; expected the package ray; pip install 'ray[default]', "
             "or leave --executor at local"
         ) from None
+    _check_answer(address or os.environ.get("RAY_ADDRESS", ""))
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        raise BadInput(
-            f"executor ray: no cluster at {address} ({str(error).splitlines()[0]}); expected the "
-            "address of a running head node; start one with: ray start --head"
-        ) from None
+        raise _no_cluster(address, error) from None
     remote = ray.remote(num_cpus=1, max_retries=0)(_call)  # we count the tries
     tries = [1] * len(tasks)
     running = {remote.remote(work, task, os.getcwd()): i for i, task in enumerate(tasks)}
@@ -59,6 +60,23 @@ def run(work: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], address: str
             with suppress(Exception):  # ended tasks, and tasks of a cluster that is gone, need no cancelling
                 ray.cancel(ref, force=True)
         ray.shutdown()
+
+
+def _check_answer(address: str) -> None:
+    """Refuse an address where nothing listens: Ray itself would try for two minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():  # else a word, such as auto, or what Ray refuses at once
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), ANSWER_SECONDS).close()
+        except (OSError, OverflowError) as error:
+            raise _no_cluster(address, error) from None
+
+
+def _no_cluster(address: str | None, error: Exception) -> BadInput:
+    return BadInput(
+        f"executor ray: no cluster at {address} ({str(error).splitlines()[0]}); expected the "
+        "address of a running head node; start one with: ray start --head"
+    )
 
 
 def _call(work: Callable[..., Any], task: tuple[Any, ...], directory: str) -> Reply:
