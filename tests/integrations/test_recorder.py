@@ -32,7 +32,7 @@ from bayeslaw.integrations.schedules import SCHEDULES
 from bayeslaw.lab.train.optimizers import OPTIMIZERS
 from bayeslaw.lab.train.schedules import SCHEDULES as LAB
 from bayeslaw.lab.train.schedules import fraction
-from bayeslaw.posterior.draws import write_posterior
+from bayeslaw.posterior.netcdf import write_posterior
 from bayeslaw.runs.importing import import_runs
 from bayeslaw.runs.io import read_runs
 from bayeslaw.target import Target

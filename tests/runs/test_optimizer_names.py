@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from bayeslaw.posterior.draws import default_posterior_path, read_posterior
+from bayeslaw.assets import POSTERIOR
+from bayeslaw.posterior.netcdf import read_posterior
 from bayeslaw.runs.optimizer_names import ALIASES, canonical
 
 
@@ -39,5 +40,5 @@ def test_no_spelling_belongs_to_two_and_every_name_stands_for_itself():
 
 
 def test_the_shipped_posterior_is_asked_by_its_own_names():
-    optimizers = read_posterior(default_posterior_path()).optimizers
+    optimizers = read_posterior(POSTERIOR).optimizers
     assert {canonical(name) for name in optimizers} == set(optimizers)

@@ -38,7 +38,8 @@ from bayeslaw.advice.prediction import outcome_of
 from bayeslaw.advice.target_surface import log_lr_at_batch, surface_at
 from bayeslaw.inference import fitting, model
 from bayeslaw.inference.laplace import density
-from bayeslaw.law.observations import Sweep, prepare
+from bayeslaw.law import likelihood
+from bayeslaw.law.observations import Observations, prepare
 from bayeslaw.law.simulation import example_design
 from bayeslaw.law.terms import optimum_of
 from bayeslaw.posterior.draws import Posterior
@@ -62,29 +63,29 @@ def design() -> pd.DataFrame:
     )
 
 
-def structure(runs: pd.DataFrame) -> Sweep:
+def structure(runs: pd.DataFrame) -> Observations:
     """The sweep without outcomes; its study reports divergences, whether there are any or not."""
     return replace(prepare(runs), cliff_studies=np.array([True]))
 
 
-def from_prior(sweep: Sweep, key: jax.Array) -> tuple[Values, Values]:
+def from_prior(sweep: Observations, key: jax.Array) -> tuple[Values, Values]:
     """Latent sites and outcomes of one sweep; arrays without a batch axis."""
     parameters, noise, falls = jax.random.split(key, 3)
     chances: list[jax.Array] = []
-    original = model._outcome_log_prob
+    original = likelihood.outcome_log_probability
 
-    def recorded(sweep: Sweep, u: jax.Array, p: Values) -> jax.Array:
-        chances.append(jnp.exp(original(sweep, u, p)))
+    def recorded(m: likelihood.Moments, outcomes: likelihood.Outcomes) -> jax.Array:
+        chances.append(jnp.exp(original(m, outcomes)))
         return jnp.log(chances[-1])
 
-    model._outcome_log_prob = recorded
+    likelihood.outcome_log_probability = recorded
     try:
         every = replace(sweep, diverged=np.ones(RUNS, bool), finished=np.zeros(RUNS, bool))
         trace = numpyro.handlers.trace(numpyro.handlers.seed(model.surface_model, parameters)).get_trace(
             every
         )
     finally:
-        model._outcome_log_prob = original
+        likelihood.outcome_log_probability = original
     mean, log_scale, dof = trace["moments"]["value"]
     log_loss = mean + jnp.exp(log_scale) * jax.random.t(noise, dof)
     diverged = jax.random.uniform(falls, (RUNS,)) < chances[0]
@@ -100,7 +101,7 @@ def from_prior(sweep: Sweep, key: jax.Array) -> tuple[Values, Values]:
     }
 
 
-def sampler(sweep: Sweep, unravel: Callable[[jax.Array], Values]) -> Callable[..., Any]:
+def sampler(sweep: Observations, unravel: Callable[[jax.Array], Values]) -> Callable[..., Any]:
     """Compiled: keys, flat truths, outcomes of BATCH sweeps -> draws (sweep, draw, dim), divergences.
 
     Chains walk in units of the prior's standard deviation, about its mean.
@@ -145,7 +146,7 @@ def quantities(posterior: Posterior, seed: int) -> dict[str, np.ndarray]:
     }
 
 
-def ranks(runs: pd.DataFrame, sweep: Sweep, sites: Values, draws: Values, seed: int) -> dict[str, Any]:
+def ranks(runs: pd.DataFrame, sweep: Observations, sites: Values, draws: Values, seed: int) -> dict[str, Any]:
     """Rank of each true quantity among RANKS posterior draws, 0 to RANKS, and the least ESS."""
     fitted = _posterior(runs, sweep, draws)
     truth = _posterior(runs, sweep, {name: values[None] for name, values in sites.items()})
@@ -167,7 +168,7 @@ def _thinned(values: np.ndarray) -> np.ndarray:
     return values[:: len(values) // RANKS][:RANKS]
 
 
-def _posterior(runs: pd.DataFrame, sweep: Sweep, draws: Values) -> Posterior:
+def _posterior(runs: pd.DataFrame, sweep: Observations, draws: Values) -> Posterior:
     """Posterior of one chain of draws (draw, ...)."""
     named = {name: np.asarray(values)[None] for name, values in draws.items()}
     return fitting.keep_posterior(runs, sweep, named, {}, 0, ())

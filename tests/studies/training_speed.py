@@ -25,11 +25,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import torch
 import torch.nn.functional as F
-from bayeslaw.lab.train.pool import run as run_pool
 
 from bayeslaw.lab.data.tokens import prepare
 from bayeslaw.lab.models.families import params_of, size_for
 from bayeslaw.lab.models.transformer import build
+from bayeslaw.lab.train.executor_local import run as run_pool
 from bayeslaw.lab.train.run import execute
 from bayeslaw.lab.train.schedules import fraction
 from bayeslaw.lab.train.spec import RunSpec, checked

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from bayeslaw.errors import BadInput
-from bayeslaw.lab.train import pool
+from bayeslaw.lab.train import executor_local
 from bayeslaw.lab.train.spec import RunSpec, checked
 from tests.support import train_works as works
 from tests.support.train_works import pids
@@ -31,7 +31,7 @@ seed = [0, 1, 2, 3]
 def inline(work, tasks):
     """An executor without processes."""
     for i, task in enumerate(tasks):
-        yield pool.Outcome(i, *pool.attempt(work, task))
+        yield executor_local.Outcome(i, *executor_local.attempt(work, task))
 
 
 def ends(out, name="ended"):

@@ -15,7 +15,7 @@ from bayeslaw.lab.train import collect, sweep
 from bayeslaw.runs.io import read_runs, write_runs
 from bayeslaw.runs.schema import BY_NAME
 from tests.support import train_works as works
-from tests.test_train_sweep import SPECS, inline, picky
+from tests.support.train_sweeps import SPECS, inline, picky
 
 
 @pytest.fixture

@@ -69,7 +69,7 @@ def test_closing_the_iterator_stops_the_workers_at_once(tmp_path):
 @pytest.mark.parametrize("program", ["pool_parent", "replay_parent"])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_workers_die_with_their_parent(tmp_path, program, number):
-    command = [sys.executable, "-m", "tests.train_works", program, str(tmp_path)]
+    command = [sys.executable, "-m", "tests.support.train_works", program, str(tmp_path)]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as parent:
         assert until(lambda: len(pids(tmp_path / "pids")) == 2)
         parent.send_signal(number)

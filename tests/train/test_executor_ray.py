@@ -14,14 +14,15 @@ pytest.importorskip("ray")
 
 from bayeslaw.errors import BadInput
 from bayeslaw.lab.train import executor_ray, record, sweep
-from tests.test_train_sweep import PLAN, ROOT, ends
+from tests.support.documents import ROOT
+from tests.support.train_sweeps import PLAN, ends
 
 
 @pytest.mark.slow
 def test_a_cluster_loses_a_worker_and_a_node_and_every_run_ends_once(tmp_path):
     (tmp_path / "plan.toml").write_text(PLAN)
     out = tmp_path / "out"
-    command = ["tests.train_works", "ray_sweep", str(tmp_path / "plan.toml"), str(out)]
+    command = ["tests.support.train_works", "ray_sweep", str(tmp_path / "plan.toml"), str(out)]
     quiet = {"RAY_USAGE_STATS_ENABLED": "0", "SLEEP": "2", "RAY_DEDUP_LOGS": "0"}
     done = subprocess.run(
         [sys.executable, "-m", *command],
