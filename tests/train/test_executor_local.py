@@ -16,7 +16,7 @@ from bayeslaw.lab.train import executor_local
 from tests.support import train_works as works
 from tests.support.train_works import alive, pids, until
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_one_worker_keeps_the_order_and_lives_on_with_one_thread(monkeypatch):
