@@ -18,13 +18,13 @@ from bayeslaw.assets import EXAMPLE_SWEEP, POSTERIOR
 from bayeslaw.cli.app import app
 from bayeslaw.law.parameters import PARAMETERS
 from bayeslaw.loop import rounds
-from bayeslaw.planning.batches import parse_target
 from bayeslaw.posterior.netcdf import write_posterior
 from bayeslaw.posterior.prior import prior_posterior
 from bayeslaw.rehearsal import many
 from bayeslaw.rehearsal.task import study_of
 from bayeslaw.runs.io import read_runs
 from bayeslaw.runs.schema import BY_NAME
+from bayeslaw.target import parse_target
 from docs import generate
 from tests.studies import publish
 from tests.support import command
