@@ -110,7 +110,7 @@ def _origin(posterior: Posterior, place: str) -> str:
 
 
 def _asset(name: str) -> str:
-    return (resources.files("bayeslaw") / "assets" / "report" / name).read_text(encoding="utf-8")
+    return (resources.files("bayeslaw") / "reporting" / "static" / name).read_text(encoding="utf-8")
 
 
 def _json(data: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ from bayeslaw.cli import app, tables
 from bayeslaw.law.simulation import example_design, simulate_runs
 from bayeslaw.posterior.netcdf import read_posterior
 from bayeslaw.runs.io import write_runs
-from tests.test_cli_predict import run
+from tests.support.command import run
 
 ROOT = Path(__file__).resolve().parents[2]
 
