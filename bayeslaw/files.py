@@ -1,10 +1,10 @@
-"""Files that are whole or absent: written beside their place, then renamed."""
+"""Files that are whole or absent, written beside their place, then renamed; and checks of such places."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bayeslaw.errors import BadInput
@@ -15,12 +15,11 @@ def write_atomically(path: Path) -> Iterator[Path]:
     """A temporary path to write to; it becomes ``path`` when the block ends, and vanishes when it fails.
 
     Raises:
-        BadInput: the folder does not exist, or the file cannot be written.
+        BadInput: ``path`` is no ordinary file, its folder does not exist, or the file cannot be written.
     """
-    if not path.parent.is_dir():
-        raise BadInput(f"{path}: cannot be written, {path.parent} is no folder; create it or choose another")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp") if path.name else path
     try:
+        _check_place(path)
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
@@ -28,4 +27,46 @@ def write_atomically(path: Path) -> Iterator[Path]:
             f"{path}: cannot be written ({error.strerror or error}); choose another place"
         ) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def check_writable(path: Path) -> None:
+    """Check that ``write_atomically`` can write a file, before the work whose result goes there.
+
+    Raises:
+        BadInput: as ``write_atomically``; its temporary file is made and removed, ``path`` stays as it is.
+    """
+    with suppress(_Tried), write_atomically(path) as temporary:
+        temporary.touch()
+        raise _Tried
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, parents included, and check that files can be written in it.
+
+    Raises:
+        BadInput: it cannot be made, or nothing can be written there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".{os.getpid()}.tmp"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise BadInput(
+            f"{folder}: cannot be made or written to ({error.strerror}); "
+            "expected a place to write to; choose another folder"
+        ) from None
+
+
+class _Tried(Exception):
+    """Ends the block of ``write_atomically`` before it replaces anything."""
+
+
+def _check_place(path: Path) -> None:
+    if not path.parent.is_dir():
+        raise BadInput(f"{path}: cannot be written, {path.parent} is no folder; create it or choose another")
+    if path.exists() and not path.is_file():
+        kind = "is a folder" if path.is_dir() else "is no ordinary file"
+        raise BadInput(f"{path}: cannot be written, it {kind}; expected a file; choose another")

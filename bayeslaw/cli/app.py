@@ -109,8 +109,9 @@ def import_(
     or perplexity.
     """
     from bayeslaw.runs.importing import import_runs
-    from bayeslaw.runs.io import write_runs
+    from bayeslaw.runs.io import check_output, write_runs
 
+    check_output(output)
     if source.exists() and output.exists() and source.samefile(output):
         raise BadInput(f"{source}: is the source and the output; expected another output; name one with -o")
     table, notes = import_runs(
@@ -164,10 +165,10 @@ def fit_(
     stopped early are left out. gamma and delta are the exponents by which the best learning rate falls
     with N and D at the best batch, epsilon the one by which the best batch grows with D.
     """
+    from bayeslaw.files import check_writable
     from bayeslaw.runs.io import read_runs
 
-    if not output.parent.is_dir():
-        raise BadInput(f"{output}: cannot be written, {output.parent} is no folder; create it first")
+    check_writable(output)
     table = read_runs(*runs)
 
     from bayeslaw.diagnosis.summary import fit_summary
@@ -275,6 +276,7 @@ def evaluate_(
     from bayeslaw.runs.io import read_runs
 
     check_level(level)
+    _check_plot(plot)
     table = read_runs(*runs)
     advisor = _advisor(posterior, law, method, train or [], table)
     result = evaluate(advisor, table, level)
@@ -321,6 +323,14 @@ def _baseline(method: str, train: list[Path]) -> Any:
     if method not in fits:
         raise BadInput(f"--method {method}: unknown; expected one of {', '.join(fits)}; name one of these")
     return fits[method](read_runs(*train))
+
+
+def _check_plot(path: Path | None) -> None:
+    """Refuse a figure's place before the work."""
+    if path:
+        from bayeslaw.plots import check_figure
+
+        check_figure(path)
 
 
 def _plot_evaluation(result: Mapping[str, Any], path: Path) -> None:
@@ -435,12 +445,14 @@ def design_(
     bayeslaw.planning.candidates.
     """
     from bayeslaw.assets import POSTERIOR
-    from bayeslaw.files import write_atomically
+    from bayeslaw.files import check_writable, write_atomically
     from bayeslaw.planning.batches import design, parse_target, plan_table
     from bayeslaw.posterior.netcdf import read_posterior
 
     if output.suffix != ".csv":
         raise BadInput(f"{output}: unknown suffix {output.suffix!r}; expected a plan in .csv; rename it")
+    check_writable(output)
+    _check_plot(plot)
     table, unit = _offered("design", candidates, space)
     path = posterior or POSTERIOR
     fit = read_posterior(path)
@@ -531,6 +543,7 @@ def replay_(
     from bayeslaw.rehearsal.task import study_of
     from bayeslaw.runs.io import read_runs
 
+    _check_plot(plot)
     policies = list(dict.fromkeys(policy or ["regret", "random"]))
     place = " and ".join(str(path) for path in pool)
     targets = [parse_target(text, study) for text in target]
@@ -642,11 +655,11 @@ def report_(
     """
     if output.suffix.lower() not in (".html", ".htm"):
         raise BadInput(f"{output}: unknown suffix {output.suffix!r}; expected a page in .html; rename it")
-    if not output.parent.is_dir():
-        raise BadInput(f"{output}: cannot be written, {output.parent} is no folder; create it first")
     from bayeslaw.assets import POSTERIOR
+    from bayeslaw.files import check_writable
     from bayeslaw.posterior.netcdf import read_posterior
 
+    check_writable(output)
     path = posterior or POSTERIOR
     fit = read_posterior(path)
     table = None

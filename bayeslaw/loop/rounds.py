@@ -22,7 +22,7 @@ import numpy as np
 
 from bayeslaw.advice.prediction import predict
 from bayeslaw.errors import BadInput
-from bayeslaw.files import write_atomically
+from bayeslaw.files import make_folder, write_atomically
 from bayeslaw.loop import journal
 from bayeslaw.loop.runner import brought_back, checked_command, execute
 from bayeslaw.loop.task import Task, alone, read_json, round_folder, same_task, spent, write_json
@@ -58,10 +58,7 @@ def run(task: Task, fit: Fit, say: Callable[[str], None] = lambda message: None)
         checked_command("--collect", task.collect, "table")
     if task.rounds < 1:
         raise BadInput(f"rounds = {task.rounds}; expected at least 1; raise it")
-    try:
-        task.folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInput(f"{task.folder}: cannot be made ({error.strerror}); choose another --out") from None
+    make_folder(task.folder)
     with alone(task.folder):
         same_task(task)
         journal.read(task.folder)  # a damaged one is refused before anything is run

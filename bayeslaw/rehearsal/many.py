@@ -15,6 +15,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from bayeslaw.errors import BadInput
+from bayeslaw.files import check_writable
 from bayeslaw.planning.policies import policy_named
 from bayeslaw.posterior.prior import Fit
 from bayeslaw.processes import die_with_parent
@@ -68,8 +69,7 @@ def run(
             f"replay: {len(policies)} policies, {len(seeds)} seeds, {workers} workers; "
             "expected at least one each; raise it"
         )
-    if not path.parent.is_dir():
-        raise BadInput(f"{path}: cannot be written, {path.parent} is no folder; create it first")
+    check_writable(path)
     done = read(path, study.digest)
     tasks = [(p, s, _of(done, p, s)) for s in seeds for p in policies]
     open_ = [task for task in tasks if len(task[2]) < len(study.budgets)]

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from bayeslaw.errors import BadInput
-from bayeslaw.files import write_atomically
+from bayeslaw.files import check_writable, write_atomically
 from bayeslaw.runs.schema import COLUMNS, REQUIRED, validate
 
 log = logging.getLogger(__name__)
@@ -70,6 +70,16 @@ def write_runs(table: pd.DataFrame, path: PathLike) -> None:
     table = _whole_counts(validate(table, str(path)))
     with write_atomically(path) as temporary:
         writer(table, temporary)
+
+
+def check_output(path: PathLike) -> None:
+    """Check that ``write_runs`` can write a table to ``path``, before the work that makes the table.
+
+    Raises:
+        BadInput: for an unknown suffix, or a file that cannot be written.
+    """
+    _by_suffix(Path(path), WRITERS)
+    check_writable(Path(path))
 
 
 def table_sha256(table: pd.DataFrame) -> str:

@@ -313,7 +313,7 @@ def test_json_and_resuming(folder, monkeypatch, capsys):
         (["--policy", "magic"], "policy = 'magic'; expected one of regret, "),
         (["--target", "7e9,1e11,adamw"], "pool.csv: no finished run at the target 7e+09,1e+11,adamw"),
         (["--seeds", "0"], "replay: 2 policies, 0 seeds, 1 workers; expected at least one each; raise it"),
-        (["-o", "no/r.jsonl"], "no/r.jsonl: cannot be written, no is no folder; create it first"),
+        (["-o", "no/r.jsonl"], "no/r.jsonl: cannot be written, no is no folder; create it or choose another"),
         (["--budget", "1e10"], "budget = 1e+10; the cheapest of 40 runs in the pool costs 1.2e+18"),
     ],
 )

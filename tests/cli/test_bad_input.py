@@ -1,0 +1,81 @@
+"""Bad input, command by command: exit code 2, one line that begins with ``error:``, nothing written."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bayeslaw.law.simulation import example_design, simulate_runs
+from bayeslaw.posterior.netcdf import write_posterior
+from bayeslaw.runs.io import write_runs
+from tests.support.command import run
+from tests.support.fakes import fake_posterior
+
+SPACE = """[space]
+count = {count}
+optimizer = "adamw"
+params_nonembedding = [1e7, 1e8]
+tokens_per_param = 20
+learning_rate = {{low = 1e-4, high = 1e-2}}
+batch_tokens = {{low = 3e4, high = 3e5}}
+"""
+PREDICT = "predict --posterior p.nc --params 7e9 --tokens 1.4e11"
+DESIGN = "design --posterior p.nc --target 7e9,1.4e11,adamw --space s.toml --budget 1e20 -o plan.csv"
+REPLAY = "replay runs.csv --target 1e8,2e9,adamw --budget 50% -o r.jsonl"
+LOOP = "loop --target 7e9,1.4e11,adamw --space s.toml --budget 1e20 --out l --runner 'true {plan}'"
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory):
+    """Files that commands read, good ones and bad ones."""
+    folder = tmp_path_factory.mktemp("material")
+    for kind in ("csv", "nc", "jsonl", "html", "png"):
+        (folder / f"d.{kind}").mkdir()
+    runs = simulate_runs(example_design(12, params=(1e7, 1e8), tokens_per_param=(20.0,), seed=1), seed=1)
+    write_runs(runs, folder / "runs.csv")
+    write_posterior(fake_posterior(20), folder / "p.nc")
+    (folder / "s.toml").write_text(SPACE.format(count=16))
+    return folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def late_refusals() -> Iterator[tuple[str, str]]:
+    """An output that is a folder, lies in none, or has no kind is refused before the work."""
+    folder = "d: cannot be written, it is a folder; expected a file; choose another"
+    nowhere = "{}: cannot be written, no is no folder; create it or choose another"
+    commands = {
+        "import runs.csv -o {}": "csv",
+        "fit runs.csv -o {}": "nc",
+        DESIGN.replace("plan.csv", "{}"): "csv",
+        REPLAY.replace("r.jsonl", "{}"): "jsonl",
+        "report -o {}": "html",
+        "evaluate runs.csv --plot {}": "png",
+        DESIGN + " --plot {}": "png",
+        REPLAY + " --plot {}": "png",
+    }
+    for command, kind in commands.items():
+        yield command.format(f"no/x.{kind}"), nowhere.format(f"no/x.{kind}")
+        yield command.format(f"d.{kind}"), folder.replace("d:", f"d.{kind}:")
+    for command in ("evaluate runs.csv", DESIGN, REPLAY):
+        yield command + " --plot x.docx", "x.docx: unknown kind of figure; expected one of ."
+    yield LOOP.replace("--out l", "--out runs.csv"), "runs.csv: cannot be made or written to (File exists)"
+
+
+CASES = [*late_refusals()]
+
+
+@pytest.mark.parametrize(("command", "message"), CASES, ids=[command for command, _ in CASES])
+def test_bad_input_is_one_clear_error(material, monkeypatch, capsys, command, message):
+    monkeypatch.chdir(material)
+    before = contents(material)
+    code, out, err = run(monkeypatch, capsys, *shlex.split(command))
+    assert (code, out) == (2, "")
+    assert err.startswith(f"error: {message}")
+    assert err.count("\n") == 1
+    assert contents(material) == before
