@@ -1,11 +1,13 @@
-"""Files that are whole or absent, written beside their place, then renamed; and checks of such places."""
+"""Files that are whole or absent: written beside their place, then renamed; checks and locks of their places."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from bayeslaw.errors import BadInput
 
@@ -58,6 +60,43 @@ def make_folder(folder: Path) -> None:
             f"{folder}: cannot be made or written to ({error.strerror}); "
             "expected a place to write to; choose another folder"
         ) from None
+
+
+@contextmanager
+def alone(lock: Path, work: str, place: str) -> Iterator[None]:
+    """Hold a lock file, removed in the end; the kernel frees it when the process is killed.
+
+    Args:
+        lock: the file.
+        work: what is done, for the message: ``loop``.
+        place: where, for the message: its folder or file.
+
+    Raises:
+        BadInput: another process holds it, or it cannot be made.
+    """
+    with _locked(lock, work, place):
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+
+
+def _locked(lock: Path, work: str, place: str) -> IO[str]:
+    while True:
+        try:
+            file = lock.open("a")
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            raise BadInput(
+                f"{place}: another {work} is at work there; expected one at a time; "
+                "wait for it, stop it, or choose another place"
+            ) from None
+        except OSError as error:
+            raise BadInput(f"{place}: cannot be locked ({error.strerror}); choose another place") from None
+        if lock.exists() and os.path.samestat(os.fstat(file.fileno()), lock.stat()):
+            return file
+        file.close()  # its holder removed it between the two steps
 
 
 class _Tried(Exception):

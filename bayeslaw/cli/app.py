@@ -149,7 +149,7 @@ def fit_(
     runs: Annotated[list[Path], typer.Argument(help="Run tables: .parquet, .csv or .jsonl.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Where the posterior goes: posterior.nc.")],
     seed: Annotated[int, typer.Option(help="Of the chains: the same seed, the same draws.")] = 0,
-    chains: Annotated[int, typer.Option(help="Of NUTS.")] = 4,
+    chains: Annotated[int, typer.Option(help="Of NUTS; at least 2, for R-hat compares them.")] = 4,
     draws: Annotated[
         int, typer.Option(help="A chain and block; blocks are added until the chains agree.")
     ] = 200,
@@ -664,9 +664,12 @@ def report_(
     fit = read_posterior(path)
     table = None
     if runs:
+        from bayeslaw.diagnosis.fitted_runs import fitted_notes
         from bayeslaw.runs.io import read_runs
 
         table = read_runs(*runs)
+        for note in fitted_notes(fit, table):
+            say(f"note: {note}")
 
     from bayeslaw.reporting.page import write_report
 

@@ -21,7 +21,7 @@ import numpy as np  # noqa: E402
 import numpyro  # noqa: E402
 import pandas as pd  # noqa: E402
 
-from bayeslaw.errors import BadInput  # noqa: E402
+from bayeslaw.errors import SEED_MAX, check_count  # noqa: E402
 from bayeslaw.inference.laplace import Density, density, whitening  # noqa: E402
 from bayeslaw.inference.model import CELL_TAUS, SIZE_TAUS, SPREADS, blocks, cells, families, study_priors  # noqa: E402
 from bayeslaw.inference.nuts import Drawn, draw  # noqa: E402
@@ -35,6 +35,8 @@ jax.config.update("jax_enable_x64", True)
 
 KEEP = 1000
 """Draws kept in the artifact, evenly spaced."""
+
+CHAINS_MAX, DRAWS_MAX = 64, 20_000
 
 CONVENTIONS = ("loss_kind", "schedule", "sequence_length", "parametrization")
 
@@ -63,11 +65,9 @@ def fit(
         say: receives progress messages.
 
     Raises:
-        BadInput: nothing finished, or a count that is not positive.
+        BadInput: nothing finished, or as ``check_fit``.
     """
-    for name, count in {"chains": chains, "draws": draws}.items():
-        if count < 1:
-            raise BadInput(f"fit: {name} = {count}; expected at least 1; leave it out for the default")
+    check_fit(seed, chains, draws)
     began = time.perf_counter()
     sweep = prepare(runs)
     say(
@@ -81,6 +81,17 @@ def fit(
         say(f"warning: {message}")
     diagnostics["seconds"] = round(time.perf_counter() - began, 1)
     return _posterior(runs, sweep, named, diagnostics, seed, sources)
+
+
+def check_fit(seed: int, chains: int, draws: int) -> None:
+    """Refuse numbers that no fit can be made with: R-hat compares chains, so one alone never converges.
+
+    Raises:
+        BadInput: a number out of its range.
+    """
+    check_count("fit: seed", seed, 0, SEED_MAX)
+    check_count("fit: chains", chains, 2, CHAINS_MAX)
+    check_count("fit: draws", draws, 1, DRAWS_MAX)
 
 
 def _draw(

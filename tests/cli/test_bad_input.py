@@ -67,7 +67,38 @@ def late_refusals() -> Iterator[tuple[str, str]]:
     yield LOOP.replace("--out l", "--out runs.csv"), "runs.csv: cannot be made or written to (File exists)"
 
 
-CASES = [*late_refusals()]
+def counts() -> Iterator[tuple[str, str]]:
+    """Seeds, chains, draws and budgets that no run can be made with."""
+    seeds = "seed = {}; expected a whole number from 0 to 4294967295; give one of these"
+    for seed in ("-1", "100000000000000000000000"):
+        yield f"fit runs.csv -o x.nc --seed {seed}", "fit: " + seeds.format(seed)
+        yield f"{LOOP} --seed {seed}", "loop: " + seeds.format(seed)
+    yield "fit runs.csv -o x.nc --chains 1", "fit: chains = 1; expected a whole number from 2 to 64; give one"
+    yield "fit runs.csv -o x.nc --chains 1000", "fit: chains = 1000; expected a whole number from 2 to 64"
+    for draws in ("0", "1000000000"):
+        yield (
+            f"fit runs.csv -o x.nc --draws {draws}",
+            f"fit: draws = {draws}; expected a whole number from 1 to",
+        )
+    for budget in ("0", "-1", "1", "nan"):
+        yield f"{LOOP} --round-budget {budget}", f"round budget = {budget}; the cheapest of "
+    for option in ("seeds", "workers"):
+        for count in ("0", "1000000000"):
+            yield (
+                f"{REPLAY} --{option} {count}",
+                f"replay: {option} = {count}; expected a whole number from 1 to",
+            )
+
+
+def files_of_others() -> Iterator[tuple[str, str]]:
+    """A sound file that is not the one wanted."""
+    yield (
+        "report --posterior p.nc --runs runs.csv -o x.html",
+        "runs: none of their 2 cells is in the posterior",
+    )
+
+
+CASES = [*late_refusals(), *counts(), *files_of_others()]
 
 
 @pytest.mark.parametrize(("command", "message"), CASES, ids=[command for command, _ in CASES])
