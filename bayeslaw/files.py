@@ -1,4 +1,4 @@
-"""Files that are whole or absent: written beside their place, then renamed; checks and locks of their places."""
+"""Files that are whole or absent: written beside their place, then renamed; checks and locks of places."""
 
 from __future__ import annotations
 

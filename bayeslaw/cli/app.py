@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from bayeslaw.cli.tables import (
+    all_written,
     print_comparison,
     print_design,
     print_evaluation,
@@ -25,6 +26,7 @@ from bayeslaw.cli.tables import (
     print_prediction,
     print_replay,
     print_report,
+    replace_what_cannot_be_written,
     replay_progress,
     say,
 )
@@ -59,12 +61,17 @@ def _commands() -> None:
 
 
 def main() -> None:
-    """Entry point: a BadInput becomes its message on stderr and exit code 2, never a traceback."""
-    try:
-        app()
-    except BadInput as error:
-        say(f"error: {error}")
-        sys.exit(2)
+    """Entry point: a BadInput becomes its message on stderr and exit code 2, never a traceback.
+
+    An output that is full is one too; one whose reader is gone (``| head -1``) ends with 1, in silence.
+    """
+    replace_what_cannot_be_written()
+    with all_written():
+        try:
+            app()
+        except BadInput as error:
+            say(f"error: {error}")
+            sys.exit(2)
 
 
 def _pairs(option: str, texts: Sequence[str]) -> dict[str, str]:

@@ -86,7 +86,5 @@ def test_a_table_that_was_not_fitted_is_noted_or_refused():
     ]
     beside = runs.assign(params_nonembedding=runs["params_nonembedding"].where(runs.index > 0, 5e8))
     assert fitted_notes(own, beside)[1:] == [f"1 of {len(runs)} runs lie in cells that were not fitted"]
-    with pytest.raises(
-        BadInput, match="none of their 1 cells is in the posterior; expected the runs that it"
-    ):
+    with pytest.raises(BadInput, match="none of their 1 cells is in the posterior; expected the runs"):
         fitted_notes(own, beside.head(1))
