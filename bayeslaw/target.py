@@ -34,9 +34,9 @@ class Target:
             value = getattr(self, name)
             if value is None and name == "batch_tokens":
                 continue
-            if not (isinstance(value, (int, float)) and math.isfinite(value) and value > 0):
+            if not (isinstance(value, (int, float)) and 1 <= value < math.inf):
                 raise BadInput(
-                    f"target: {name} = {value!r}; expected a finite number above 0 [count]; give it as 7e9"
+                    f"target: {name} = {value!r}; expected a number of at least 1 [count]; give it as 7e9"
                 )
         if self.batch_tokens is not None and self.batch_tokens > self.tokens:
             raise BadInput(

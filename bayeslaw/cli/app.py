@@ -31,6 +31,7 @@ from bayeslaw.cli.tables import (
     say,
 )
 from bayeslaw.errors import BadInput
+from bayeslaw.text import parse_size
 
 app = typer.Typer(
     name="bayeslaw",
@@ -43,7 +44,7 @@ app = typer.Typer(
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 Targets = Annotated[
-    list[str], typer.Option(help="N,D,OPTIMIZER of the large run, as in 7e9,1.4e11,adamw; repeated.")
+    list[str], typer.Option(help="N,D,OPTIMIZER of the large run, as in 7B,140B,adamw; repeated.")
 ]
 Candidates = Annotated[
     Path | None, typer.Option(help="Runs that could be made, one a row: .csv, .parquet or .jsonl.")
@@ -52,7 +53,9 @@ Space = Annotated[Path | None, typer.Option(help="A search space in TOML, instea
 Tolerance = Annotated[
     float | None, typer.Option(help="Regret that does not matter, as a share of the loss: 0.001.")
 ]
-CostOfTarget = Annotated[float | None, typer.Option(help="Of the target run, in the unit of the budget.")]
+CostOfTarget = Annotated[
+    str | None, typer.Option(metavar="SIZE", help="Of the target run, in the unit of the budget.")
+]
 
 
 @app.callback()
@@ -82,6 +85,18 @@ def _pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
         if not (name and equals and value):
             raise BadInput(f"{option} {text}: expected NAME=VALUE; give it as {option} learning_rate=lr")
     return pairs
+
+
+def _size(option: str, text: str) -> float:
+    """A number above 0, as ``text.parse_size`` reads it."""
+    number = parse_size(text)
+    if not number > 0:
+        raise BadInput(f"{option} {text}: expected a finite number above 0; give it as 7e9, 7B, 500M or 2k")
+    return number
+
+
+def _optional_size(option: str, text: str | None) -> float | None:
+    return None if text is None else _size(option, text)
 
 
 @app.command("import")
@@ -191,11 +206,16 @@ def fit_(
 
 @app.command("predict")
 def predict_(
-    params: Annotated[float, typer.Option(help="N, non-embedding parameters, as in 7e9.")],
-    tokens: Annotated[float, typer.Option(help="D, training tokens, as in 1.4e12.")],
+    params: Annotated[
+        str, typer.Option(metavar="SIZE", help="N, non-embedding parameters, as in 7B or 7e9.")
+    ],
+    tokens: Annotated[str, typer.Option(metavar="SIZE", help="D, training tokens, as in 1.4T or 1.4e12.")],
     optimizer: Annotated[str, typer.Option(help="Its name, as in adamw or muon.")] = "adamw",
     batch_tokens: Annotated[
-        float | None, typer.Option(help="The batch [tokens] where it is fixed; else it is advised on.")
+        str | None,
+        typer.Option(
+            metavar="SIZE", help="The batch [tokens] where it is fixed, as in 2M; else it is advised on."
+        ),
     ] = None,
     posterior: Annotated[
         Path | None, typer.Option(help="A posterior of `bayeslaw fit`; by default the one shipped.")
@@ -221,7 +241,9 @@ def predict_(
     from bayeslaw.law.agreement import ALL, law_answer, laws_named
     from bayeslaw.target import Target
 
-    target = Target(params, tokens, optimizer.lower(), study, batch_tokens)
+    sizes = _size("--params", params), _size("--tokens", tokens)
+    batch = _optional_size("--batch-tokens", batch_tokens)
+    target = Target(*sizes, optimizer.lower(), study, batch)
     answers = [law_answer(each, target) for each in laws_named(law)] if law else []
     if law and law != ALL:
         print_json({"inputs": _inputs(target)} | answers[0]) if as_json else print_law(answers[0], target)
@@ -417,7 +439,9 @@ def _refuse_unknown(study: str | None, known: Sequence[str], path: Path) -> None
 @app.command("design")
 def design_(
     target: Targets,
-    budget: Annotated[float, typer.Option(help="For the batch, in the unit of the cost: FLOP, s or J.")],
+    budget: Annotated[
+        str, typer.Option(metavar="SIZE", help="For the batch, in the unit of the cost: FLOP, s or J.")
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The plan, a .csv that train.sweep runs.")],
     candidates: Candidates = None,
     space: Space = None,
@@ -453,20 +477,22 @@ def design_(
     """
     from bayeslaw.assets import POSTERIOR
     from bayeslaw.files import check_writable, write_atomically
-    from bayeslaw.planning.batches import design, parse_target, plan_table
+    from bayeslaw.planning.batches import check_request, design, parse_target, plan_table
     from bayeslaw.posterior.netcdf import read_posterior
 
     if output.suffix != ".csv":
         raise BadInput(f"{output}: unknown suffix {output.suffix!r}; expected a plan in .csv; rename it")
     check_writable(output)
     _check_plot(plot)
+    most, target_cost = _size("--budget", budget), _optional_size("--cost-of-target", cost_of_target)
+    check_request(most, batch, policy, tolerance, target_cost)
     table, unit = _offered("design", candidates, space)
     path = posterior or POSTERIOR
     fit = read_posterior(path)
     study = _study_of(table, study, fit.studies, path)
     table = table.assign(study=study) if study is not None else table
     targets = [parse_target(text, study) for text in target]
-    result, found = design(fit, targets, table, budget, batch, policy, tolerance, cost_of_target, unit=unit)
+    result, found = design(fit, targets, table, most, batch, policy, tolerance, target_cost, unit=unit)
     with write_atomically(output) as temporary:
         plan_table(table, found).to_csv(temporary, index=False)
     if plot:
@@ -528,7 +554,10 @@ def replay_(
     refits: Annotated[int, typer.Option(help="From one budget to the next.")] = 2,
     start: Annotated[int, typer.Option(help="Runs drawn at random before the first choice.")] = 0,
     below: Annotated[
-        float | None, typer.Option(help="Runs of fewer parameters are for sale; default: than the targets'.")
+        str | None,
+        typer.Option(
+            metavar="SIZE", help="Runs of fewer parameters are for sale; default: than the targets'."
+        ),
     ] = None,
     study: Annotated[str | None, typer.Option(help="Whose set-up; by default that of the tables.")] = None,
     workers: Annotated[int, typer.Option(help="Processes.")] = 2,
@@ -554,7 +583,9 @@ def replay_(
     policies = list(dict.fromkeys(policy or ["regret", "random"]))
     place = " and ".join(str(path) for path in pool)
     targets = [parse_target(text, study) for text in target]
-    asked = study_of(read_runs(*pool), targets, budget, batch, refits, start, below, place)
+    asked = study_of(
+        read_runs(*pool), targets, budget, batch, refits, start, _optional_size("--below", below), place
+    )
     with replay_progress(len(policies) * seeds * len(budget)) as tell:
         rows = many.run(asked, policies, range(seeds), output, one.exact, workers, tell)
     found = many.curves(rows)
@@ -575,7 +606,9 @@ def replay_(
 def loop_(
     target: Targets,
     runner: Annotated[str, typer.Option(help="Command that makes the runs of {plan}, in folder {out}.")],
-    budget: Annotated[float, typer.Option(help="Of all rounds, in the unit of the cost: FLOP, s or J.")],
+    budget: Annotated[
+        str, typer.Option(metavar="SIZE", help="Of all rounds, in the unit of the cost: FLOP, s or J.")
+    ],
     output: Annotated[Path, typer.Option("--out", "-o", help="Folder of the loop; it goes on from there.")],
     candidates: Candidates = None,
     space: Space = None,
@@ -590,7 +623,9 @@ def loop_(
     ] = None,
     study: Annotated[str | None, typer.Option(help="Name of the set-up; default: the candidates'.")] = None,
     batch: Annotated[int, typer.Option(help="Runs a round, at most.")] = 8,
-    round_budget: Annotated[float | None, typer.Option(help="Cost a round, at most.")] = None,
+    round_budget: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Cost per round, at most; it must pay for a run.")
+    ] = None,
     rounds: Annotated[int, typer.Option(help="At most.")] = 20,
     policy: Annotated[str, typer.Option(help="As in `bayeslaw design`.")] = "regret",
     tolerance: Tolerance = None,
@@ -623,16 +658,16 @@ def loop_(
         targets=tuple(parse_target(text, study) for text in target),
         candidates=offered.assign(study=study),
         runner=runner,
-        budget=budget,
+        budget=_size("--budget", budget),
         collect=collect,
         table=table or TABLE,
         runs=tuple(runs or ()),
         batch=batch,
-        round_budget=round_budget,
+        round_budget=_optional_size("--round-budget", round_budget),
         rounds=rounds,
         policy=policy,
         tolerance=tolerance,
-        target_cost=cost_of_target,
+        target_cost=_optional_size("--cost-of-target", cost_of_target),
         unit=unit,
         seed=seed,
     )

@@ -34,7 +34,7 @@ from bayeslaw.loop.task import (
     spent,
     write_json,
 )
-from bayeslaw.planning.batches import design, plan_table
+from bayeslaw.planning.batches import check_request, design, plan_table
 from bayeslaw.posterior.draws import Posterior
 from bayeslaw.posterior.netcdf import read_posterior, write_posterior
 from bayeslaw.posterior.prior import Fit, prior_posterior
@@ -67,6 +67,7 @@ def run(task: Task, fit: Fit, say: Callable[[str], None] = lambda message: None)
     if task.rounds < 1:
         raise BadInput(f"rounds = {task.rounds}; expected at least 1; raise it")
     check_count("loop: seed", task.seed, 0, SEED_MAX)
+    check_request(task.budget, task.batch, task.policy, task.tolerance, task.target_cost)
     check_round_budget(task)
     make_folder(task.folder)
     with alone(task.folder / ".lock", "loop", str(task.folder)):

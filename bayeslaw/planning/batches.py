@@ -35,6 +35,7 @@ from bayeslaw.planning.stopping import compute_slope, percent, seed_noise, stop_
 from bayeslaw.posterior.draws import Posterior
 from bayeslaw.runs.schema import BY_NAME
 from bayeslaw.target import Target
+from bayeslaw.text import parse_size
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -200,14 +201,7 @@ def design(
     """
     if not targets:
         raise BadInput("design: no target; expected at least one; give one as N,D,OPTIMIZER")
-    given = (
-        ("budget", budget, "1e18"),
-        ("tolerance", tolerance, "0.001"),
-        ("target cost", target_cost, "1e21"),
-    )
-    for name, value, example in given:
-        if value is not None and not (math.isfinite(value) and value > 0):
-            raise BadInput(f"{name} = {value:g}; expected a finite number above 0; give it as {example}")
+    check_request(budget, batch, policy, tolerance, target_cost)
     cost = candidates["cost"].to_numpy(float)
     affordable = cost <= budget
     if not affordable.any():
@@ -246,6 +240,27 @@ def design(
         "warnings": _warnings(posterior, targets, candidates, runs, found.before),
     }
     return result, found
+
+
+def check_request(
+    budget: float, batch: int, policy: str, tolerance: float | None, target_cost: float | None
+) -> None:
+    """Refuse what no batch can be designed for; arguments as of ``design``.
+
+    Raises:
+        BadInput: a number out of its range, or an unknown policy.
+    """
+    given = (
+        ("budget", budget, "1e18"),
+        ("tolerance", tolerance, "0.001"),
+        ("target cost", target_cost, "1e21"),
+    )
+    for name, value, example in given:
+        if value is not None and not (math.isfinite(value) and value > 0):
+            raise BadInput(f"{name} = {value:g}; expected a finite number above 0; give it as {example}")
+    policy_named(policy)
+    if batch < 1:
+        raise BadInput(f"batch = {batch}; expected at least one run; raise it")
 
 
 def _in_table(batch: Batch, positions: NDArray[np.int64], count: int) -> Batch:
@@ -333,20 +348,22 @@ def _warnings(
 
 
 def parse_target(text: str, study: str | None = None) -> Target:
-    """A target from ``N,D,OPTIMIZER``.
+    """A target from ``N,D,OPTIMIZER``; N and D as ``text.parse_size`` reads them.
 
-    >>> parse_target("7e9, 1.4e11, AdamW").optimizer
-    'adamw'
+    >>> parse_target("7B, 1.4e11, AdamW")
+    Target(params_nonembedding=7000000000.0, tokens=140000000000.0, optimizer='adamw', ...)
 
     Raises:
         BadInput: for anything else.
     """
     parts = [part.strip() for part in text.split(",")]
     try:
-        n, d = float(parts[0]), float(parts[1])
+        n, d = parse_size(parts[0]), parse_size(parts[1])
         (optimizer,) = parts[2:]
     except (ValueError, IndexError):
         optimizer = ""
-    if not optimizer:
-        raise BadInput(f"--target {text}: expected N,D,OPTIMIZER; give it as 7e9,1.4e11,adamw")
+    if not optimizer or math.isnan(n + d):
+        raise BadInput(
+            f"--target {text}: expected N,D,OPTIMIZER; give it as 7e9,1.4e11,adamw or 7B,140B,adamw"
+        )
     return Target(n, d, optimizer.lower(), study)

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bayeslaw.errors import BadInput
+from bayeslaw.errors import SEED_MAX, BadInput
 from bayeslaw.runs.io import narrow, read_table
 from bayeslaw.runs.schema import BY_NAME, validate
 
@@ -36,8 +36,8 @@ COSTS = {"cost": "cost", "flops": "FLOP", "wall_seconds": "s", "energy_joules": 
 SEARCHED = (*SETTINGS, "tokens_per_param", "weight_decay", "momentum")
 """Keys of a space that may be lists or, but for the optimizer, ranges."""
 
-COUNT = 2000
-"""Candidates drawn from a space that does not say how many."""
+COUNT, COUNT_MAX = 2000, 100_000
+"""Candidates drawn from a space that does not say how many, and at most."""
 
 RESULTS = ("loss", "loss_kind", "status", "created", "commit")
 """What a finished run has and a candidate has not."""
@@ -132,10 +132,10 @@ def drawn_from(space: dict[str, Any], place: str) -> pd.DataFrame:
     """
     space = dict(space)
     count, seed = space.pop("count", COUNT), space.pop("draw_seed", 0)
-    for name, number, least in (("count", count, 1), ("draw_seed", seed, 0)):
-        if not isinstance(number, int) or isinstance(number, bool) or number < least:
+    for name, number, least, most in (("count", count, 1, COUNT_MAX), ("draw_seed", seed, 0, SEED_MAX)):
+        if not isinstance(number, int) or isinstance(number, bool) or not least <= number <= most:
             raise BadInput(
-                f"{place}: {name} = {number!r}; expected a whole number of at least {least}; correct it"
+                f"{place}: {name} = {number!r}; expected a whole number from {least} to {most}; correct it"
             )
     if ("tokens" in space) == ("tokens_per_param" in space):
         raise BadInput(

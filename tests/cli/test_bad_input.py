@@ -37,7 +37,8 @@ def material(tmp_path_factory):
     runs = simulate_runs(example_design(12, params=(1e7, 1e8), tokens_per_param=(20.0,), seed=1), seed=1)
     write_runs(runs, folder / "runs.csv")
     write_posterior(fake_posterior(20), folder / "p.nc")
-    (folder / "s.toml").write_text(SPACE.format(count=16))
+    for name, count in (("s", "16"), ("huge", "1_000_000_000"), ("float", "1e9")):
+        (folder / f"{name}.toml").write_text(SPACE.format(count=count))
     return folder
 
 
@@ -80,14 +81,49 @@ def counts() -> Iterator[tuple[str, str]]:
             f"fit runs.csv -o x.nc --draws {draws}",
             f"fit: draws = {draws}; expected a whole number from 1 to",
         )
-    for budget in ("0", "-1", "1", "nan"):
-        yield f"{LOOP} --round-budget {budget}", f"round budget = {budget}; the cheapest of "
+    yield f"{LOOP} --round-budget 1", "round budget = 1; the cheapest of "
     for option in ("seeds", "workers"):
         for count in ("0", "1000000000"):
             yield (
                 f"{REPLAY} --{option} {count}",
                 f"replay: {option} = {count}; expected a whole number from 1 to",
             )
+
+
+def sizes() -> Iterator[tuple[str, str]]:
+    """Numbers that are none, or out of their range."""
+    options = {PREDICT: ("--params", "--tokens", "--batch-tokens"), REPLAY: ("--below",)}
+    options |= {DESIGN: ("--budget", "--cost-of-target"), LOOP: ("--budget", "--round-budget")}
+    for command, option in ((command, option) for command, names in options.items() for option in names):
+        for size in ("0", "-1", "nan", "inf", "1e400", "7X", "''"):
+            told = f"{option} {shlex.split(size)[0]}: expected a finite number above 0; give it as 7e9, 7B, "
+            yield f"{command} {option} {size}", told
+    yield f"{PREDICT} --params 1e-5", "target: params_nonembedding = 1e-05; expected a number of at least 1"
+    yield f"{PREDICT} --params 1e300 --tokens 1e301", "target: loss_nats_per_token median = nan at N = 1e+300"
+    for level in ("nan", "0", "1", "90"):
+        for command in (PREDICT, "evaluate runs.csv --posterior p.nc"):
+            yield (
+                f"{command} --level {level}",
+                f"level = {float(level)}; expected a probability between 0 and 1",
+            )
+    for target in ("7e9", "7X,1e9,adamw", "inf,1e9,adamw", "7e9,1e9,", "7e9,1e9,adamw,x"):
+        yield (
+            DESIGN.replace("7e9,1.4e11,adamw", target),
+            f"--target {target}: expected N,D,OPTIMIZER; give it",
+        )
+    for batch in ("0", "-1"):
+        yield f"{DESIGN} --batch {batch}", f"batch = {batch}; expected at least one run; raise it"
+        yield f"{LOOP} --batch {batch}", f"batch = {batch}; expected at least one run; raise it"
+    for tolerance in ("nan", "0", "inf"):
+        yield f"{LOOP} --tolerance {tolerance}", f"tolerance = {tolerance}; expected a finite number above 0"
+    yield (
+        DESIGN.replace("s.toml", "huge.toml"),
+        "huge.toml: count = 1000000000; expected a whole number from 1 to",
+    )
+    yield (
+        DESIGN.replace("s.toml", "float.toml"),
+        "float.toml: count = 1000000000.0; expected a whole number from",
+    )
 
 
 def files_of_others() -> Iterator[tuple[str, str]]:
@@ -98,7 +134,7 @@ def files_of_others() -> Iterator[tuple[str, str]]:
     )
 
 
-CASES = [*late_refusals(), *counts(), *files_of_others()]
+CASES = [*late_refusals(), *counts(), *sizes(), *files_of_others()]
 
 
 @pytest.mark.parametrize(("command", "message"), CASES, ids=[command for command, _ in CASES])

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bayeslaw.errors import BadInput
 from bayeslaw.evaluation.advisors import PosteriorAdvisor
 from bayeslaw.posterior.netcdf import write_posterior
 from bayeslaw.runs.io import write_runs
@@ -61,6 +62,14 @@ def test_people_read_a_table(folder, monkeypatch, capsys):
     ]
     assert lines[-2] == "extrapolation  0.8 decades in N, 0.8 in D"
     assert lines[-1] == "posterior      p.nc, 60 runs, nuts, 2026-11-21"
+
+
+def test_sizes_are_read_as_people_write_them(folder, monkeypatch, capsys):
+    asked = ["predict", "--posterior", "p.nc", "--params", "7B", "--tokens", "140B", "--batch-tokens", "2M"]
+    _, out, _ = run(monkeypatch, capsys, *asked)
+    assert run(monkeypatch, capsys, *ASKED, "--batch-tokens", "2e6")[1] == out
+    with pytest.raises(BadInput, match="params_nonembedding = 1e-05; expected a number of at least 1"):
+        Target(1e-5, 1e9)
 
 
 def test_a_fixed_batch_is_marked_and_doubts_are_printed(folder, monkeypatch, capsys):
@@ -133,11 +142,11 @@ def test_a_law_that_breaks_down_says_so(folder, monkeypatch, capsys):
         ),
         (
             ["--params", "nan"],
-            "target: params_nonembedding = nan; expected a finite number above 0 [count]; give it as 7e9",
+            "--params nan: expected a finite number above 0; give it as 7e9, 7B, 500M or 2k",
         ),
         (
             ["--tokens", "-1"],
-            "target: tokens = -1.0; expected a finite number above 0 [count]; give it as 7e9",
+            "--tokens -1: expected a finite number above 0; give it as 7e9, 7B, 500M or 2k",
         ),
         (
             ["--batch-tokens", "2e11"],

@@ -135,7 +135,7 @@ def test_runs_shorter_than_a_step_are_left_out(tmp_path):
     ("old", "new", "words"),
     [
         ("[space]", "[spaces]", "spaces; expected one or more tables \\[space\\] and nothing else"),
-        ("count = 64", "count = 0", "count = 0; expected a whole number of at least 1; correct it"),
+        ("count = 64", "count = 0", "count = 0; expected a whole number from 1 to 100000; correct it"),
         ("tokens_per_param = 20", "", "tokens and tokens_per_param are both missing; expected one of them"),
         ("count = 64", "tokens = 1e6", "tokens and tokens_per_param are both given; expected one of them"),
         ('optimizer = ["adamw", "muon"]', "", "optimizer missing; expected a value, a list or a range"),
