@@ -583,9 +583,8 @@ def replay_(
     policies = list(dict.fromkeys(policy or ["regret", "random"]))
     place = " and ".join(str(path) for path in pool)
     targets = [parse_target(text, study) for text in target]
-    asked = study_of(
-        read_runs(*pool), targets, budget, batch, refits, start, _optional_size("--below", below), place
-    )
+    limit = _optional_size("--below", below)
+    asked = study_of(read_runs(*pool), targets, budget, batch, refits, start, limit, place)
     with replay_progress(len(policies) * seeds * len(budget)) as tell:
         rows = many.run(asked, policies, range(seeds), output, one.exact, workers, tell)
     found = many.curves(rows)

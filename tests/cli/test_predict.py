@@ -236,7 +236,7 @@ def test_evaluate_refuses_what_it_cannot_do(held_out, monkeypatch, capsys, extra
 
 def test_predict_loads_nothing_heavy_and_starts_at_once(folder):
     script = (
-        "import sys, bayeslaw.cli as cli\n"
+        "import sys, bayeslaw.cli.app as cli\n"
         f"sys.argv = ['bayeslaw', *{[*ASKED[:-1], str(folder / 'p.nc')]!r}, '--json']\n"
         "try: cli.main()\n"
         "except SystemExit: pass\n"
