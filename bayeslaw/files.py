@@ -1,13 +1,14 @@
-"""Files that are whole or absent, checks of their places, and what JSON can hold."""
+"""Files that are whole or absent, checks and locks of their places, and what JSON can hold."""
 
 from __future__ import annotations
 
+import fcntl
 import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from bayeslaw.errors import BadInput
 
@@ -19,7 +20,7 @@ def write_atomically(path: Path) -> Iterator[Path]:
     Raises:
         BadInput: ``path`` is no ordinary file, its folder does not exist, or the file cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp") if path.name else path
     try:
         _check_place(path)
         yield temporary
@@ -62,6 +63,43 @@ def make_folder(folder: Path) -> None:
         ) from None
 
 
+@contextmanager
+def alone(lock: Path, work: str, place: str) -> Iterator[None]:
+    """Hold a lock file, removed in the end; the kernel frees it when the process is killed.
+
+    Args:
+        lock: the file.
+        work: what is done, for the message: ``loop``.
+        place: where, for the message: its folder or file.
+
+    Raises:
+        BadInput: another process holds it, or it cannot be made.
+    """
+    with _locked(lock, work, place):
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+
+
+def _locked(lock: Path, work: str, place: str) -> IO[str]:
+    while True:
+        try:
+            file = lock.open("a")
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            raise BadInput(
+                f"{place}: another {work} is at work there; expected one at a time; "
+                "wait for it, stop it, or choose another place"
+            ) from None
+        except OSError as error:
+            raise BadInput(f"{place}: cannot be locked ({error.strerror}); choose another place") from None
+        if lock.exists() and os.path.samestat(os.fstat(file.fileno()), lock.stat()):
+            return file
+        file.close()  # its holder removed it between the two steps
+
+
 class _Tried(Exception):
     """Ends the block of ``write_atomically`` before it replaces anything."""
 
@@ -71,7 +109,7 @@ def _check_place(path: Path) -> None:
         raise BadInput(f"{path}: cannot be written, {path.parent} is no folder; create it or choose another")
     if path.exists() and not path.is_file():
         kind = "is a folder" if path.is_dir() else "is no ordinary file"
-        raise BadInput(f"{path}: cannot be written, it {kind}; expected the name of a file; choose another")
+        raise BadInput(f"{path}: cannot be written, it {kind}; expected a file; choose another")
 
 
 def plain_json(value: Any) -> Any:

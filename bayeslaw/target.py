@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from bayeslaw.errors import BadInput
+from bayeslaw.text import parse_size
 
 NEVER_SEEN = "a set-up never seen"
 """Name of the study None, in texts and among drawn shifts."""
@@ -63,9 +64,9 @@ class Target:
             value = getattr(self, name)
             if value is None and name == "batch_tokens":
                 continue
-            if not (isinstance(value, (int, float)) and math.isfinite(value) and value > 0):
+            if not (isinstance(value, (int, float)) and 1 <= value < math.inf):
                 raise BadInput(
-                    f"target: {name} = {value!r}; expected a finite number above 0 [count]; give it as 7e9"
+                    f"target: {name} = {value!r}; expected a number of at least 1 [count]; give it as 7e9"
                 )
         if self.batch_tokens is not None and self.batch_tokens > self.tokens:
             raise BadInput(
@@ -89,9 +90,9 @@ class Target:
 
 
 def parse_target(text: str, study: str | None = None) -> Target:
-    """A target from ``N,D,OPTIMIZER[,NAME=VALUE]``.
+    """A target from ``N,D,OPTIMIZER[,NAME=VALUE]``; N and D as ``text.parse_size`` reads them.
 
-    >>> parse_target("7e9, 1.4e11, AdamW").optimizer, parse_target("7e9,1.4e11,adamw,shape=64").covariates
+    >>> parse_target("7B, 1.4e11, AdamW").optimizer, parse_target("7e9,1.4e11,adamw,shape=64").covariates
     ('adamw', {'shape': 64.0})
 
     Raises:
@@ -99,11 +100,13 @@ def parse_target(text: str, study: str | None = None) -> Target:
     """
     first, *others = (part.strip() for part in text.split(","))
     try:
-        n, d, optimizer = float(first), float(others[0]), others[1]
-    except (ValueError, IndexError):
-        optimizer = ""
-    if not optimizer or "=" in optimizer or not all("=" in text for text in others[2:]):
-        raise BadInput(f"--target {text}: expected N,D,OPTIMIZER; give it as 7e9,1.4e11,adamw")
+        n, d, optimizer = parse_size(first), parse_size(others[0]), others[1]
+    except IndexError:
+        n = d = math.nan
+    if math.isnan(n + d) or not optimizer or "=" in optimizer or not all("=" in text for text in others[2:]):
+        raise BadInput(
+            f"--target {text}: expected N,D,OPTIMIZER; give it as 7e9,1.4e11,adamw or 7B,140B,adamw"
+        )
     return Target(n, d, optimizer.lower(), study, covariates=parse_covariates(f"--target {text}", others[2:]))
 
 

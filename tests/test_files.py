@@ -21,24 +21,27 @@ def test_a_place_that_can_be_written_is_left_as_it_is(tmp_path, before):
     assert before is None or path.read_text() == before
 
 
-def unwritable(tmp_path):
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("{0}/no/r.csv", "cannot be written, {0}/no is no folder; create it or choose another"),
+        ("{0}", "cannot be written, it is a folder; expected a file; choose another"),
+        ("{0}/file/r.csv", "cannot be written, {0}/file is no folder; create it or choose another"),
+        ("{0}/" + "x" * 300, "cannot be written (File name too long); choose another place"),
+        (
+            "/dev/null",
+            "cannot be written, it is no ordinary file; expected a file; choose another",
+        ),
+        (".", "cannot be written, it is a folder; expected a file; choose another"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_named(tmp_path, place, message):
     (tmp_path / "file").write_text("")
-    return {
-        tmp_path / "no" / "r.csv": f"cannot be written, {tmp_path}/no is no folder; create it or choose",
-        tmp_path: "cannot be written, it is a folder; expected the name of a file; choose another",
-        tmp_path / "file" / "r.csv": f"cannot be written, {tmp_path}/file is no folder; create it or",
-        tmp_path / ("x" * 300): "cannot be written (File name too long); choose another place",
-        Path("/dev/null"): "cannot be written, it is no ordinary file; expected the name of a file; choose",
-    }
-
-
-@pytest.mark.parametrize("number", range(5))
-def test_a_place_that_cannot_be_written_is_named(tmp_path, number):
-    path, message = list(unwritable(tmp_path).items())[number]
+    path = Path(place.format(tmp_path))
     for attempt in (check_writable, lambda path: write_atomically(path).__enter__()):
         with pytest.raises(BadInput) as error:
             attempt(path)
-        assert str(error.value).startswith(f"{path}: {message}")
+        assert str(error.value) == f"{path}: {message.format(tmp_path)}"
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 

@@ -16,6 +16,7 @@ from typer.core import TyperCommand, TyperOption
 
 from bayeslaw.cli.comparison import compare_
 from bayeslaw.cli.tables import (
+    all_written,
     print_comparison,
     print_design,
     print_evaluation,
@@ -27,10 +28,12 @@ from bayeslaw.cli.tables import (
     print_prediction,
     print_replay,
     print_report,
+    replace_what_cannot_be_written,
     replay_progress,
     say,
 )
 from bayeslaw.errors import BadInput
+from bayeslaw.text import parse_size
 
 app = typer.Typer(
     name="bayeslaw",
@@ -44,7 +47,7 @@ app = typer.Typer(
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Targets = Annotated[
     list[str],
-    typer.Option(help="N,D,OPTIMIZER[,NAME=VALUE] of the large run, as in 7e9,1.4e11,adamw; repeated."),
+    typer.Option(help="N,D,OPTIMIZER[,NAME=VALUE] of the large run, as in 7B,140B,adamw; repeated."),
 ]
 Candidates = Annotated[
     Path | None, typer.Option(help="Table of candidate runs, one per row: .csv, .parquet or .jsonl.")
@@ -54,7 +57,7 @@ Tolerance = Annotated[
     float | None, typer.Option(help="Regret small enough to stop at, as a share of the loss, such as 0.001.")
 ]
 CostOfTarget = Annotated[
-    float | None, typer.Option(help="Cost of the target run, in the unit of the budget.")
+    str | None, typer.Option(metavar="SIZE", help="Cost of the target run, in the unit of the budget.")
 ]
 
 
@@ -64,12 +67,17 @@ def _commands() -> None:
 
 
 def main() -> None:
-    """Run the command line. A BadInput becomes its message on stderr and exit code 2, never a traceback."""
-    try:
-        app()
-    except BadInput as error:
-        say(f"error: {error}")
-        sys.exit(2)
+    """Run the command line: a BadInput becomes its message on stderr and exit code 2, never a traceback.
+
+    An output that is full is one too; one whose reader is gone (``| head -1``) ends with 1, in silence.
+    """
+    replace_what_cannot_be_written()
+    with all_written():
+        try:
+            app()
+        except BadInput as error:
+            say(f"error: {error}")
+            sys.exit(2)
 
 
 def _pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
@@ -81,6 +89,18 @@ def _pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
             example = "soap=ours" if option == "--rename" else "learning_rate=lr"
             raise BadInput(f"{option} {text}: expected NAME=VALUE; give it as {option} {example}")
     return pairs
+
+
+def _size(option: str, text: str) -> float:
+    """A number above 0, as ``text.parse_size`` reads it."""
+    number = parse_size(text)
+    if not number > 0:
+        raise BadInput(f"{option} {text}: expected a finite number above 0; give it as 7e9, 7B, 500M or 2k")
+    return number
+
+
+def _optional_size(option: str, text: str | None) -> float | None:
+    return None if text is None else _size(option, text)
 
 
 class _ImportCommand(TyperCommand):
@@ -138,8 +158,9 @@ def import_(
     or perplexity.
     """
     from bayeslaw.runs.importing import import_runs
-    from bayeslaw.runs.io import write_runs
+    from bayeslaw.runs.io import check_output, write_runs
 
+    check_output(output)
     if source.exists() and output.exists() and source.samefile(output):
         raise BadInput(f"{source}: is the source and the output; expected another output; name one with -o")
     table, notes = import_runs(
@@ -178,7 +199,7 @@ def fit_(
     runs: Annotated[list[Path], typer.Argument(help="Run tables to fit: .parquet, .csv or .jsonl.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Posterior to write, such as posterior.nc.")],
     seed: Annotated[int, typer.Option(help="Random seed. The same seed and runs give the same draws.")] = 0,
-    chains: Annotated[int, typer.Option(help="Number of NUTS chains.")] = 4,
+    chains: Annotated[int, typer.Option(help="Number of NUTS chains, at least 2: R-hat compares them.")] = 4,
     draws: Annotated[
         int, typer.Option(help="Draws per chain and block. Blocks are added until the chains agree.")
     ] = 200,
@@ -204,10 +225,10 @@ def fit_(
     early are left out. gamma and delta are the exponents by which the best learning rate falls with N
     and D at the best batch; epsilon is the exponent by which the best batch grows with D.
     """
+    from bayeslaw.files import check_writable
     from bayeslaw.runs.io import read_runs
 
-    if not output.parent.is_dir():
-        raise BadInput(f"{output}: cannot be written, {output.parent} is no folder; create it first")
+    check_writable(output)
     table = read_runs(*runs)
 
     from bayeslaw.comparison.structures import CORE, structure_named
@@ -227,11 +248,19 @@ def fit_(
 
 @app.command("predict")
 def predict_(
-    params: Annotated[float, typer.Option(help="Number of non-embedding parameters N, such as 7e9.")],
-    tokens: Annotated[float, typer.Option(help="Number of training tokens D, such as 1.4e12.")],
+    params: Annotated[
+        str, typer.Option(metavar="SIZE", help="Number of non-embedding parameters N, such as 7B or 7e9.")
+    ],
+    tokens: Annotated[
+        str, typer.Option(metavar="SIZE", help="Number of training tokens D, such as 1.4T or 1.4e12.")
+    ],
     optimizer: Annotated[str, typer.Option(help="Name of the optimizer, such as adamw or muon.")] = "adamw",
     batch_tokens: Annotated[
-        float | None, typer.Option(help="Fixed batch in tokens. Without it, the batch is part of the advice.")
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="Fixed batch in tokens, such as 2M. Without it, the batch is part of the advice.",
+        ),
     ] = None,
     posterior: Annotated[
         Path | None, typer.Option(help="Posterior written by `bayeslaw fit`. By default the shipped one.")
@@ -265,7 +294,9 @@ def predict_(
     from bayeslaw.target import Target, parse_covariates
 
     covariates = parse_covariates("--covariate", covariate or [])
-    target = Target(params, tokens, optimizer.strip().lower(), study, batch_tokens, covariates)
+    sizes = _size("--params", params), _size("--tokens", tokens)
+    batch = _optional_size("--batch-tokens", batch_tokens)
+    target = Target(*sizes, optimizer.strip().lower(), study, batch, covariates)
     named = _by_its_name(target)
     answers = [law_answer(each, named) for each in laws_named(law)] if law else []
     if law and law != ALL:
@@ -347,6 +378,7 @@ def evaluate_(
     from bayeslaw.runs.io import read_runs
 
     check_level(level)
+    _check_plot(plot)
     table = read_runs(*runs)
     advisor = _advisor(posterior, law, method, train or [], table)
     result = evaluate(advisor, table, level)
@@ -393,6 +425,14 @@ def _baseline(method: str, train: list[Path]) -> Any:
     if method not in fits:
         raise BadInput(f"--method {method}: unknown; expected one of {', '.join(fits)}; name one of these")
     return fits[method](read_runs(*train))
+
+
+def _check_plot(path: Path | None) -> None:
+    """Refuse a figure's place before the work."""
+    if path:
+        from bayeslaw.plots import check_figure
+
+        check_figure(path)
 
 
 def _plot_evaluation(result: Mapping[str, Any], path: Path) -> None:
@@ -474,10 +514,10 @@ def _refuse_unknown(study: str | None, known: Sequence[str], path: Path) -> None
 def design_(
     target: Targets,
     budget: Annotated[
-        float, typer.Option(help="Budget of the batch, in the unit of the cost: FLOP, s or J.")
+        str, typer.Option(metavar="SIZE", help="Budget of the batch, in the unit of the cost: FLOP, s or J.")
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Plan to write, a .csv that train.sweep runs.")
+        Path, typer.Option("--output", "-o", help="Plan to write, a .csv that bayeslaw-sweep runs.")
     ],
     candidates: Candidates = None,
     space: Space = None,
@@ -515,20 +555,24 @@ def design_(
     with python -m pydoc bayeslaw.planning.candidates.
     """
     from bayeslaw.assets import POSTERIOR
-    from bayeslaw.files import write_atomically
-    from bayeslaw.planning.batches import design, plan_table
+    from bayeslaw.files import check_writable, write_atomically
+    from bayeslaw.planning.batches import check_request, design, plan_table
     from bayeslaw.posterior.netcdf import read_posterior
     from bayeslaw.target import parse_target
 
     if output.suffix != ".csv":
         raise BadInput(f"{output}: unknown suffix {output.suffix!r}; expected a plan in .csv; rename it")
+    check_writable(output)
+    _check_plot(plot)
+    most, target_cost = _size("--budget", budget), _optional_size("--cost-of-target", cost_of_target)
+    check_request(most, batch, policy, tolerance, target_cost)
     table, unit = _offered("design", candidates, space)
     path = posterior or POSTERIOR
     fit = read_posterior(path)
     study = _study_of(table, study, fit.studies, path)
     table = table.assign(study=study) if study is not None else table
     targets = [parse_target(text, study) for text in target]
-    result, found = design(fit, targets, table, budget, batch, policy, tolerance, cost_of_target, unit=unit)
+    result, found = design(fit, targets, table, most, batch, policy, tolerance, target_cost, unit=unit)
     with write_atomically(output) as temporary:
         plan_table(table, found).to_csv(temporary, index=False)
     if plot:
@@ -602,9 +646,10 @@ def replay_(
     refits: Annotated[int, typer.Option(help="Refits per budget step.")] = 2,
     start: Annotated[int, typer.Option(help="Number of runs drawn at random before the first choice.")] = 0,
     below: Annotated[
-        float | None,
+        str | None,
         typer.Option(
-            help="Only runs with fewer parameters than this can be selected. By default the targets' number."
+            metavar="SIZE",
+            help="Only runs with fewer parameters than this can be selected. By default the targets' number.",
         ),
     ] = None,
     study: Annotated[
@@ -629,10 +674,12 @@ def replay_(
     from bayeslaw.runs.io import read_runs
     from bayeslaw.target import parse_target
 
+    _check_plot(plot)
     policies = list(dict.fromkeys(policy or ["regret", "random"]))
     place = " and ".join(str(path) for path in pool)
     targets = [parse_target(text, study) for text in target]
-    asked = study_of(read_runs(*pool), targets, budget, batch, refits, start, below, place)
+    limit = _optional_size("--below", below)
+    asked = study_of(read_runs(*pool), targets, budget, batch, refits, start, limit, place)
     with replay_progress(len(policies) * seeds * len(budget)) as tell:
         rows = many.run(asked, policies, range(seeds), output, one.exact, workers, tell)
     found = many.curves(rows)
@@ -654,7 +701,10 @@ def loop_(
     target: Targets,
     runner: Annotated[str, typer.Option(help="Command that makes the runs of {plan} in folder {out}.")],
     budget: Annotated[
-        float, typer.Option(help="Budget of all rounds together, in the unit of the cost: FLOP, s or J.")
+        str,
+        typer.Option(
+            metavar="SIZE", help="Budget of all rounds together, in the unit of the cost: FLOP, s or J."
+        ),
     ],
     output: Annotated[
         Path, typer.Option("--out", "-o", help="Folder of the loop. An existing loop is resumed.")
@@ -675,7 +725,8 @@ def loop_(
     ] = None,
     batch: Annotated[int, typer.Option(help="Maximum number of runs per round.")] = 8,
     round_budget: Annotated[
-        float | None, typer.Option(help="Maximum cost per round, in the unit of the budget.")
+        str | None,
+        typer.Option(metavar="SIZE", help="Maximum cost per round; it must pay for at least one run."),
     ] = None,
     rounds: Annotated[int, typer.Option(help="Maximum number of rounds.")] = 20,
     policy: Annotated[
@@ -711,16 +762,16 @@ def loop_(
         targets=tuple(parse_target(text, study) for text in target),
         candidates=offered.assign(study=study),
         runner=runner,
-        budget=budget,
+        budget=_size("--budget", budget),
         collect=collect,
         table=table or TABLE,
         runs=tuple(runs or ()),
         batch=batch,
-        round_budget=round_budget,
+        round_budget=_optional_size("--round-budget", round_budget),
         rounds=rounds,
         policy=policy,
         tolerance=tolerance,
-        target_cost=cost_of_target,
+        target_cost=_optional_size("--cost-of-target", cost_of_target),
         unit=unit,
         seed=seed,
     )
@@ -753,18 +804,21 @@ def report_(
     """
     if output.suffix.lower() not in (".html", ".htm"):
         raise BadInput(f"{output}: unknown suffix {output.suffix!r}; expected a page in .html; rename it")
-    if not output.parent.is_dir():
-        raise BadInput(f"{output}: cannot be written, {output.parent} is no folder; create it first")
     from bayeslaw.assets import POSTERIOR
+    from bayeslaw.files import check_writable
     from bayeslaw.posterior.netcdf import read_posterior
 
+    check_writable(output)
     path = posterior or POSTERIOR
     fit = read_posterior(path)
     table = None
     if runs:
+        from bayeslaw.diagnosis.fitted_runs import fitted_notes
         from bayeslaw.runs.io import read_runs
 
         table = read_runs(*runs)
+        for note in fitted_notes(fit, table):
+            say(f"note: {note}")
 
     from bayeslaw.reporting.page import write_report
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +24,52 @@ def words_of(name: str) -> str:
 
 
 def say(message: str) -> None:
-    """Print a message on stderr."""
-    print(message, file=sys.stderr)
+    """Print a message for a person, on stderr; where nobody can read it, the work goes on."""
+    with suppress(OSError):
+        print(message, file=sys.stderr)
+
+
+def replace_what_cannot_be_written() -> None:
+    """Print ? for what the encoding of stdout or stderr lacks, as in a terminal of ASCII."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+@contextmanager
+def all_written() -> Iterator[None]:
+    """Write all that was printed before the block ends, and leave the process where it cannot be written.
+
+    Raises:
+        SystemExit: 1 where nobody reads stdout any more, 2 where it is full.
+    """
+    try:
+        try:
+            yield
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except BrokenPipeError:
+        _let_go()
+        sys.exit(1)
+    except OSError as error:
+        if error.filename is not None:  # a file, which whoever opened it should have caught
+            raise
+        say(f"error: stdout: cannot be written ({error.strerror or error}); send it elsewhere")
+        _let_go()
+        sys.exit(2)
+
+
+def _let_go() -> None:
+    """Send what is left in stdout nowhere, for Python writes it once more when it ends."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def print_json(result: Mapping[str, Any]) -> None:
     """Print one JSON object on stdout; a number that is not finite becomes null."""
-    print(json.dumps(_plain(result), allow_nan=False, ensure_ascii=False))
+    ascii_only = "utf" not in str(getattr(sys.stdout, "encoding", "")).lower()
+    print(json.dumps(_plain(result), allow_nan=False, ensure_ascii=ascii_only))
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> None:

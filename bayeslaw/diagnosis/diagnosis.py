@@ -66,16 +66,15 @@ def _of_runs(
     posterior: Posterior, target: Target, runs: pd.DataFrame
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     from bayeslaw.diagnosis.cell_fit import cell_checks, inside, run_checks
-    from bayeslaw.diagnosis.fitted_runs import fitted_runs
+    from bayeslaw.diagnosis.fitted_runs import as_fitted, fitted_runs
     from bayeslaw.diagnosis.influence import left_out
-    from bayeslaw.runs.io import table_sha256
 
     known, beside = fitted_runs(posterior, runs)
     checks = run_checks(known)
     pit = checks["pit"].dropna()
     hard = checks[checks["pareto_k"] > RELIABLE].sort_values("pareto_k", ascending=False)
     cells = {
-        "as_fitted": posterior.provenance.get("table_sha256") == table_sha256(runs),
+        "as_fitted": as_fitted(posterior, runs),
         "not_fitted": beside,
         "finished": len(pit),
         "inside_50": float(inside(pit, 0.5).mean()),

@@ -65,11 +65,46 @@ def fitted_runs(posterior: Posterior, runs: pd.DataFrame) -> tuple[list[CellRuns
             outcomes = observed.outcomes.at(where)
             known.append(CellRuns(index, used.iloc[where], basin, absorbed, observed.off[where], outcomes))
     if not known:
-        raise BadInput(
-            f"runs: none of their {len(observed.cells)} cells is in the posterior; expected the "
-            "runs that it was fitted to; name their table (`bayeslaw evaluate` is for others)"
-        )
+        raise _not_fitted(len(observed.cells))
     return known, len(used) - sum(len(cell.rows) for cell in known)
+
+
+def as_fitted(posterior: Posterior, runs: pd.DataFrame) -> bool:
+    """Whether a run table is, row by row, the one that was fitted."""
+    from bayeslaw.runs.io import table_sha256
+
+    return bool(posterior.provenance.get("table_sha256") == table_sha256(runs))
+
+
+def fitted_notes(posterior: Posterior, runs: pd.DataFrame) -> list[str]:
+    """How a run table differs from the one that was fitted, one sentence each; empty where it does not.
+
+    Raises:
+        BadInput: none of its cells was fitted.
+    """
+    from bayeslaw.runs.schema import CELL
+
+    if as_fitted(posterior, runs):
+        return []
+    sizes = runs.groupby(list(CELL)).size()
+    foreign = [
+        count
+        for (study, optimizer, n, d), count in sizes.items()
+        if fitted_cell(posterior, Target(float(n), float(d), str(optimizer), str(study))) is None
+    ]
+    if len(foreign) == len(sizes):
+        raise _not_fitted(len(sizes))
+    notes = ["the run table is not, row by row, the one that was fitted: read what is said of runs with care"]
+    if foreign:
+        notes.append(f"{sum(foreign)} of {len(runs)} runs lie in cells that were not fitted")
+    return notes
+
+
+def _not_fitted(cells: int) -> BadInput:
+    return BadInput(
+        f"runs: none of their {cells} cells is in the posterior; expected the "
+        "runs that it was fitted to; name their table (`bayeslaw evaluate` is for others)"
+    )
 
 
 def moments(cell: CellRuns, basin: TargetSurface) -> Moments:

@@ -15,7 +15,7 @@ import numpy as np
 import numpyro
 import pandas as pd
 
-from bayeslaw.errors import BadInput
+from bayeslaw.errors import SEED_MAX, check_count
 from bayeslaw.inference.effort import EFFORTS, FULL, QUICK, Effort, double_precision, effort_named
 from bayeslaw.inference.laplace import Density, density, whitening
 from bayeslaw.inference.model import block_site, cells, factor_site, spread_site
@@ -30,6 +30,8 @@ from bayeslaw.runs.io import table_sha256
 
 KEEP = 1000
 """Number of draws kept in the posterior, evenly spaced."""
+
+CHAINS_MAX, DRAWS_MAX = 64, 20_000
 
 CONVENTIONS = ("loss_kind", "schedule", "sequence_length", "parametrization")
 
@@ -66,12 +68,10 @@ def fit(
             it, what ``BAYESLAW_EFFORT`` says in the environment, else ``full``.
 
     Raises:
-        BadInput: nothing finished, one loss in all runs, a count that is not positive, or an unknown effort.
+        BadInput: nothing finished, one loss in all runs, an unknown effort, or as ``check_fit``.
     """
     work = effort_named(effort)
-    for name, count in {"chains": chains, "draws": draws}.items():
-        if count < 1:
-            raise BadInput(f"fit: {name} = {count}; expected at least 1; leave it out for the default")
+    check_fit(seed, chains, draws)
     with double_precision():
         return _fit(runs, seed, chains, draws, sources, say, work, parts)
 
@@ -103,6 +103,17 @@ def _fit(
         say(f"warning: {message}")
     diagnostics["seconds"] = round(time.perf_counter() - began, 1)
     return keep_posterior(runs, observed, named, diagnostics, seed, sources)
+
+
+def check_fit(seed: int, chains: int, draws: int) -> None:
+    """Refuse numbers that no fit can be made with: R-hat compares chains, so one alone never converges.
+
+    Raises:
+        BadInput: a number out of its range.
+    """
+    check_count("fit: seed", seed, 0, SEED_MAX)
+    check_count("fit: chains", chains, 2, CHAINS_MAX)
+    check_count("fit: draws", draws, 1, DRAWS_MAX)
 
 
 def _draw(

@@ -21,13 +21,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayeslaw.advice.prediction import predict
-from bayeslaw.errors import BadInput
-from bayeslaw.files import write_atomically
+from bayeslaw.errors import SEED_MAX, BadInput, check_count
+from bayeslaw.files import alone, make_folder, write_atomically
 from bayeslaw.law.observations import varied_settings
 from bayeslaw.loop import journal
 from bayeslaw.loop.runner import brought_back, checked_command, execute
-from bayeslaw.loop.task import Task, alone, read_json, round_folder, same_task, spent, write_json
-from bayeslaw.planning.batches import design, plan_table
+from bayeslaw.loop.task import (
+    Task,
+    check_round_budget,
+    read_json,
+    round_folder,
+    same_task,
+    spent,
+    write_json,
+)
+from bayeslaw.planning.batches import check_request, design, plan_table
 from bayeslaw.posterior.draws import Posterior
 from bayeslaw.posterior.netcdf import read_posterior, write_posterior
 from bayeslaw.posterior.prior import Fit, prior_posterior
@@ -59,11 +67,11 @@ def run(task: Task, fit: Fit, say: Callable[[str], None] = lambda message: None)
         checked_command("--collect", task.collect, "table")
     if task.rounds < 1:
         raise BadInput(f"rounds = {task.rounds}; expected at least 1; raise it")
-    try:
-        task.folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInput(f"{task.folder}: cannot be made ({error.strerror}); choose another --out") from None
-    with alone(task.folder):
+    check_count("loop: seed", task.seed, 0, SEED_MAX)
+    check_request(task.budget, task.batch, task.policy, task.tolerance, task.target_cost)
+    check_round_budget(task)
+    make_folder(task.folder)
+    with alone(task.folder / ".lock", "loop", str(task.folder)):
         same_task(task)
         journal.read(task.folder)  # a damaged journal is refused before anything runs
         number = 1
@@ -148,7 +156,12 @@ def _chosen(
     cheapest = float(offered["cost"].min())
     if number > 1 and left < cheapest:
         return "budget", f"{left:.3g} {task.unit} are left, and the cheapest candidate costs {cheapest:.3g}"
-    most = left if task.round_budget is None else max(min(left, task.round_budget), min(left, cheapest))
+    most = left if task.round_budget is None else min(left, task.round_budget)
+    if number > 1 and most < cheapest:
+        return (
+            "budget",
+            f"a round may cost {most:.3g} {task.unit}, and the cheapest candidate costs {cheapest:.3g}",
+        )
     result, batch = design(
         posterior,
         task.targets,

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -106,22 +104,18 @@ def same_task(task: Task) -> None:
             )
 
 
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Hold the lock of the folder; the kernel frees it when the process ends.
+def check_round_budget(task: Task) -> None:
+    """Refuse a round's budget that pays for none of the candidates.
 
     Raises:
-        BadInput: another loop holds it.
+        BadInput: it is not finite, or below the cheapest candidate.
     """
-    with (folder / ".lock").open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BadInput(
-                f"{folder}: another loop is at work there; expected one loop a folder; "
-                "wait for it, stop it, or choose another --out"
-            ) from None
-        yield
+    most, cheapest = task.round_budget, float(task.candidates["cost"].min())
+    if most is not None and not cheapest <= most < math.inf:
+        raise BadInput(
+            f"round budget = {most:g}; the cheapest of {len(task.candidates)} candidates costs "
+            f"{cheapest:.3g}; expected a finite budget that pays for one; raise it, or leave it out"
+        )
 
 
 def round_folder(task: Task, number: int) -> Path:

@@ -201,14 +201,7 @@ def design(
     """
     if not targets:
         raise BadInput("design: no target; expected at least one; give one as N,D,OPTIMIZER")
-    given = (
-        ("budget", budget, "1e18"),
-        ("tolerance", tolerance, "0.001"),
-        ("target cost", target_cost, "1e21"),
-    )
-    for name, value, example in given:
-        if value is not None and not (math.isfinite(value) and value > 0):
-            raise BadInput(f"{name} = {value:g}; expected a finite number above 0; give it as {example}")
+    check_request(budget, batch, policy, tolerance, target_cost)
     cost = candidates["cost"].to_numpy(float)
     affordable = cost <= budget
     if not affordable.any():
@@ -247,6 +240,27 @@ def design(
         "warnings": _warnings(posterior, targets, candidates, runs, found.before),
     }
     return result, found
+
+
+def check_request(
+    budget: float, batch: int, policy: str, tolerance: float | None, target_cost: float | None
+) -> None:
+    """Refuse what no batch can be designed for; arguments as of ``design``.
+
+    Raises:
+        BadInput: a number out of its range, or an unknown policy.
+    """
+    given = (
+        ("budget", budget, "1e18"),
+        ("tolerance", tolerance, "0.001"),
+        ("target cost", target_cost, "1e21"),
+    )
+    for name, value, example in given:
+        if value is not None and not (math.isfinite(value) and value > 0):
+            raise BadInput(f"{name} = {value:g}; expected a finite number above 0; give it as {example}")
+    policy_named(policy)
+    if batch < 1:
+        raise BadInput(f"batch = {batch}; expected at least one run; raise it")
 
 
 def _in_table(batch: Batch, positions: NDArray[np.int64], count: int) -> Batch:

@@ -4,7 +4,7 @@ Without an axis a function makes a figure with pyplot: ``ax.figure``, which ``sa
 """
 
 from bayeslaw.plots.advice import plot_learning_rates, plot_recommendation
-from bayeslaw.plots.axes import BLUE, GREY, OKABE_ITO, ORANGE, save_figure
+from bayeslaw.plots.axes import BLUE, GREY, OKABE_ITO, ORANGE, check_figure, save_figure
 from bayeslaw.plots.beliefs import plot_prior_posterior, plot_spread
 from bayeslaw.plots.checks import plot_convergence, plot_ranks
 from bayeslaw.plots.designs import REPLAYED, plot_candidates, plot_replay, replay_figure
@@ -21,6 +21,7 @@ __all__ = [
     "OKABE_ITO",
     "ORANGE",
     "REPLAYED",
+    "check_figure",
     "plot_candidates",
     "plot_convergence",
     "plot_forest",

@@ -10,7 +10,7 @@ import numpy as np
 
 from bayeslaw.arrays import Floats
 from bayeslaw.errors import BadInput
-from bayeslaw.files import write_atomically
+from bayeslaw.files import check_writable, write_atomically
 from bayeslaw.law.parameters import axis_name, is_logarithm
 from bayeslaw.target import Target
 from bayeslaw.text import short
@@ -81,12 +81,29 @@ def save_figure(figure: Figure, path: Path) -> None:
     Raises:
         BadInput: a suffix that matplotlib cannot write, or a path that cannot be written.
     """
-    kinds = sorted(figure.canvas.get_supported_filetypes())
+    kind = _kind(path)
+    with write_atomically(path) as temporary:
+        figure.savefig(temporary, format=kind, dpi=150)
+
+
+def check_figure(path: Path) -> None:
+    """Check that ``save_figure`` can write a figure, before the work that it shows.
+
+    Raises:
+        BadInput: as ``save_figure``.
+    """
+    _kind(path)
+    check_writable(path)
+
+
+def _kind(path: Path) -> str:
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    kinds = sorted(FigureCanvasBase.get_supported_filetypes())
     kind = path.suffix.lower().removeprefix(".")
     if kind not in kinds:
         raise BadInput(f"{path}: unknown kind of figure; expected one of .{', .'.join(kinds)}; use .png")
-    with write_atomically(path) as temporary:
-        figure.savefig(temporary, format=kind, dpi=150)
+    return kind
 
 
 def round_ticks(axis: Axis) -> None:

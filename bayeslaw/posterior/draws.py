@@ -91,8 +91,9 @@ def check_posterior(posterior: Posterior, place: str = "posterior") -> None:
     Raises:
         BadInput: naming ``place`` and the first variable at fault.
     """
-    if posterior.draws == 0:
-        raise BadInput(f"{place}: 0 draws; expected at least one; fit it again with `bayeslaw fit`")
+    if posterior.draws < DRAWS_MIN:
+        raise BadInput(f"{place}: {posterior.draws} draws; expected at least {DRAWS_MIN}; {REFIT}")
+    _check_records(posterior, place)
     for name, values, shape in _expected_shapes(posterior):
         if values.shape != shape:
             raise BadInput(f"{place}: {name} has shape {values.shape}; expected {shape}; {REFIT}")
@@ -110,6 +111,25 @@ def check_posterior(posterior: Posterior, place: str = "posterior") -> None:
             f"{place}: groups name {wrong_names[0]!r}; expected a known study and optimizer; {REFIT}"
         )
 
+
+def _check_records(p: Posterior, place: str) -> None:
+    """Refuse what is said beside the draws where it is no object, or no size above 0."""
+    for name in ("conventions", "provenance", "diagnostics"):
+        if not isinstance(getattr(p, name), dict):
+            kind = type(getattr(p, name)).__name__
+            raise BadInput(f"{place}: {name} is a {kind}; expected a JSON object; {REFIT}")
+    sizes = {
+        "pivot": p.pivot.values(),
+        "cells": [x for cell in p.cells for x in (cell.params_nonembedding, cell.tokens)],
+        "sizes": [n for _, n in p.sizes],
+    }
+    for name, values in sizes.items():
+        if not all(np.isfinite(x) and x > 0 for x in values):
+            raise BadInput(f"{place}: {name} holds N or D that are no numbers above 0; {REFIT}")
+
+
+DRAWS_MIN = 2
+"""Fewer draws have no spread."""
 
 REFIT = "fit it again with `bayeslaw fit`, or take another copy of the file"
 

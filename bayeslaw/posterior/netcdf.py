@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +23,9 @@ Contents = dict[str, Any]
 FORMAT_VERSION = 3
 """Raised whenever a file written before could be misread; version 2 is still read."""
 
+CHECKSUM = "content_sha256"
+"""Attribute with the digest of the rest of the file; files of old have none."""
+
 STEPS_PER_SD = 1024
 """Draws are stored to a power of two below sd / STEPS_PER_SD: deflate then halves the file."""
 
@@ -41,8 +45,10 @@ def write_posterior(posterior: Posterior, path: str | Path) -> None:
 
     path = Path(path)
     check_posterior(posterior, str(path))
-    with write_atomically(path) as temporary, h5netcdf.File(temporary, "w") as file:
-        _fill(file, posterior)
+    with write_atomically(path) as temporary:
+        with h5netcdf.File(temporary, "w") as file:
+            _fill(file, posterior)
+        _seal(temporary)
 
 
 def _fill(file: Any, p: Posterior) -> None:
@@ -73,6 +79,29 @@ def _fill(file: Any, p: Posterior) -> None:
 def is_label(name: str) -> bool:
     """Whether a variable labels the groups, cells or sizes."""
     return name.startswith(("group_", "cell_", "size_")) and not name.endswith(("_parameter", "_prior"))
+
+
+def _seal(path: Path) -> None:
+    """Add the checksum of what the file holds, as it is read back."""
+    import h5py
+
+    digest = _content_sha256(_contents(path))
+    with h5py.File(path, "r+") as file:
+        file.attrs[CHECKSUM] = digest
+
+
+def _content_sha256(contents: Contents) -> str:
+    """Digest of the names, shapes and bytes of all variables, and of the attributes that are read.
+
+    A file that xarray wrote again, with attributes of its own, has the same.
+    """
+    digest = hashlib.sha256()
+    variables = {name for name in contents if not name.startswith("@")}
+    for name in sorted(variables | (contents.keys() & {"@format_version", "@pivot"})):
+        values = np.atleast_1d(contents[name])
+        told = repr(values.tolist()).encode() if values.dtype.kind in "OSU" else values.tobytes()
+        digest.update(f"{name} {values.shape} {values.dtype.kind} {len(told)}\n".encode() + told)
+    return digest.hexdigest()
 
 
 def named_labels(p: Posterior) -> dict[str, tuple[str, Sequence[str]]]:
@@ -155,23 +184,26 @@ def read_posterior(path: str | Path) -> Posterior:
     """Read a posterior written by ``write_posterior``.
 
     Raises:
-        BadInput: the file is missing, is no HDF5 file, is damaged, has another format version, lacks
-            variables, or holds draws that are not finite.
+        BadInput: the file is missing, is no HDF5 file, is damaged or differs from its checksum, has
+            another format version, lacks variables, or holds draws that are not finite.
     """
     path = Path(path)
     if not path.is_file():
+        what = "is a folder" if path.is_dir() else "no such file"
         raise BadInput(
-            f"{path}: no such file; expected a posterior; fit one with `bayeslaw fit RUNS -o posterior.nc`"
+            f"{path}: {what}; expected a posterior; fit one with `bayeslaw fit RUNS -o posterior.nc`"
         )
     try:
         contents = _contents(path)
-    except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
-        reason = str(error).strip("'\"").partition("\n")[0]
+    except Exception as error:  # whatever h5py raises for a damaged file
+        reason = " ".join(str(error).strip("'\"").partition("\n")[0].split())
         raise BadInput(
             f"{path}: cannot be read as netCDF4 ({reason}); expected a posterior written by `bayeslaw fit`, "
             "undamaged; fit it again or copy the file again"
         ) from None
     version = _checked_version(contents, path)
+    if contents.get(f"@{CHECKSUM}", digest := _content_sha256(contents)) != digest:
+        raise BadInput(f"{path}: its contents differ from its checksum: damaged, or edited; {REFIT}")
     try:
         posterior = _assembled(_of_version_2(contents) if version == 2 else contents)
     except KeyError as error:

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from bayeslaw.errors import BadInput
-from bayeslaw.files import plain_json
+from bayeslaw.errors import BadInput, check_count
+from bayeslaw.files import alone, check_writable, plain_json
 from bayeslaw.planning.policies import policy_named
 from bayeslaw.posterior.prior import Fit
 from bayeslaw.processes import die_with_parent
@@ -27,6 +27,9 @@ METRICS = ("regret", "r2", "coverage", "width", "announced")
 
 BAND = (0.1, 0.9)
 """Quantiles over seeds that bound a band."""
+
+MOST = 10_000
+"""Seeds, or processes."""
 
 PLAIN = 1e-6
 """Floor of regrets in an area over their logarithm."""
@@ -60,17 +63,27 @@ def run(
         The requested rows of this study in the file, by policy, seed and budget.
 
     Raises:
-        BadInput: an unknown policy, no seed, or a file that cannot be written or holds another study.
+        BadInput: an unknown policy, no seed or too many, a file that cannot be written, holds another study,
+            or has another replay at work on it.
     """
     for policy in policies:
         policy_named(policy)
-    if workers < 1 or not seeds or not policies:
-        raise BadInput(
-            f"replay: {len(policies)} policies, {len(seeds)} seeds, {workers} workers; "
-            "expected at least one each; raise it"
-        )
-    if not path.parent.is_dir():
-        raise BadInput(f"{path}: cannot be written, {path.parent} is no folder; create it first")
+    for name, count in {"policies": len(policies), "seeds": len(seeds), "workers": workers}.items():
+        check_count(f"replay: {name}", count, 1, MOST)
+    check_writable(path)
+    with alone(path.with_name(f".{path.name}.lock"), "replay", str(path)):
+        return _filled(study, policies, seeds, path, fit, workers, tell)
+
+
+def _filled(
+    study: Study,
+    policies: Sequence[str],
+    seeds: Sequence[int],
+    path: Path,
+    fit: Fit,
+    workers: int,
+    tell: Callable[[dict[str, Any]], None],
+) -> Rows:
     done = read(path, study.digest)
     tasks = [(p, s, _of(done, p, s)) for s in seeds for p in policies]
     open_ = [task for task in tasks if len(task[2]) < len(study.budgets)]

@@ -19,6 +19,7 @@ from bayeslaw.planning.batches import BATCH
 from bayeslaw.planning.candidates import with_cost
 from bayeslaw.runs.cells import finished_runs, group_cells
 from bayeslaw.target import Target
+from bayeslaw.text import parse_size
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -148,14 +149,11 @@ def _budgets(budgets: Sequence[float | str], cost: Floats) -> tuple[float, ...]:
 def _amount(budget: float | str, whole: float) -> float:
     """Parse a number, or a share of the whole such as ``10%``; NaN for anything else.
 
-    >>> _amount("10%", 200.0), _amount("3e2", 200.0)
-    (20.0, 300.0)
+    >>> _amount("10%", 200.0), _amount("3e2", 200.0), _amount("2k", 200.0)
+    (20.0, 300.0, 2000.0)
     """
-    try:
-        text = str(budget)
-        return float(text[:-1]) / 100 * whole if text.endswith("%") else float(text)
-    except ValueError:
-        return math.nan
+    text = str(budget)
+    return parse_size(text[:-1]) / 100 * whole if text.endswith("%") else parse_size(text)
 
 
 def _at(runs: pd.DataFrame, target: Target) -> Any:

@@ -65,7 +65,7 @@ def report_html(
         answer=parts.answer(example),
         figures=figures(posterior, target, runs),
         exponents=parts.exponents(posterior),
-        diagnostics=parts.diagnostics(posterior, _doubts(runs)),
+        diagnostics=parts.diagnostics(posterior, _doubts(posterior, runs)),
         provenance=parts.provenance(posterior, name),
         data=_json(page_data(posterior) | _controls(posterior, example) | {"place": place}),
         script="\n".join(_asset(f"{name}.js") for name in SCRIPTS),
@@ -95,12 +95,13 @@ def _controls(posterior: Posterior, example: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _doubts(runs: pd.DataFrame | None) -> list[str]:
+def _doubts(posterior: Posterior, runs: pd.DataFrame | None) -> list[str]:
     if runs is None:
         return []
+    from bayeslaw.diagnosis.fitted_runs import fitted_notes
     from bayeslaw.diagnosis.identifiability import fit_doubts
 
-    return fit_doubts(runs)
+    return fitted_notes(posterior, runs) + fit_doubts(runs)
 
 
 def _origin(posterior: Posterior, place: str) -> str:

@@ -1,6 +1,6 @@
 """What the report's page computes with: a posterior's draws, packed for the browser.
 
-The page does what ``bayeslaw.advice.prediction`` does (``assets/report/*.js``, function by function).
+The page does what ``bayeslaw.advice.prediction`` does (``reporting/static/*.js``, function by function).
 Nothing random in it depends on N, D or the batch, so every random number is drawn here: the parameters of
 each group, seen or not, the normal numbers behind the shifts of a cell never fitted, and the noise of the
 run.

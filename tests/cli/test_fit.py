@@ -141,7 +141,9 @@ def test_bad_input_is_refused_in_one_message(one_cell, tmp_path, monkeypatch, ca
     write_runs(one_cell, "runs.csv")
     code, _, err = run(monkeypatch, capsys, "fit", "runs.csv", "-o", "nowhere/p.nc")
     assert code == 2
-    assert err == "error: nowhere/p.nc: cannot be written, nowhere is no folder; create it first\n"
+    assert (
+        err == "error: nowhere/p.nc: cannot be written, nowhere is no folder; create it or choose another\n"
+    )
     Path("empty.csv").write_text(Path("runs.csv").read_text().splitlines()[0] + "\n")
     code, _, err = run(monkeypatch, capsys, "fit", "empty.csv", "-o", "p.nc")
     assert code == 2

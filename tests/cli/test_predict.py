@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bayeslaw.errors import BadInput
 from bayeslaw.evaluation.advisors import PosteriorAdvisor
 from bayeslaw.posterior.netcdf import write_posterior
 from bayeslaw.runs.io import write_runs
@@ -67,6 +68,14 @@ def test_an_optimizer_is_known_by_its_other_spellings(folder, monkeypatch, capsy
     code, out, err = run(monkeypatch, capsys, *ASKED, "--study", "ours", "--optimizer", "torch.optim.AdamW")
     assert (code, err) == (0, "note: optimizer torch.optim.adamw read as adamw\n")
     assert out.splitlines()[0].startswith("adamw, N = 7B")
+
+
+def test_sizes_are_read_as_people_write_them(folder, monkeypatch, capsys):
+    asked = ["predict", "--posterior", "p.nc", "--params", "7B", "--tokens", "140B", "--batch-tokens", "2M"]
+    _, out, _ = run(monkeypatch, capsys, *asked)
+    assert run(monkeypatch, capsys, *ASKED, "--batch-tokens", "2e6")[1] == out
+    with pytest.raises(BadInput, match="params_nonembedding = 1e-05; expected a number of at least 1"):
+        Target(1e-5, 1e9)
 
 
 def test_a_fixed_batch_is_marked_and_doubts_are_printed(folder, monkeypatch, capsys):
@@ -139,11 +148,11 @@ def test_a_law_that_breaks_down_says_so(folder, monkeypatch, capsys):
         ),
         (
             ["--params", "nan"],
-            "target: params_nonembedding = nan; expected a finite number above 0 [count]; give it as 7e9",
+            "--params nan: expected a finite number above 0; give it as 7e9, 7B, 500M or 2k",
         ),
         (
             ["--tokens", "-1"],
-            "target: tokens = -1.0; expected a finite number above 0 [count]; give it as 7e9",
+            "--tokens -1: expected a finite number above 0; give it as 7e9, 7B, 500M or 2k",
         ),
         (
             ["--batch-tokens", "2e11"],

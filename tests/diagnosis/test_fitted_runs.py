@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import jax
 import numpy as np
 import numpyro
 import pandas as pd
 import pytest
 
-from bayeslaw.diagnosis.fitted_runs import fitted_runs, log_density, moments
+from bayeslaw.diagnosis.fitted_runs import fitted_notes, fitted_runs, log_density, moments
 from bayeslaw.errors import BadInput
 from bayeslaw.inference import fitting, model
 from bayeslaw.law.observations import prepare
+from bayeslaw.runs.io import table_sha256
 from tests.support.fakes import fake_posterior
 from tests.support.fitted import runs_of
 
@@ -71,3 +74,17 @@ def test_runs_that_were_stopped_or_not_fitted_are_left_out():
         "runs: none of their 6 cells is in the posterior; expected the runs that it was fitted to; "
         "name their table (`bayeslaw evaluate` is for others)"
     )
+
+
+def test_a_table_that_was_not_fitted_is_noted_or_refused():
+    fit = fake_posterior(10)
+    runs = runs_of(fit, 2)
+    own = replace(fit, provenance=fit.provenance | {"table_sha256": table_sha256(runs)})
+    assert fitted_notes(own, runs) == []
+    assert fitted_notes(own, runs.head(3)) == [
+        "the run table is not, row by row, the one that was fitted: read what is said of runs with care"
+    ]
+    beside = runs.assign(params_nonembedding=runs["params_nonembedding"].where(runs.index > 0, 5e8))
+    assert fitted_notes(own, beside)[1:] == [f"1 of {len(runs)} runs lie in cells that were not fitted"]
+    with pytest.raises(BadInput, match="none of their 1 cells is in the posterior; expected the runs"):
+        fitted_notes(own, beside.head(1))

@@ -90,10 +90,18 @@ def test_it_stops_when_the_budget_is_spent(task):
 
 def test_a_round_has_a_budget_of_its_own(task):
     cheapest = float(task.candidates["cost"].min())
-    rounds.run(replace(task, round_budget=2.5 * cheapest, rounds=2), surer)
+    result = rounds.run(replace(task, round_budget=2.5 * cheapest, rounds=2), surer)
+    assert result["stop"]["kind"] == "rounds"
     for k in (1, 2):
         plan = pd.read_csv(task.folder / f"round-0{k}" / "plan.csv")
         assert plan["cost"].sum() <= 2.5 * cheapest
+
+
+def test_a_round_whose_budget_pays_for_no_candidate_left_ends_the_loop(task):
+    cost = task.candidates["cost"].where(task.candidates.index != 3, 1.0)
+    result = rounds.run(replace(task, candidates=task.candidates.assign(cost=cost), round_budget=2.0), surer)
+    assert (result["stop"]["kind"], result["rounds"], result["spent"]) == ("budget", 1, 1.0)
+    assert result["stop"]["reason"].startswith("a round may cost 2 FLOP, and the cheapest candidate costs ")
 
 
 def test_candidates_run_out(task):
@@ -242,6 +250,10 @@ def test_a_second_command_collects(task, tmp_path):
         ({"collect": "collect"}, "--collect collect: lacks {table}; expected a command that is told where"),
         ({"runner": "no-such-program {plan}"}, "--runner no-such-program: cannot be run (No such file or "),
         ({"rounds": 0}, "rounds = 0; expected at least 1; raise it"),
+        *[
+            ({"round_budget": b}, f"round budget = {b:g}; the cheapest of 16 candidates costs ")
+            for b in (0.0, -1.0, 1.0, float("nan"), float("inf"))
+        ],
         ({"policy": "magic"}, "policy = 'magic'; expected one of regret, "),
         ({"runs": (Path("no.csv"),)}, "no.csv: does not exist; expected a run table"),
     ],
@@ -272,10 +284,13 @@ def test_a_damaged_journal_is_refused_before_anything_is_run(task):
 
 
 def test_two_loops_in_one_folder_are_refused(task):
-    from bayeslaw.loop.task import alone
+    from bayeslaw.files import alone
 
     task.folder.mkdir()
-    with alone(task.folder), pytest.raises(BadInput, match="another loop is at work there"):
+    with (
+        alone(task.folder / ".lock", "loop", str(task.folder)),
+        pytest.raises(BadInput, match="another loop is at work there"),
+    ):
         rounds.run(task, surer)
 
 

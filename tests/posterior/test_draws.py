@@ -10,7 +10,14 @@ import pytest
 import xarray as xr
 
 from bayeslaw.errors import BadInput
-from bayeslaw.posterior.netcdf import FORMAT_VERSION, read_posterior, rounded, write_posterior
+from bayeslaw.posterior.netcdf import (
+    FORMAT_VERSION,
+    _content_sha256,
+    _contents,
+    read_posterior,
+    rounded,
+    write_posterior,
+)
 from tests.support.fakes import GROUPS, fake_posterior
 
 
@@ -146,19 +153,63 @@ def test_a_flipped_byte_in_the_draws_is_noticed(path):
         (lambda f: f["level"].__setitem__((3, 1), np.inf), "level holds 1 values that are not finite"),
         (lambda f: f["group_study"].__setitem__(0, "other"), "groups name 'other'"),
         (lambda f: f["provenance"].__setitem__((), "{"), "do not fit together"),
+        (lambda f: f["diagnostics"].__setitem__((), "[1]"), "diagnostics is a list; expected a JSON object"),
+        (
+            lambda f: f.attrs.__setitem__("pivot", [0.0, 1e9]),
+            "pivot holds N or D that are no numbers above 0",
+        ),
+        (lambda f: f["cell_params"].__setitem__(0, -1.0), "cells holds N or D that are no numbers above 0"),
     ],
 )
 def test_every_defect_is_named(path, change, words):
     with h5py.File(path, "r+") as file:
+        del file.attrs["content_sha256"]  # as in files of old
         change(file)
     text = message(path)
     assert text.startswith(f"{path}: ")
     assert words in text
 
 
+@pytest.mark.parametrize("name", ["alpha", "diagnostics", "group"])
+def test_a_change_that_fits_is_told_by_the_checksum(path, name):
+    with h5py.File(path, "r+") as file:
+        value = file[name][()]
+        file[name][...] = value + 1 if name == "alpha" else value[::-1] if name == "group" else "{}"
+    assert message(path) == (
+        f"{path}: its contents differ from its checksum: damaged, or edited; "
+        "fit it again with `bayeslaw fit`, or take another copy of the file"
+    )
+
+
+def test_any_flipped_byte_is_noticed_or_harmless(path):
+    whole, sound = path.read_bytes(), _content_sha256(_contents(path))
+    for place in np.random.default_rng(0).integers(0, len(whole), 60):
+        data = bytearray(whole)
+        data[place] ^= 0xFF
+        path.write_bytes(data)
+        refused = False
+        try:
+            read_posterior(path)
+        except BadInput:
+            refused = True
+        assert refused or _content_sha256(_contents(path)) == sound
+
+
+def test_one_draw_is_refused(tmp_path):
+    with pytest.raises(BadInput, match="1 draws; expected at least 2; fit it again"):
+        write_posterior(fake_posterior(1), tmp_path / "p.nc")
+
+
+def test_a_posterior_without_a_checksum_is_read(path):
+    before = read_posterior(path)
+    with h5py.File(path, "r+") as file:
+        del file.attrs["content_sha256"]
+    assert read_posterior(path).pivot == before.pivot
+
+
 def test_variables_of_other_lengths_are_refused(path):
     with h5py.File(path, "r+") as file:
-        del file["bend"]
+        del file.attrs["content_sha256"], file["bend"]
         file["bend"] = np.zeros(3)
     assert "has shape" in message(path)
 

@@ -228,6 +228,21 @@ def test_replays_in_processes_give_the_same(study, tmp_path):
     assert len(told) == 4
 
 
+def test_two_replays_on_one_file_are_refused(study, tmp_path):
+    path, said = tmp_path / "r.jsonl", []
+
+    def second(row):
+        with pytest.raises(
+            BadInput, match="another replay is at work there; expected one at a time"
+        ) as caught:
+            run(study, ["cheapest"], [0], path, learns)
+        said.append(str(caught.value))
+
+    rows = run(study, ["cheapest"], [0], path, learns, tell=second)
+    assert len(said) == len(rows) == len(path.read_text().splitlines())
+    assert [p.name for p in tmp_path.iterdir()] == ["r.jsonl"]
+
+
 def test_a_file_of_another_study_or_damaged_is_refused(runs, study, tmp_path):
     path = tmp_path / "r.jsonl"
     run(study, ["cheapest"], [0], path, learns)
@@ -305,8 +320,8 @@ def test_json_and_resuming(folder, monkeypatch, capsys):
     [
         (["--policy", "magic"], "policy = 'magic'; expected one of regret, "),
         (["--target", "7e9,1e11,adamw"], "pool.csv: no finished run at the target 7e+09,1e+11,adamw"),
-        (["--seeds", "0"], "replay: 2 policies, 0 seeds, 1 workers; expected at least one each; raise it"),
-        (["-o", "no/r.jsonl"], "no/r.jsonl: cannot be written, no is no folder; create it first"),
+        (["--seeds", "0"], "replay: seeds = 0; expected a whole number from 1 to 10000; give one of these"),
+        (["-o", "no/r.jsonl"], "no/r.jsonl: cannot be written, no is no folder; create it or choose another"),
         (["--budget", "1e10"], "budget = 1e+10; the cheapest of 40 runs in the pool costs 1.2e+18"),
     ],
 )

@@ -288,7 +288,7 @@ def test_the_command_writes_one_file_and_says_where(folder, monkeypatch, capsys)
     [
         (["--posterior", "gone.nc"], "gone.nc: no such file; expected a posterior; fit one"),
         (["--posterior", "text.nc"], "text.nc: cannot be read as netCDF4"),
-        (["-o", "no/r.html"], "no/r.html: cannot be written, no is no folder; create it first"),
+        (["-o", "no/r.html"], "no/r.html: cannot be written, no is no folder; create it or choose another"),
         (["-o", "r.pdf"], "r.pdf: unknown suffix '.pdf'; expected a page in .html; rename it"),
         (["--runs", "none.csv"], "none.csv: does not exist; expected a run table"),
     ],
