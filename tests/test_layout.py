@@ -13,7 +13,8 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parents[1] / "bayeslaw"
 LAYERS = (  # lowest first: each imports itself and what stands above it here, and no neighbour
     "errors",
-    "text files arrays processes target assets intervals results space",
+    "text files arrays processes assets intervals space",
+    "target results",
     "theory spectra",
     "runs",
     "law",

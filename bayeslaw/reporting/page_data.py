@@ -18,7 +18,9 @@ import numpy as np
 from bayeslaw.advice import decision, prediction, target_surface
 from bayeslaw.advice.target_surface import fresh_normals
 from bayeslaw.arrays import Floats
+from bayeslaw.errors import BadInput
 from bayeslaw.law import surface, terms
+from bayeslaw.law.parameters import PARAMETERS
 from bayeslaw.posterior import pooling
 from bayeslaw.posterior.draws import Posterior
 from bayeslaw.posterior.prior import known_bowls
@@ -42,6 +44,9 @@ CONSTANTS = {
     for name in names
 }
 
+PORTED = {"", "second"}
+"""Parts of the law that the page's script computes."""
+
 Block = dict[str, Any]
 
 
@@ -52,12 +57,16 @@ def page_data(posterior: Posterior, seed: int = 0) -> dict[str, Any]:
         posterior: the fit.
         seed: as in ``bayeslaw.advice.prediction.predict``.
 
+    Raises:
+        BadInput: for a posterior with parts of the law that the page's script does not compute.
+
     Returns:
         ``constants``, ``law`` (the rows of optima and offset), ``pivot``, ``covariates``, ``defaults`` (of
         covariates that the page does not ask for), ``draws``, ``doubts`` (of the fit and of covariates left
         at their defaults), ``cells``, ``common`` (what all groups share, and the numbers of cells and sizes
         never fitted), ``studies`` and, in each, ``groups``. Draws are ``packed``.
     """
+    _refuse_unported(posterior)
     cells, sizes = (fresh_normals(posterior, kind, seed) for kind in ("cell", "size"))
     usual = Target(*posterior.reference)
     common = posterior.common | target_surface.factor_shifts(posterior, usual, seed)
@@ -82,6 +91,20 @@ def page_data(posterior: Posterior, seed: int = 0) -> dict[str, Any]:
         "common": packed(common),
         "studies": [_study(posterior, study, seed) for study in (*posterior.studies, None)],
     }
+
+
+def _refuse_unported(posterior: Posterior) -> None:
+    """Refuse a posterior with parts of the law that the page's script does not compute.
+
+    Raises:
+        BadInput: naming them.
+    """
+    parts = {PARAMETERS[name].part for name in posterior.study if name in PARAMETERS}
+    if unported := sorted(parts - PORTED):
+        raise BadInput(
+            f"report: the posterior has {', '.join(unported)}; expected the core of the law, which the page's "
+            "calculator computes; fit without --parts, or ask `bayeslaw predict`"
+        )
 
 
 def _optimum(row: terms.Optimum) -> dict[str, Any]:

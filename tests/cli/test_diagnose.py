@@ -126,7 +126,10 @@ def test_bad_input_is_one_clear_message(folder, monkeypatch, capsys):
             ["p.nc", "--study", "mine"],
             "--study mine: not in p.nc; expected one of ours; leave it out for a set-up never seen",
         ),
-        (["p.nc", "--target", "7e9"], "--target 7e9: expected N,D,OPTIMIZER; give it as 7e9,1.4e11,adamw"),
+        (
+            ["p.nc", "--target", "7e9"],
+            "--target 7e9: expected N,D,OPTIMIZER; give it as 7e9,1.4e11,adamw or 7B,140B,adamw",
+        ),
         (
             ["p.nc", "theirs.csv"],
             "runs: none of their 4 cells is in the posterior; expected the runs that it was fitted to; "

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from bayeslaw.advice.target_surface import cell_shifts, surface_at, surface_draws
 from bayeslaw.comparison.folds import future_folds
 from bayeslaw.comparison.judge import judged_cells
 from bayeslaw.comparison.structures import MEANS, compare, structure_named, summarise
 from bayeslaw.errors import BadInput
 from bayeslaw.inference.approximation import approximate
 from bayeslaw.law.simulation import example_design, simulate_runs, true_optimum
+from bayeslaw.reporting.page_data import page_data
 from bayeslaw.target import Target
 
 
@@ -64,6 +68,36 @@ def test_a_summary_compares_with_the_first_structure():
     core, drift = summarise(rows)
     assert (core["gain"], core["gain_sd"], drift["gain"], drift["folds_won"]) == (0.0, 0.0, 1.0, 1)
     assert drift["gain_sd"] == pytest.approx(np.std([2.0, -1.0], ddof=1) * np.sqrt(2))
+
+
+def test_smooth_deviations_go_from_those_of_neighbours_to_fresh_ones():
+    """At a fitted place the shift is nearly the fitted one; far away its spread is that of the prior."""
+    fit = approximate(sweep(), ["smooth"])
+    cell = fit.cells[0]
+    seen = fit.cell["lr"][:, 0] - fit.size["lr"][:, 0]
+
+    def shift(times):
+        target = Target(cell.params_nonembedding * times, cell.tokens * times, cell.optimizer, cell.study)
+        p = surface_draws(fit, cell.study, cell.optimizer)
+        return cell_shifts(replace(fit, size={k: 0 * v for k, v in fit.size.items()}), target, p)["lr"], p
+
+    near, p = shift(1.01)
+    far, _ = shift(1e6)
+    smooth, white = np.exp(2 * p["log_tau_smooth_lr"]), np.exp(2 * p["log_tau_lr"])
+    assert np.std(near - seen) < np.std(far - seen)
+    sizes = np.exp(2 * p["log_tau_size_lr"])
+    assert np.std(far / np.sqrt(smooth + white + sizes)) == pytest.approx(1.0, abs=0.15)
+
+
+def test_a_report_has_no_calculator_for_smooth_deviations():
+    with pytest.raises(BadInput, match="report: the posterior has smooth; expected the core of the law"):
+        page_data(approximate(sweep(), ["smooth"]))
+
+
+def test_the_shape_drifts_where_it_is_fitted():
+    fit = approximate(sweep(), ["drift"])
+    at = surface_at(fit, Target(1e9, 1e11, "adamw", "example"))
+    assert np.allclose(at.p["rho"], fit.group["rho"][:, 0] + fit.study["rho_d"][:, 0] * at.x["d"])
 
 
 def test_an_unknown_part_is_refused():

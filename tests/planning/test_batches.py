@@ -141,7 +141,9 @@ def test_bad_numbers_are_refused(fit, pool, change, message):
 def test_a_target_is_three_parts(text):
     with pytest.raises(BadInput) as caught:
         parse_target(text)
-    assert str(caught.value) == (f"--target {text}: expected N,D,OPTIMIZER; give it as 7e9,1.4e11,adamw")
+    assert str(caught.value) == (
+        f"--target {text}: expected N,D,OPTIMIZER; give it as 7e9,1.4e11,adamw or 7B,140B,adamw"
+    )
 
 
 # ------------------------------------------------------------------------------------------ when to stop

@@ -439,7 +439,7 @@ def test_unknown_chains_are_refused(fake):
 
 def test_thresholds_are_those_of_the_fit():
     from bayeslaw.plots import checks
-    from bayeslaw.posterior.draws import convergence
+    from bayeslaw.posterior import convergence
 
     assert (checks.RHAT_MAX, checks.ESS_MIN) == (convergence.RHAT_MAX, convergence.ESS_MIN)
 

@@ -155,7 +155,7 @@ def test_a_flipped_byte_in_the_draws_is_noticed(path):
         (lambda f: f["provenance"].__setitem__((), "{"), "do not fit together"),
         (lambda f: f["diagnostics"].__setitem__((), "[1]"), "diagnostics is a list; expected a JSON object"),
         (
-            lambda f: f.attrs.__setitem__("pivot", [0.0, 1e9]),
+            lambda f: f["pivot"].__setitem__(slice(None), [0.0, 1e9]),
             "pivot holds N or D that are no numbers above 0",
         ),
         (lambda f: f["cell_params"].__setitem__(0, -1.0), "cells holds N or D that are no numbers above 0"),
