@@ -102,8 +102,8 @@ def _refuse_unported(posterior: Posterior) -> None:
     parts = {PARAMETERS[name].part for name in posterior.study if name in PARAMETERS}
     if unported := sorted(parts - PORTED):
         raise BadInput(
-            f"report: the posterior has {', '.join(unported)}; expected the core of the law, which the page's "
-            "calculator computes; fit without --parts, or ask `bayeslaw predict`"
+            f"report: the posterior has {', '.join(unported)}; expected the core of the law, which the "
+            "page's calculator computes; fit without --parts, or ask `bayeslaw predict`"
         )
 
 
