@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 STAMP := .venv/stamp
 
-.PHONY: demo picture notebooks docs test lint format clean .venv
+.PHONY: demo picture notebooks docs test test-all lint format clean .venv
 
 demo: $(STAMP)  # from the shipped sweep to advice for a network three times larger; under two minutes
 	$(BIN)/python -m bayeslaw.demo
@@ -20,9 +20,16 @@ notebooks: $(STAMP)  # executed copies to look at, in out/notebooks
 
 docs: $(STAMP)  # the generated parts of docs/
 	$(BIN)/python docs/generate.py
+	$(BIN)/python docs/theory_figures.py
 
-test: lint  # what CI runs
-	$(BIN)/pytest
+# Two processes, a file in one of them; one thread each, so that they do not wait for each other.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+
+test: lint  # what CI runs: all but the slow tests
+	$(PYTEST) -m "not slow"
+
+test-all: lint  # everything, the slow tests too: before a release, or after a change to what they test
+	$(PYTEST)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from bayeslaw.runs.io import write_runs
 from bayeslaw.target import Target
 from tests.support.command import run
 from tests.support.fakes import fake_posterior
+from tests.support.pictures import inked
 from tests.support.sweeps import grid_cell
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -196,7 +196,7 @@ def test_evaluate_scores_a_posterior(held_out, monkeypatch, capsys):
     assert err == "note: 1 of these cells were fitted: scores there are held out only if the runs were\n"
     assert out.startswith("p: 101 finished runs\n")
     assert "coverage" in out
-    assert (held_out.parent / "s.png").stat().st_size > 10_000
+    assert inked(held_out.parent / "s.png") > 0.02
     code, out, _ = run(monkeypatch, capsys, "evaluate", "h.csv", "--posterior", "p.nc", "--json")
     result = json.loads(out)
     assert result["runs"]["n"] == 101
@@ -240,7 +240,7 @@ def test_evaluate_refuses_what_it_cannot_do(held_out, monkeypatch, capsys, extra
     assert words in err
 
 
-def test_predict_loads_nothing_heavy_and_starts_at_once(folder):
+def test_predict_loads_nothing_heavy(folder):
     script = (
         "import sys, bayeslaw.cli.app as cli\n"
         f"sys.argv = ['bayeslaw', *{[*ASKED[:-1], str(folder / 'p.nc')]!r}, '--json']\n"
@@ -248,14 +248,10 @@ def test_predict_loads_nothing_heavy_and_starts_at_once(folder):
         "except SystemExit: pass\n"
         "print(*sorted({name.partition('.')[0] for name in sys.modules}))\n"
     )
-    start = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    took = time.perf_counter() - start
     answer, modules = done.stdout.splitlines()
     assert np.isfinite(json.loads(answer)["recommendation"]["learning_rate"])
     heavy = "jax numpyro pandas scipy xarray arviz matplotlib torch pyarrow h5netcdf rich".split()
     assert set(heavy) & set(modules.split()) == set()
-    print(f"cold start of bayeslaw predict: {took:.2f} s")
-    assert took < 2.0
