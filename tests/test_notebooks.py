@@ -15,13 +15,6 @@ ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
 
 
-<<<<<<< ours
-def test_there_are_six():
-    assert [path.stem[:2] for path in NOTEBOOKS] == ["01", "02", "03", "04", "05", "06"]
-
-
-=======
->>>>>>> theirs
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_from_any_folder(path, tmp_path, monkeypatch):
     for name, value in workplace(tmp_path).items():
