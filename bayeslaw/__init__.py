@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bayeslaw.advice.prediction import predict as predict
     from bayeslaw.comparison.structures import compare as compare
-    from bayeslaw.diagnosis.diagnosis import diagnosis as diagnose
+    from bayeslaw.diagnosis.diagnosis import diagnosis as diagnose  # noqa: F401
     from bayeslaw.evaluation.heldout import evaluate as evaluate
     from bayeslaw.inference.fitting import fit as fit
     from bayeslaw.planning.batches import design as design
     from bayeslaw.posterior.draws import Posterior as Posterior
     from bayeslaw.posterior.netcdf import read_posterior as read_posterior
     from bayeslaw.posterior.netcdf import write_posterior as write_posterior
-    from bayeslaw.reporting.page import write_report as report
+    from bayeslaw.reporting.page import write_report as report  # noqa: F401
     from bayeslaw.runs.importing import import_runs as import_runs
     from bayeslaw.runs.io import read_runs as read_runs
     from bayeslaw.runs.io import write_runs as write_runs
