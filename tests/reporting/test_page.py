@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from bayeslaw.advice.prediction import example_target, predict
+from bayeslaw.advice.target_surface import lr_batch_excess, surface_at
 from bayeslaw.assets import POSTERIOR
 from bayeslaw.errors import BadInput
 from bayeslaw.law.parameters import SIZE_SHIFTS
@@ -315,6 +316,10 @@ PEOPLE_WRITE = [
 PEOPLE_WRITE += [
     (text, None) for text in ("", "7x", "1,4e12", "-3", "seven", "1e", "NaN", "Infinity", "0x10")
 ]
+CURVE = """async ([target, level]) => {
+  const group = await group_of(target.study, target.optimizer);
+  return curve_of(group, target, predict(group, target, level));
+}"""
 SIZE = "text => { const x = parsed(text); return x > 0 ? x : null }"
 
 
@@ -336,6 +341,20 @@ def test_the_script_agrees_with_predict(page_file, fit):
     calls = [(PREDICT, [each["inputs"], each["level"]]) for each in wanted.values()]
     for name, shown in zip(wanted, answers(page_file, calls), strict=True):
         agree(shown, wanted[name])
+
+
+@pytest.mark.parametrize("name", ["far", "fixed batch"])
+def test_the_curve_is_the_loss_lost_at_other_learning_rates(page_file, fit, name):
+    target, level = TARGETS[name]
+    wanted = predict(fit, target, level)
+    (shown,) = answers(page_file, [(CURVE, [wanted["inputs"], level])])
+    advised = wanted["recommendation"]
+    assert shown["rate"] == pytest.approx(advised["learning_rate"], rel=1e-4)
+    log_rates = np.log(shown["rates"])[:, None]
+    log_batch = np.log(advised["batch_tokens"])
+    surface = surface_at(fit, target, independent=True)
+    lost = [100 * np.median(np.expm1(lr_batch_excess(surface, x, log_batch, True))) for x in log_rates]
+    assert np.array(shown["curve"])[:, 2] == pytest.approx(lost, rel=1e-3, abs=1e-6)
 
 
 def test_words_are_those_of_python(page_file):

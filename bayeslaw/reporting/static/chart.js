@@ -7,14 +7,14 @@ const REACH = 1e4; // of the curve, either way, however wide the interval
 
 /* Learning rates and, at each, the quantiles BANDS of the loss lost [%]; `best`: interval of the optimum there. */
 function curve_of(group, target, result) {
-  const basin = at.basin_at(group, target);
+  const found = at.surface_at(group, target);
   const { learning_rate: rate, batch_tokens: batch } = result.recommendation;
-  const best = interval(at.log_lr_at_batch(basin, Math.log(batch)).map(Math.exp), result.level);
+  const best = interval(at.log_lr_at_batch(found, Math.log(batch)).map(Math.exp), result.level);
   const low = Math.max(Math.min(best.lower, rate) / 4, rate / REACH);
   const high = Math.min(Math.max(best.upper, rate) * 4, rate * REACH);
   const rates = Array.from({ length: 61 }, (_, i) => low * (high / low) ** (i / 60));
-  const curve = loss_curve(basin, batch, rates, BANDS).map((row) => row.map((loss) => 100 * loss));
-  const [half, twice] = loss_curve(basin, batch, [rate / 2, rate * 2], [0.5]).map(([loss]) => loss);
+  const curve = loss_curve(found, batch, rates, BANDS).map((row) => row.map((loss) => 100 * loss));
+  const [half, twice] = loss_curve(found, batch, [rate / 2, rate * 2], [0.5]).map(([loss]) => loss);
   return { rates, curve, best, rate, half, twice };
 }
 
