@@ -177,26 +177,46 @@ def _smooth_shifts(
     normals: dict[str, Floats],
 ) -> dict[str, Floats]:
     """Shifts of a cell never fitted given its group's fitted ones (Rasmussen & Williams 2006, 2.19)."""
-    own = [i for i, cell in enumerate(posterior.cells) if cell.group == (target.study, target.optimizer)]
-    places = [place(posterior, Target.of_cell(posterior.cells[i])) for i in own]
-    there = {name: np.array([float(x[name]) for x in places]) for name in smoothness.LENGTHS}
-    here = place(posterior, target)
-    among = smoothness.correlation(there, there)
-    across = smoothness.correlation(there, {name: np.array([here[name]]) for name in smoothness.LENGTHS})[
-        :, 0
-    ]
-    sizes = [
-        posterior.sizes.index((posterior.cells[i].study, posterior.cells[i].params_nonembedding)) for i in own
-    ]
+    fitted = fitted_deviations(posterior, target.study, target.optimizer)
+    here = {name: np.array([value]) for name, value in place(posterior, target).items()}
+    across = fitted.modes.T @ smoothness.correlation(fitted.places, here)[:, 0]
     shifts = {}
     for name in CELL_SHIFTS:
-        smooth, white = (np.exp(2.0 * p[f"log_tau{kind}_{name}"]) for kind in ("_smooth", ""))
-        known = posterior.cell[name][:, own] - posterior.size[name][:, sizes]
-        covariance = smooth[:, None, None] * among + white[:, None, None] * np.eye(len(own))
-        cross = smooth[:, None] * across
-        drawn = pooling.conditional_draw(known, 0.0, covariance, cross, smooth + white, normals[name])
+        smooth, white = (np.exp(p[f"log_tau{kind}_{name}"]) for kind in ("_smooth", ""))
+        drawn = smoothness.deviation(
+            fitted.known[name], fitted.variances, across, smooth, white, normals[name]
+        )
         shifts[name] = size[name] + drawn
     return shifts
+
+
+class Deviations(NamedTuple):
+    """How a group's fitted cells depart from law and size, in the coordinates of ``smoothness.modes``.
+
+    Attributes:
+        places: covariates of the cells about the pivot, (cell,) each.
+        variances, modes: eigenvalues (cell,) and eigenvectors (cell, cell) of their correlation.
+        known: shift -> deviations along the modes, (draw, cell).
+    """
+
+    places: dict[str, Floats]
+    variances: Floats
+    modes: Floats
+    known: dict[str, Floats]
+
+
+def fitted_deviations(posterior: Posterior, study: str | None, optimizer: str) -> Deviations:
+    """The deviations of a group's fitted cells; without a cell where none was fitted."""
+    own = [i for i, cell in enumerate(posterior.cells) if cell.group == (study, optimizer)]
+    cells = [posterior.cells[i] for i in own]
+    at_cells = [place(posterior, Target.of_cell(cell)) for cell in cells]
+    places = {name: np.array([float(x[name]) for x in at_cells]) for name in smoothness.LENGTHS}
+    sizes = [posterior.sizes.index((cell.study, cell.params_nonembedding)) for cell in cells]
+    variances, modes = smoothness.modes(places)
+    known = {
+        name: (posterior.cell[name][:, own] - posterior.size[name][:, sizes]) @ modes for name in CELL_SHIFTS
+    }
+    return Deviations(places, variances, modes, known)
 
 
 def _size_shifts(

@@ -33,3 +33,37 @@ def correlation(x: Mapping[str, Floats], y: Mapping[str, Floats]) -> Floats:
     ]
     r = np.sqrt(5.0 * sum(squares))
     return np.asarray((1.0 + r + r * r / 3.0) * np.exp(-r))
+
+
+def modes(x: Mapping[str, Floats]) -> tuple[Floats, Floats]:
+    """Eigenvalues (place,) and eigenvectors (place, place) of the correlation of fitted places.
+
+    In their coordinates the places are independent, whatever the spreads of a draw.
+    """
+    values, vectors = np.linalg.eigh(correlation(x, x))
+    return np.maximum(values, 0.0), vectors
+
+
+def deviation(
+    known: Floats, values: Floats, across: Floats, smooth: Floats, white: Floats, normal: Floats
+) -> Floats:
+    """Draw the deviation of a place given those of fitted ones (Rasmussen & Williams 2006, 2.19).
+
+    Args:
+        known: deviations of the fitted places in the coordinates of ``modes``, shape (draw, place).
+        values: their eigenvalues, shape (place,).
+        across: correlation of the place with the fitted ones, in the same coordinates, shape (place,).
+        smooth, white: standard deviations of what is smooth and of what each place has of its own, (draw,).
+        normal: standard normal numbers, shape (draw,).
+
+    Returns:
+        Shape (draw,).
+
+    >>> one = np.ones(1)
+    >>> deviation(np.full((1, 1), 2.0), one, one, one, 0 * one, one)  # at the fitted place itself
+    array([2.])
+    """
+    variance, own = smooth[:, None] ** 2, white[:, None] ** 2
+    weight = variance * across / (variance * values + own)
+    left = smooth**2 + white**2 - smooth**2 * np.sum(weight * across, axis=1)
+    return np.asarray(np.sum(weight * known, axis=1) + np.sqrt(np.maximum(left, 0.0)) * normal)

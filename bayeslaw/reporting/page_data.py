@@ -18,9 +18,7 @@ import numpy as np
 from bayeslaw.advice import decision, prediction, target_surface
 from bayeslaw.advice.target_surface import fresh_normals
 from bayeslaw.arrays import Floats
-from bayeslaw.errors import BadInput
-from bayeslaw.law import surface, terms
-from bayeslaw.law.parameters import PARAMETERS
+from bayeslaw.law import smoothness, surface, terms
 from bayeslaw.posterior import pooling
 from bayeslaw.posterior.draws import Posterior
 from bayeslaw.posterior.prior import known_bowls
@@ -36,6 +34,7 @@ CONSTANTS = {
     name: getattr(module, name)
     for module, names in (
         (surface, ("RIDGE_WIDTH", "TWIST_MAX")),
+        (smoothness, ("LENGTHS",)),
         (terms, ("EDGE", "NOTHING")),
         (target_surface, ("SAME_SIZE",)),
         (decision, ("MAX_EXCESS", "TOLERANCE")),
@@ -43,9 +42,6 @@ CONSTANTS = {
     )
     for name in names
 }
-
-PORTED = {"", "second"}
-"""Parts of the law that the page's script computes."""
 
 Block = dict[str, Any]
 
@@ -57,16 +53,12 @@ def page_data(posterior: Posterior, seed: int = 0) -> dict[str, Any]:
         posterior: the fit.
         seed: as in ``bayeslaw.advice.prediction.predict``.
 
-    Raises:
-        BadInput: for a posterior with parts of the law that the page's script does not compute.
-
     Returns:
-        ``constants``, ``law`` (the rows of optima and offset), ``pivot``, ``covariates``, ``defaults`` (of
-        covariates that the page does not ask for), ``draws``, ``doubts`` (of the fit and of covariates left
-        at their defaults), ``cells``, ``common`` (what all groups share, and the numbers of cells and sizes
-        never fitted), ``studies`` and, in each, ``groups``. Draws are ``packed``.
+        ``constants``, ``law`` (the rows of optima, offset and shapes), ``pivot``, ``covariates``,
+        ``defaults`` (of covariates that the page does not ask for), ``draws``, ``doubts`` (of the fit and of
+        covariates left at their defaults), ``cells``, ``common`` (what all groups share, and the numbers of
+        cells and sizes never fitted), ``studies`` and, in each, ``groups``. Draws are ``packed``.
     """
-    _refuse_unported(posterior)
     cells, sizes = (fresh_normals(posterior, kind, seed) for kind in ("cell", "size"))
     usual = Target(*posterior.reference)
     common = posterior.common | target_surface.factor_shifts(posterior, usual, seed)
@@ -76,6 +68,7 @@ def page_data(posterior: Posterior, seed: int = 0) -> dict[str, Any]:
         "law": {
             "optima": {name: _optimum(row) for name, row in terms.OPTIMA.items()},
             "offset": [_term(term) for term in terms.QUANTITIES["offset"]],
+            "shapes": {name: [_term(term) for term in row] for name, row in terms.SHAPES.items()},
         },
         "pivot": posterior.pivot,
         "covariates": [
@@ -91,20 +84,6 @@ def page_data(posterior: Posterior, seed: int = 0) -> dict[str, Any]:
         "common": packed(common),
         "studies": [_study(posterior, study, seed) for study in (*posterior.studies, None)],
     }
-
-
-def _refuse_unported(posterior: Posterior) -> None:
-    """Refuse a posterior with parts of the law that the page's script does not compute.
-
-    Raises:
-        BadInput: naming them.
-    """
-    parts = {PARAMETERS[name].part for name in posterior.study if name in PARAMETERS}
-    if unported := sorted(parts - PORTED):
-        raise BadInput(
-            f"report: the posterior has {', '.join(unported)}; expected the core of the law, which the "
-            "page's calculator computes; fit without --parts, or ask `bayeslaw predict`"
-        )
 
 
 def _optimum(row: terms.Optimum) -> dict[str, Any]:
@@ -164,8 +143,26 @@ def _group(posterior: Posterior, study: str | None, optimizer: str, seed: int) -
             for i, cell in enumerate(posterior.cells)
             if cell.group == (study, optimizer) and _is_usual(posterior, i, cell)
         ],
+        "deviations": _deviations(posterior, study, optimizer),
         "doubts": prediction.about_group(posterior, target),
         "doubts_of_extras": prediction.about_extras(posterior, target, known_bowls(posterior)),
+    }
+
+
+def _deviations(posterior: Posterior, study: str | None, optimizer: str) -> Block | None:
+    """How the group's cells depart from the law, where deviations are smooth; None where they are not."""
+    if "log_tau_smooth_level" not in posterior.study:
+        return None
+    found = target_surface.fitted_deviations(posterior, study, optimizer)
+    places = np.column_stack([*found.places.values()]).tolist()
+    known = {
+        name: {str(mode): row for mode, row in enumerate(values.T)} for name, values in found.known.items()
+    }
+    return {
+        "places": [dict(zip(found.places, x, strict=True)) for x in places],
+        "variances": found.variances.tolist(),
+        "modes": found.modes.T.tolist(),
+        "known": {name: packed(rows) for name, rows in known.items() if rows},
     }
 
 

@@ -15,7 +15,6 @@ from bayeslaw.comparison.structures import MEANS, compare, structure_named, summ
 from bayeslaw.errors import BadInput
 from bayeslaw.inference.approximation import approximate
 from bayeslaw.law.simulation import example_design, simulate_runs, true_optimum
-from bayeslaw.reporting.page_data import page_data
 from bayeslaw.target import Target
 
 
@@ -87,11 +86,6 @@ def test_smooth_deviations_go_from_those_of_neighbours_to_fresh_ones():
     assert np.std(near - seen) < np.std(far - seen)
     sizes = np.exp(2 * p["log_tau_size_lr"])
     assert np.std(far / np.sqrt(smooth + white + sizes)) == pytest.approx(1.0, abs=0.15)
-
-
-def test_a_report_has_no_calculator_for_smooth_deviations():
-    with pytest.raises(BadInput, match="report: the posterior has smooth; expected the core of the law"):
-        page_data(approximate(sweep(), ["smooth"]))
 
 
 def test_the_shape_drifts_where_it_is_fitted():

@@ -15,7 +15,7 @@ from bayeslaw.advice.prediction import example_target, predict
 from bayeslaw.advice.target_surface import lr_batch_excess, surface_at
 from bayeslaw.assets import POSTERIOR
 from bayeslaw.errors import BadInput
-from bayeslaw.law.parameters import SIZE_SHIFTS
+from bayeslaw.law.parameters import PARTS, SIZE_SHIFTS
 from bayeslaw.posterior import pooling
 from bayeslaw.posterior.netcdf import read_posterior, write_posterior
 from bayeslaw.reporting import figures, sections
@@ -54,12 +54,12 @@ TARGETS = {
 }
 
 
-def known_posterior(draws=300):
+def known_posterior(draws=300, parts=(), sizes=SIZES):
     """All hyperparameters, cells, and sizes with shifts of their own."""
-    fit = fake_posterior(draws, extras=("weight_decay", "momentum"))
+    fit = fake_posterior(draws, extras=("weight_decay", "momentum"), parts=parts)
     rng = np.random.default_rng(5)
-    size = {name: 0.05 * rng.standard_normal((draws, len(SIZES))) for name in SIZE_SHIFTS}
-    return replace(fit, sizes=SIZES, size=size)
+    size = {name: 0.05 * rng.standard_normal((draws, len(sizes))) for name in SIZE_SHIFTS}
+    return replace(fit, sizes=sizes, size=size)
 
 
 @pytest.fixture(scope="module")
@@ -340,6 +340,20 @@ def test_the_script_agrees_with_predict(page_file, fit):
     wanted = wanted_of(fit)
     calls = [(PREDICT, [each["inputs"], each["level"]]) for each in wanted.values()]
     for name, shown in zip(wanted, answers(page_file, calls), strict=True):
+        agree(shown, wanted[name])
+
+
+def test_the_script_computes_every_part_of_the_law(tmp_path, monkeypatch):
+    monkeypatch.setattr(figures, "figures", lambda *_: "")
+    everything = known_posterior(
+        parts=PARTS, sizes=tuple((study, n) for study, _ in SIZES for n in (1e8, 1e9))
+    )
+    write_posterior(everything, tmp_path / "p.nc")
+    fit = read_posterior(tmp_path / "p.nc")
+    write_report(fit, tmp_path / "r.html")
+    wanted = wanted_of(fit)
+    calls = [(PREDICT, [each["inputs"], each["level"]]) for each in wanted.values()]
+    for name, shown in zip(wanted, answers(tmp_path / "r.html", calls), strict=True):
         agree(shown, wanted[name])
 
 

@@ -23,6 +23,7 @@ def fake_posterior(
     groups=GROUPS,
     sizes=((1e8, 2e9), (1e9, 2e10)),
     extras=("weight_decay",),
+    parts=(),
 ) -> Posterior:
     """Draws about the prior means (and ``TRUTH``), of ``spread`` times a tenth of the prior width.
 
@@ -40,7 +41,7 @@ def fake_posterior(
     for name in blocks()["weight_decay"]:
         if name in group:
             group[name][:, 1:] = np.nan
-    own = of_level("study")
+    own = of_level("study", parts)
     study = {name: about(row.mean, row.sd, len(studies)) for name, row in own.items()}
     cells = tuple(Cell(s, o, n, d) for s, o in groups for n, d in sizes)
     tau = dict(zip(CELL_SHIFTS, (2e-3, 0.1, 0.1), strict=True))

@@ -6,8 +6,9 @@ const at = {
   surface_at(group, target) {
     const x = at.place(target);
     const shifts = at.cell_shifts(group, target);
-    const by_draw = (value) => over_draws(group.p, value);
-    const known = Object.keys(LAW.optima).filter((name) => (LAW.optima[name].curvature ?? "alpha") in group.p[0]);
+    const p = law.drifts(group.p[0]) ? group.p.map((each) => law.drifted(each, x)) : group.p;
+    const by_draw = (value) => over_draws(p, value);
+    const known = Object.keys(LAW.optima).filter((name) => (LAW.optima[name].curvature ?? "alpha") in p[0]);
     const best = (name) => {
       const shift = { learning_rate: shifts.lr, batch_tokens: shifts.batch }[name];
       return by_draw((p, i) => law.optimum_of(name, p, x) + (shift ? shift[i] : 0));
@@ -16,7 +17,7 @@ const at = {
     return {
       target,
       x,
-      p: group.p,
+      p,
       optima,
       log_lr: optima.learning_rate,
       log_batch: optima.batch_tokens,
@@ -39,6 +40,7 @@ const at = {
     const seen = at.fitted_cell(group, target);
     if (seen) return seen.shifts;
     const size = at.size_shifts(group, target);
+    if (group.deviations) return at.smooth_shifts(group, target, size);
     const { d } = at.place(target);
     const drawn = (name, i) => Math.exp(group.p[i][`log_tau_${name}`]) * group.normals[`cell_${name}`][i];
     const by_draw = (value) => over_draws(group.p, (_, i) => value(i));
@@ -47,6 +49,20 @@ const at = {
       lr: by_draw((i) => drawn("lr", i) + size.lr[i]),
       batch: by_draw((i) => drawn("batch", i) + size.batch[i]),
     };
+  },
+
+  smooth_shifts(group, target, size) {
+    const { places, modes, variances, known } = group.deviations;
+    const here = at.place(target);
+    const among = places.map((there) => smoothness.correlation(there, here));
+    const across = modes.map((mode) => mode.reduce((sum, weight, k) => sum + weight * among[k], 0));
+    const drawn = (name) =>
+      over_draws(group.p, (p, i) => {
+        const [smooth, white] = ["_smooth", ""].map((kind) => Math.exp(p[`log_tau${kind}_${name}`]));
+        const normal = group.normals[`cell_${name}`][i];
+        return size[name][i] + smoothness.deviation(known[name], i, variances, across, smooth, white, normal);
+      });
+    return { level: drawn("level"), lr: drawn("lr"), batch: drawn("batch") };
   },
 
   size_shifts(group, target) {

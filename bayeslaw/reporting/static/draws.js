@@ -2,7 +2,7 @@
 
 const PAGE = JSON.parse(document.getElementById("data").textContent);
 const LAW = PAGE.law;
-const { RIDGE_WIDTH, TWIST_MAX, EDGE } = PAGE.constants;
+const { RIDGE_WIDTH, TWIST_MAX, EDGE, LENGTHS } = PAGE.constants;
 const { MAX_EXCESS, NOTHING, SAME_SIZE, TOLERANCE, FAR, RISKY } = PAGE.constants;
 
 /* name -> Float64Array, one number a draw. */
@@ -36,6 +36,7 @@ async function loaded(study, optimizer) {
   const [common, parameters, families] = await Promise.all(
     [PAGE.common, of_study.parameters, packed.parameters].map(unpacked),
   );
+  const known = packed.deviations && Object.entries(packed.deviations.known);
   const with_shifts = async (each) => ({ ...each, shifts: await unpacked(each.shifts) });
   return {
     study,
@@ -45,6 +46,10 @@ async function loaded(study, optimizer) {
     noise: parameters.noise,
     cells: await Promise.all(packed.cells.map(with_shifts)),
     sizes: await Promise.all(of_study.sizes.map(with_shifts)),
+    deviations: known && {
+      ...packed.deviations,
+      known: Object.fromEntries(await Promise.all(known.map(async ([k, v]) => [k, Object.values(await unpacked(v))]))),
+    },
     doubts: [...PAGE.doubts, ...packed.doubts],
     doubts_of_extras: packed.doubts_of_extras,
   };

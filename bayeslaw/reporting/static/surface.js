@@ -16,6 +16,17 @@ const law = {
     );
   },
 
+  /* Whether a draw has parameters of the basin's shape that drift. */
+  drifts(p) {
+    return Object.values(LAW.shapes).some((terms) => terms.some(({ parameter }) => parameter in p));
+  },
+
+  /* A draw's parameters with those of the basin's shape as they are at x. */
+  drifted(p, x) {
+    const drift = ([name, terms]) => [name, p[name] + law.sum_of(terms, p, x)];
+    return { ...p, ...Object.fromEntries(Object.entries(LAW.shapes).map(drift)) };
+  },
+
   optimum_of(name, p, x) {
     const { terms, range } = LAW.optima[name];
     const total = law.sum_of(terms, p, x) + (p[`shift_${name}`] ?? 0);
@@ -43,6 +54,27 @@ const law = {
     const { offset, sign } = LAW.optima[name];
     if (offset <= 0) return [-Infinity, Infinity];
     return sign > 0 ? [Math.log(offset), Infinity] : [-Infinity, Math.log(offset)];
+  },
+};
+
+/* bayeslaw/law/smoothness.py */
+
+const smoothness = {
+  correlation(x, y) {
+    const square = ([name, length]) => ((x[name] - y[name]) / length) ** 2;
+    const r = Math.sqrt(5 * Object.entries(LENGTHS).reduce((sum, each) => sum + square(each), 0));
+    return (1 + r + (r * r) / 3) * Math.exp(-r);
+  },
+
+  /* In draw i; `known` holds its numbers at [mode][draw]. */
+  deviation(known, i, variances, across, smooth, white, normal) {
+    let [centre, left] = [0, smooth * smooth + white * white];
+    for (let k = 0; k < across.length; k++) {
+      const weight = (smooth * smooth * across[k]) / (smooth * smooth * variances[k] + white * white);
+      centre += weight * known[k][i];
+      left -= smooth * smooth * weight * across[k];
+    }
+    return centre + Math.sqrt(Math.max(left, 0)) * normal;
   },
 };
 
