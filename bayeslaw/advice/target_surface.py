@@ -178,13 +178,15 @@ def _smooth_shifts(
 ) -> dict[str, Floats]:
     """Shifts of a cell never fitted given its group's fitted ones (Rasmussen & Williams 2006, 2.19)."""
     fitted = fitted_deviations(posterior, target.study, target.optimizer)
-    here = {name: np.array([value]) for name, value in place(posterior, target).items()}
-    across = fitted.modes.T @ smoothness.correlation(fitted.places, here)[:, 0]
+    here = {name: float(value) for name, value in place(posterior, target).items()}
+    to_here = smoothness.correlation(fitted.places, {name: np.array([x]) for name, x in here.items()})
+    across, distance = fitted.modes.T @ to_here[:, 0], smoothness.beyond(fitted.places, here)
     shifts = {}
     for name in CELL_SHIFTS:
         smooth, white = (np.exp(p[f"log_tau{kind}_{name}"]) for kind in ("_smooth", ""))
+        wandered = smoothness.WANDER[name] ** 2 * distance
         drawn = smoothness.deviation(
-            fitted.known[name], fitted.variances, across, smooth, white, normals[name]
+            fitted.known[name], fitted.variances, across, smooth, white, normals[name], wandered
         )
         shifts[name] = size[name] + drawn
     return shifts

@@ -16,6 +16,13 @@ LENGTHS = {"n": 1.0, "d": 1.5}
 """Distances [nats] over which deviations of cells change: halving and doubling both costs little."""
 
 
+WANDER = {"level": 1e-3, "lr": 0.07, "batch": 0.07}
+"""Standard deviation that a shift gains per square root of a nat beyond the fitted range of ln N and ln D.
+
+A random walk, and an assumption: no sweep can tell what lies beyond it.
+"""
+
+
 def correlation(x: Mapping[str, Floats], y: Mapping[str, Floats]) -> Floats:
     """Matern-5/2 correlation of deviations between places, (place of x, place of y).
 
@@ -44,8 +51,26 @@ def modes(x: Mapping[str, Floats]) -> tuple[Floats, Floats]:
     return np.maximum(values, 0.0), vectors
 
 
+def beyond(places: Mapping[str, Floats], here: Mapping[str, float]) -> float:
+    """Nats by which a place lies outside the range of fitted ones, summed over ln N and ln D; 0 without any.
+
+    >>> beyond({"n": np.array([0.0, 1.0]), "d": np.array([0.0, 2.0])}, {"n": 1.5, "d": -0.25})
+    0.75
+    """
+    if not len(places["n"]):
+        return 0.0
+    outside = [max(here[k] - places[k].max(), places[k].min() - here[k], 0.0) for k in LENGTHS]
+    return float(sum(outside))
+
+
 def deviation(
-    known: Floats, values: Floats, across: Floats, smooth: Floats, white: Floats, normal: Floats
+    known: Floats,
+    values: Floats,
+    across: Floats,
+    smooth: Floats,
+    white: Floats,
+    normal: Floats,
+    wandered: float = 0.0,
 ) -> Floats:
     """Draw the deviation of a place given those of fitted ones (Rasmussen & Williams 2006, 2.19).
 
@@ -55,6 +80,7 @@ def deviation(
         across: correlation of the place with the fitted ones, in the same coordinates, shape (place,).
         smooth, white: standard deviations of what is smooth and of what each place has of its own, (draw,).
         normal: standard normal numbers, shape (draw,).
+        wandered: variance that is gained beyond the fitted range.
 
     Returns:
         Shape (draw,).
@@ -65,5 +91,5 @@ def deviation(
     """
     variance, own = smooth[:, None] ** 2, white[:, None] ** 2
     weight = variance * across / (variance * values + own)
-    left = smooth**2 + white**2 - smooth**2 * np.sum(weight * across, axis=1)
-    return np.asarray(np.sum(weight * known, axis=1) + np.sqrt(np.maximum(left, 0.0)) * normal)
+    left = np.maximum(smooth**2 + white**2 - smooth**2 * np.sum(weight * across, axis=1), 0.0)
+    return np.asarray(np.sum(weight * known, axis=1) + np.sqrt(left + wandered) * normal)

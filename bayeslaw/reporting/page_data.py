@@ -34,7 +34,7 @@ CONSTANTS = {
     name: getattr(module, name)
     for module, names in (
         (surface, ("RIDGE_WIDTH", "TWIST_MAX")),
-        (smoothness, ("LENGTHS",)),
+        (smoothness, ("LENGTHS", "WANDER")),
         (terms, ("EDGE", "NOTHING")),
         (target_surface, ("SAME_SIZE",)),
         (decision, ("MAX_EXCESS", "TOLERANCE")),

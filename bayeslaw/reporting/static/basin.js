@@ -56,11 +56,16 @@ const at = {
     const here = at.place(target);
     const among = places.map((there) => smoothness.correlation(there, here));
     const across = modes.map((mode) => mode.reduce((sum, weight, k) => sum + weight * among[k], 0));
+    const distance = smoothness.beyond(places, here);
     const drawn = (name) =>
       over_draws(group.p, (p, i) => {
+        const wandered = WANDER[name] ** 2 * distance;
         const [smooth, white] = ["_smooth", ""].map((kind) => Math.exp(p[`log_tau${kind}_${name}`]));
         const normal = group.normals[`cell_${name}`][i];
-        return size[name][i] + smoothness.deviation(known[name], i, variances, across, smooth, white, normal);
+        return (
+          size[name][i] +
+          smoothness.deviation(known[name], i, variances, across, smooth, white, normal, wandered)
+        );
       });
     return { level: drawn("level"), lr: drawn("lr"), batch: drawn("batch") };
   },

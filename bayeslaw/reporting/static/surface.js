@@ -66,15 +66,24 @@ const smoothness = {
     return (1 + r + (r * r) / 3) * Math.exp(-r);
   },
 
+  beyond(places, here) {
+    if (!places.length) return 0;
+    const outside = (name) => {
+      const fitted = places.map((place) => place[name]);
+      return Math.max(here[name] - Math.max(...fitted), Math.min(...fitted) - here[name], 0);
+    };
+    return Object.keys(LENGTHS).reduce((sum, name) => sum + outside(name), 0);
+  },
+
   /* In draw i; `known` holds its numbers at [mode][draw]. */
-  deviation(known, i, variances, across, smooth, white, normal) {
+  deviation(known, i, variances, across, smooth, white, normal, wandered) {
     let [centre, left] = [0, smooth * smooth + white * white];
     for (let k = 0; k < across.length; k++) {
       const weight = (smooth * smooth * across[k]) / (smooth * smooth * variances[k] + white * white);
       centre += weight * known[k][i];
       left -= smooth * smooth * weight * across[k];
     }
-    return centre + Math.sqrt(Math.max(left, 0)) * normal;
+    return centre + Math.sqrt(Math.max(left, 0) + wandered) * normal;
   },
 };
 
