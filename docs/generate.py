@@ -18,7 +18,7 @@ from bayeslaw.cli.app import app
 from bayeslaw.files import write_atomically
 from bayeslaw.lab.train.optimizers import OPTIMIZERS
 from bayeslaw.law import published
-from bayeslaw.law.parameters import Parameter, of_level
+from bayeslaw.law.parameters import ALL_PARTS, Parameter, of_level
 from bayeslaw.law.terms import OPTIMA, formula
 from bayeslaw.planning.policies import POLICIES
 from bayeslaw.runs import column_names, importing, layouts, optimizer_names, schema
@@ -53,9 +53,9 @@ def families() -> str:
 
 def study_parameters() -> str:
     """Priors of each study's own parameters, and of the bend, which all share."""
-    known = of_level("study") | of_level("common")
-    rows = [(f"`{name}`", mean(row), row.sd, row.why) for name, row in known.items()]
-    return table(["parameter", "mean", "sd", "reason"], rows)
+    known = of_level("study", ALL_PARTS) | of_level("common")
+    rows = [(f"`{name}`", row.part, mean(row), row.sd, row.why) for name, row in known.items()]
+    return table(["parameter", "part", "mean", "sd", "reason"], rows)
 
 
 def mean(row: Parameter) -> str:

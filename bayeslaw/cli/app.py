@@ -204,8 +204,12 @@ def fit_(
         int, typer.Option(help="Draws per chain and block. Blocks are added until the chains agree.")
     ] = 200,
     parts: Annotated[
-        str, typer.Option(help="Optional parts of the law, joined by commas: drift, second, smooth.")
-    ] = "",
+        str,
+        typer.Option(
+            help="Parts of the law beyond its core, joined by commas, or core for none of them. "
+            "`bayeslaw compare` tells what each is worth."
+        ),
+    ] = "drift,second,smooth",
     effort: Annotated[
         str | None,
         typer.Option(
@@ -231,13 +235,13 @@ def fit_(
     check_writable(output)
     table = read_runs(*runs)
 
-    from bayeslaw.comparison.structures import CORE, structure_named
+    from bayeslaw.comparison.structures import structure_named
     from bayeslaw.diagnosis.summary import fit_summary
     from bayeslaw.inference.fitting import fit
     from bayeslaw.posterior.netcdf import write_posterior
 
     sources = tuple(str(path) for path in runs)
-    chosen = structure_named("+".join(part.strip() for part in parts.split(",")) if parts else CORE)
+    chosen = structure_named("+".join(part.strip() for part in parts.split(",")))
     posterior = fit(
         table, seed=seed, chains=chains, draws=draws, sources=sources, say=say, parts=chosen, effort=effort
     )

@@ -41,7 +41,7 @@ def print_diagnosis(result: Mapping[str, Any]) -> None:
 
 def _print_convergence(told: Mapping[str, Any]) -> None:
     wanted = (
-        ("rhat_max", "R-hat, largest", "{:.3f}", f"at most {RHAT_MAX}"),
+        ("rhat_max", "R-hat, largest", "{:.3f}", f"at most {told.get('rhat_limit', RHAT_MAX):.3g}"),
         ("ess_bulk_min", "ESS in bulk, least", "{:.0f}", f"at least {ESS_MIN:.0f}"),
         ("ess_tail_min", "ESS in the tails, least", "{:.0f}", f"at least {ESS_MIN:.0f}"),
         ("divergences", "divergent transitions", "{:d}", "0"),

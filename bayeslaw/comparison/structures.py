@@ -21,16 +21,16 @@ from bayeslaw.runs.cells import cell_of, finished_runs
 from bayeslaw.target import Target
 
 Fit = Callable[[pd.DataFrame, Sequence[str]], Posterior]
-"""Runs and optional parts of the law -> posterior."""
+"""Runs and parts of the law -> posterior."""
 
 CORE = "core"
-"""The structure without optional parts."""
+"""The structure without parts beyond the core."""
 
 ENDS = (0.05, 0.95)
 
 
 def structure_named(text: str) -> tuple[str, ...]:
-    """The optional parts of a structure such as ``drift+second``.
+    """The parts beyond the core of a structure such as ``drift+second``.
 
     >>> structure_named("core"), structure_named("drift+smooth")
     ((), ('drift', 'smooth'))

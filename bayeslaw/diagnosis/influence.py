@@ -15,14 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from bayeslaw.advice.target_surface import TargetSurface, shift, surface_at
+from bayeslaw.advice.target_surface import TargetSurface, fitted_deviations, shift, surface_at
 from bayeslaw.arrays import Floats
 from bayeslaw.diagnosis.fitted_runs import CellRuns, labels, log_density, log_loss, moments
 from bayeslaw.law.likelihood import Moments
 from bayeslaw.law.parameters import CELL_SHIFTS
 from bayeslaw.posterior.draws import Posterior
 from bayeslaw.posterior.importance import RELIABLE, smoothed
-from bayeslaw.target import Target
+from bayeslaw.target import Cell, Target
 
 STEPS = 2
 """Steps of Fisher scoring from the drawn shifts to the most likely ones; the last is only a correction."""
@@ -85,13 +85,31 @@ def own_shifts(posterior: Posterior, cell: CellRuns) -> tuple[Floats, Floats]:
     sized = (study, n) in posterior.sizes
     shifts, variance = np.zeros((posterior.draws, 3)), np.full((posterior.draws, 3), FREE**2)
     for k, name in enumerate(CELL_SHIFTS[1:], start=1):
-        shifts[:, k] = posterior.cell[name][:, cell.index]
-        variance[:, k] = np.exp(2.0 * p[f"log_tau_{name}"])
+        of_size = posterior.size[name][:, posterior.sizes.index((study, n))] if sized else 0.0
+        if "log_tau_smooth_lr" in p:
+            shifts[:, k], variance[:, k] = _unshared(posterior, own, name, p)
+        else:
+            shifts[:, k] = posterior.cell[name][:, cell.index] - of_size
+            variance[:, k] = np.exp(2.0 * p[f"log_tau_{name}"])
         if sized and alone:
+            shifts[:, k] += of_size
             variance[:, k] += np.exp(2.0 * p[f"log_tau_size_{name}"])
-        elif sized:
-            shifts[:, k] -= posterior.size[name][:, posterior.sizes.index((study, n))]
     return shifts, variance
+
+
+def _unshared(posterior: Posterior, cell: Cell, name: str, p: dict[str, Floats]) -> tuple[Floats, Floats]:
+    """A cell's smooth deviation from what its group's other cells foretell, and its variance, (draw,) each.
+
+    With the precision matrix P of the deviations y: (P y)_i / P_ii and 1 / P_ii (Rasmussen & Williams 2006,
+    5.12).
+    """
+    group = [each for each in posterior.cells if each.group == cell.group]
+    fitted = fitted_deviations(posterior, *cell.group)
+    smooth, white = (np.exp(2.0 * p[f"log_tau{kind}_{name}"])[:, None] for kind in ("_smooth", ""))
+    mode = fitted.modes[group.index(cell)]
+    precision = 1.0 / (smooth * fitted.variances + white)
+    variance = 1.0 / np.sum(mode**2 * precision, axis=1)
+    return np.sum(mode * fitted.known[name] * precision, axis=1) * variance, variance
 
 
 def log_marginal(cell: CellRuns, shifts: Floats, variance: Floats) -> Floats:

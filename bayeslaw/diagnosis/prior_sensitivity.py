@@ -42,7 +42,7 @@ def prior_part(posterior: Posterior, target: Target) -> list[dict[str, Any]]:
         ``prior_pulls`` (sensitivity above ``SENSITIVE``).
     """
     before = replace(
-        prior_posterior(known_bowls(posterior), PRIOR_DRAWS),
+        prior_posterior(known_bowls(posterior), PRIOR_DRAWS, parts=posterior.provenance.get("parts", ())),
         group_prior=posterior.group_prior,
         study_prior=posterior.study_prior,
         pivot=posterior.pivot,

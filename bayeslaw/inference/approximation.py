@@ -11,13 +11,14 @@ from bayeslaw.inference.effort import double_precision
 from bayeslaw.inference.fitting import keep_posterior, named_sites
 from bayeslaw.inference.laplace import density, whitening
 from bayeslaw.law.observations import prepare
+from bayeslaw.law.parameters import ALL_PARTS
 from bayeslaw.posterior.draws import Posterior
 
 DRAWS = 400
 
 
 def approximate(
-    runs: pd.DataFrame, parts: Sequence[str] = (), seed: int = 0, draws: int = DRAWS
+    runs: pd.DataFrame, parts: Sequence[str] = ALL_PARTS, seed: int = 0, draws: int = DRAWS
 ) -> Posterior:
     """Draws of the Gaussian with the mode and the information that NUTS would start from.
 
@@ -26,7 +27,7 @@ def approximate(
 
     Args:
         runs: a valid run table.
-        parts: optional parts of the law (``parameters.PARTS``).
+        parts: of the law, beyond its core (``parameters.PARTS``).
         seed: of the draws.
         draws: how many.
 

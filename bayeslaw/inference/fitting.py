@@ -21,7 +21,7 @@ from bayeslaw.inference.laplace import Density, density, whitening
 from bayeslaw.inference.model import block_site, cells, factor_site, spread_site
 from bayeslaw.inference.nuts import Drawn, draw
 from bayeslaw.law.observations import Observations, prepare
-from bayeslaw.law.parameters import CELL_SHIFTS, SIZE_SHIFTS, SPREADS
+from bayeslaw.law.parameters import ALL_PARTS, CELL_SHIFTS, SIZE_SHIFTS, SPREADS, described
 from bayeslaw.law.structure import Structure, structure_of
 from bayeslaw.posterior.convergence import check_chains
 from bayeslaw.posterior.draws import Posterior
@@ -45,13 +45,14 @@ def fit(
     draws: int = 200,
     sources: tuple[str, ...] = (),
     say: Callable[[str], None] = lambda message: None,
-    parts: Sequence[str] = (),
+    parts: Sequence[str] = ALL_PARTS,
     effort: str | None = None,
 ) -> Posterior:
     """Fit the posterior of the loss surface to runs.
 
-    Draws come in blocks of ``draws`` per chain, until every parameter has R-hat <= 1.01 and bulk and tail
-    ESS >= 400, or a chain has ``Effort.max_draws``; the diagnostics say which. JAX works in 64 bits during
+    Draws come in blocks of ``draws`` per chain, until bulk and tail ESS are at least 400 and R-hat at most
+    1.01 for every parameter that people read and at most ``convergence.rhat_limit`` for all others, or until
+    a chain has ``Effort.max_draws``; the diagnostics say which. JAX works in 64 bits during
     the fit; the settings of the process stay as they are.
 
     Args:
@@ -61,8 +62,8 @@ def fit(
         draws: draws per chain and block, after the warm-up.
         sources: origins of the runs, for the provenance.
         say: receives progress messages.
-        parts: optional parts of the law (``parameters.PARTS``); `bayeslaw compare` tells which these runs
-            support.
+        parts: of the law, beyond its core (``parameters.PARTS``); `bayeslaw compare` tells what each is
+            worth.
         effort: ``full``, or ``quick`` for a trial of everything around the fit: seconds of sampling, whose
             intervals nobody should believe; the diagnostics say so, and that it has not converged. Without
             it, what ``BAYESLAW_EFFORT`` says in the environment, else ``full``.
@@ -134,7 +135,8 @@ def _draw(
     def enough(drawn: Drawn) -> bool:
         nonlocal named, diagnostics
         named = named_sites(target, drawn.x)
-        diagnostics = check_chains(_by_parameter(structure_of(observed), named), drawn.divergences)
+        parameters = _by_parameter(structure_of(observed), named)
+        diagnostics = check_chains(parameters, drawn.divergences, described(parameters))
         say(
             f"{drawn.x.shape[1]} draws per chain: R-hat {diagnostics['rhat_max']:.3f}, ESS bulk "
             f"{diagnostics['ess_bulk_min']:.0f}, tail {diagnostics['ess_tail_min']:.0f}, "

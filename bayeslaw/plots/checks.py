@@ -86,7 +86,7 @@ def plot_convergence(posterior: Posterior, ax: Sequence[Axes] | None = None) -> 
     axes = new_axes(ax, 2, "plot_convergence", (11, 3.8), 2)
     said = posterior.diagnostics
     least = min((said[name] for name in ("ess_bulk_min", "ess_tail_min") if name in said), default=None)
-    _worst(axes[0], list(known), rhat, RHAT_MAX, said.get("rhat_max"), largest=True)
+    _worst(axes[0], list(known), rhat, said.get("rhat_limit", RHAT_MAX), said.get("rhat_max"), largest=True)
     _worst(axes[1], list(known), ess, ESS_MIN, least, largest=False)
     axes[0].set_xlabel(f"R-hat of the {posterior.draws:,} kept draws")
     axes[0].locator_params(axis="x", nbins=5)

@@ -184,7 +184,7 @@ def diagnostics(posterior: Posterior, doubts: Sequence[str]) -> str:
 
     told = posterior.diagnostics
     wanted = {
-        "rhat_max": ("largest R-hat", "{:.3f}", f"at most {RHAT_MAX}"),
+        "rhat_max": ("largest R-hat", "{:.3f}", f"at most {told.get('rhat_limit', RHAT_MAX):.3g}"),
         "ess_bulk_min": ("least effective draws, bulk", "{:.0f}", f"at least {ESS_MIN:.0f}"),
         "ess_tail_min": ("least effective draws, tails", "{:.0f}", f"at least {ESS_MIN:.0f}"),
         "divergences": ("divergent transitions", "{}", "0"),
