@@ -117,7 +117,8 @@ def _worst(
             in_all, 0, "D", color="black", mfc="white", markersize=6, label="worst in all draws of the fit"
         )
     ax.set_yticks(
-        -np.arange(len(order) + 1), [f"all {len(names)} parameters", *(_in_short(names[place]) for place in order)]
+        -np.arange(len(order) + 1),
+        [f"all {len(names)} parameters", *(_in_short(names[place]) for place in order)],
     )
     ax.tick_params(axis="y", length=0, labelsize="small")
     ax.grid(axis="y", color=GREY, alpha=0.3)
