@@ -14,11 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bayeslaw.advice.prediction import predict as predict
+    from bayeslaw.advice.result import Prediction as Prediction
     from bayeslaw.comparison.structures import compare as compare
     from bayeslaw.diagnosis.diagnosis import diagnosis as diagnose  # noqa: F401
+    from bayeslaw.diagnosis.result import Diagnosis as Diagnosis
     from bayeslaw.evaluation.heldout import evaluate as evaluate
+    from bayeslaw.evaluation.result import Evaluation as Evaluation
     from bayeslaw.inference.fitting import fit as fit
     from bayeslaw.planning.batches import design as design
+    from bayeslaw.planning.result import Design as Design
     from bayeslaw.posterior.draws import Posterior as Posterior
     from bayeslaw.posterior.netcdf import read_posterior as read_posterior
     from bayeslaw.posterior.netcdf import write_posterior as write_posterior
@@ -29,7 +33,11 @@ if TYPE_CHECKING:
     from bayeslaw.target import Target as Target
 
 _HOMES = {
+    "Design": "planning.result:Design",
+    "Diagnosis": "diagnosis.result:Diagnosis",
+    "Evaluation": "evaluation.result:Evaluation",
     "Posterior": "posterior.draws:Posterior",
+    "Prediction": "advice.result:Prediction",
     "Target": "target:Target",
     "compare": "comparison.structures:compare",
     "design": "planning.batches:design",

@@ -7,7 +7,7 @@ Results go to stdout, messages to stderr. Bad input and misuse exit with code 2.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,16 +18,14 @@ from bayeslaw.cli.comparison import compare_
 from bayeslaw.cli.tables import (
     all_written,
     print_comparison,
-    print_design,
-    print_evaluation,
     print_fit,
     print_import,
     print_json,
     print_law,
     print_loop,
-    print_prediction,
     print_replay,
     print_report,
+    print_result,
     replace_what_cannot_be_written,
     replay_progress,
     say,
@@ -304,17 +302,18 @@ def predict_(
         return
     result = _prediction(target, posterior, level)
     if not law:
-        print_json(result) if as_json else print_prediction(result)
+        print_json(result) if as_json else print_result(result)
     elif as_json:
         print_json({"inputs": _inputs(target), "posterior": result, "laws": answers})
     else:
         print_comparison(result, answers)
 
 
-def _prediction(target: Any, path: Path | None, level: float) -> dict[str, Any]:
+def _prediction(target: Any, path: Path | None, level: float) -> Any:
     """Answer of the posterior, with the name of its file. Refuses a study that was not fitted."""
-    from bayeslaw.advice.prediction import check_level, predict
+    from bayeslaw.advice.prediction import predict
     from bayeslaw.assets import POSTERIOR
+    from bayeslaw.intervals import check_level
     from bayeslaw.posterior.netcdf import read_posterior
 
     check_level(level)
@@ -324,8 +323,14 @@ def _prediction(target: Any, path: Path | None, level: float) -> dict[str, Any]:
     named = _by_its_name(target, posterior.optimizers)
     if named.optimizer != target.optimizer:
         say(f"note: optimizer {target.optimizer} read as {named.optimizer}")
-    result = predict(posterior, named, level)
-    return result | {"posterior": {"path": str(path)} | result["posterior"]}
+    return _of_file(predict(posterior, named, level), path)
+
+
+def _of_file(result: Any, path: Path) -> Any:
+    """The result of a posterior that was read from ``path``."""
+    from dataclasses import replace
+
+    return replace(result, posterior={"path": str(path)} | result.posterior)
 
 
 def _by_its_name(target: Any, known: Sequence[str] = ()) -> Any:
@@ -373,8 +378,8 @@ def evaluate_(
 
     Regret is the loss at the advised settings minus the cell's smoothed minimum, as a share of that minimum.
     """
-    from bayeslaw.advice.prediction import check_level
     from bayeslaw.evaluation.heldout import evaluate
+    from bayeslaw.intervals import check_level
     from bayeslaw.runs.io import read_runs
 
     check_level(level)
@@ -384,7 +389,7 @@ def evaluate_(
     result = evaluate(advisor, table, level)
     if plot:
         _plot_evaluation(result, plot)
-    print_json(result) if as_json else print_evaluation(result)
+    print_json(result) if as_json else print_result(result)
 
 
 def _advisor(
@@ -435,20 +440,20 @@ def _check_plot(path: Path | None) -> None:
         check_figure(path)
 
 
-def _plot_evaluation(result: Mapping[str, Any], path: Path) -> None:
+def _plot_evaluation(result: Any, path: Path) -> None:
     """Write a figure of reliability and regret side by side, whichever exist."""
     from matplotlib.figure import Figure
 
     from bayeslaw.plots import plot_regret, plot_reliability, save_figure
 
-    drawn = [plot_reliability] if "coverage_by_level" in result["runs"] else []
-    drawn += [plot_regret] if result["summary"]["cells_scored"] else []
+    drawn = [plot_reliability] if "coverage_by_level" in result.runs else []
+    drawn += [plot_regret] if result.summary.cells_scored else []
     if not drawn:
         raise BadInput("--plot: neither losses nor regret were scored; expected one; score other runs")
     figure = Figure(figsize=(5 * len(drawn), 4), layout="constrained")
     axes = figure.subplots(1, len(drawn), squeeze=False)
     for draw, ax in zip(drawn, axes[0], strict=True):
-        draw(dict(result), ax)
+        draw(result, ax)
     save_figure(figure, path)
 
 
@@ -492,14 +497,12 @@ def diagnose_(
     asked = parse_target(target, study) if target else None
 
     from bayeslaw.advice.prediction import example_target
-    from bayeslaw.cli.diagnosis import print_diagnosis
     from bayeslaw.diagnosis.diagnosis import diagnosis
     from bayeslaw.runs.io import read_runs
 
     table = read_runs(*runs) if runs else None
-    found = diagnosis(fit, asked or example_target(fit, study), table)
-    result = {"posterior": {"path": str(posterior)} | fit.provenance} | found
-    print_json(result) if as_json else print_diagnosis(result)
+    result = _of_file(diagnosis(fit, asked or example_target(fit, study), table), posterior)
+    print_json(result) if as_json else print_result(result)
 
 
 def _refuse_unknown(study: str | None, known: Sequence[str], path: Path) -> None:
@@ -572,7 +575,7 @@ def design_(
     study = _study_of(table, study, fit.studies, path)
     table = table.assign(study=study) if study is not None else table
     targets = [parse_target(text, study) for text in target]
-    result, found = design(fit, targets, table, most, batch, policy, tolerance, target_cost, unit=unit)
+    found = design(fit, targets, table, most, batch, policy, tolerance, target_cost, unit=unit)
     with write_atomically(output) as temporary:
         plan_table(table, found).to_csv(temporary, index=False)
     if plot:
@@ -581,10 +584,14 @@ def design_(
         from bayeslaw.plots import plot_candidates, save_figure
 
         figure = Figure(figsize=(6.4, 4), layout="constrained")
-        plot_candidates(table, found.first, found.rows, unit, figure.subplots())
+        plot_candidates(table, found.alone, found.rows, unit, figure.subplots())
         save_figure(figure, plot)
-    result = {"output": output} | result | {"posterior": {"path": str(path)} | fit.provenance}
-    print_json(result) if as_json else print_design(result)
+    found = _of_file(found, path)
+    if as_json:
+        print_json({"output": output} | found.to_json())
+    else:
+        print(f"plan written to {output}, ", end="")
+        print_result(found)
 
 
 def _offered(command: str, candidates: Path | None, space: Path | None) -> tuple[Any, str]:

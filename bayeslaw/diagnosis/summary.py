@@ -9,6 +9,7 @@ import pandas as pd
 
 from bayeslaw.advice.target_surface import optimum_draws, surface_at
 from bayeslaw.diagnosis.identifiability import MIN_TRIED, fit_doubts
+from bayeslaw.intervals import interval
 from bayeslaw.law.parameters import derived
 from bayeslaw.law.terms import own_bowls
 from bayeslaw.posterior.draws import Posterior
@@ -93,15 +94,5 @@ def _group(posterior: Posterior, runs: pd.DataFrame, index: int, level: float) -
         "cells": int(own.groupby(["params_nonembedding", "tokens"]).ngroups),
         "params_nonembedding": [float(n.min()), float(n.max())],
         "tokens": [float(d.min()), float(d.max())],
-        "exponents": {name: interval(values[name][:, index], level) for name in EXPONENTS},
+        "exponents": {name: interval(values[name][:, index], level).to_json() for name in EXPONENTS},
     }
-
-
-def interval(draws: np.ndarray, level: float) -> dict[str, float]:
-    """Median and equal-tailed interval of draws.
-
-    >>> interval(np.arange(5.0), 0.5)
-    {'median': 2.0, 'lower': 1.0, 'upper': 3.0}
-    """
-    lower, median, upper = np.quantile(draws, [(1 - level) / 2, 0.5, (1 + level) / 2])
-    return {"median": float(median), "lower": float(lower), "upper": float(upper)}

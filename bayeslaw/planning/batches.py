@@ -1,8 +1,8 @@
 """Choose the next batch of runs for a target, with its expected value and the decision to stop.
 
-posterior + targets + candidates --joint_draws--> Joint --choose--> Batch --plan_table--> plan.csv
-                                                                     |
-                                                                stop_rule
+posterior + targets + candidates --joint_draws--> Joint --choose--> Batch --design--> Design --> plan.csv
+                                                                              |
+                                                                          stop_rule
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from bayeslaw.planning.policies import (
     reduction,
     regret_and_reduction,
 )
+from bayeslaw.planning.result import Design, ExpectedRegret, Request
 from bayeslaw.planning.stopping import compute_slope, percent, seed_noise, stop_rule
 from bayeslaw.posterior.draws import Posterior
 from bayeslaw.runs.schema import BY_NAME
@@ -176,8 +177,8 @@ def design(
     unit: str = "FLOP",
     weights: Floats | None = None,
     seed: int = 0,
-) -> tuple[dict[str, Any], Batch]:
-    """Design a batch for targets, with everything reported about it.
+) -> Design:
+    """Design a batch for targets: runs, cost, what they are expected to buy, and whether to stop.
 
     Args:
         posterior: the fit.
@@ -191,10 +192,6 @@ def design(
         unit: unit of the cost, for texts.
         weights: weights of the draws (``reweighting.reweighted``).
         seed: seed of the draws.
-
-    Returns:
-        JSON-ready, with the keys ``inputs``, ``runs``, ``cost``, ``regret`` (fractions of the loss),
-        ``stop``, ``candidates`` and ``warnings``; and the batch.
 
     Raises:
         BadInput: no target, a number out of its range, or as ``choose``.
@@ -217,29 +214,18 @@ def design(
     diverges = np.full(len(candidates), np.nan)
     diverges[affordable] = joint.linear.diverges
     runs = _runs(candidates, found, diverges)
-    result = {
-        "inputs": {
-            "targets": [_target(t) for t in targets],
-            "budget": budget,
-            "cost_unit": unit,
-            "batch": batch,
-            "policy": policy,
-            "tolerance": tolerance,
-            "target_cost": target_cost,
-        },
-        "runs": runs,
-        "cost": spent,
-        "regret": {
-            "before": sum(found.before.values()),
-            "after": found.after,
-            "before_by_decision": found.before,
-            "seed_noise": noise,
-        },
-        "stop": verdict._asdict(),
-        "candidates": {"offered": len(candidates), "affordable": int((cost <= budget).sum())},
-        "warnings": _warnings(posterior, targets, candidates, runs, found.before),
-    }
-    return result, found
+    return Design(
+        request=Request(tuple(targets), budget, unit, batch, policy, tolerance, target_cost),
+        runs=tuple(runs),
+        cost=spent,
+        regret=ExpectedRegret(sum(found.before.values()), found.after, found.before, noise),
+        stop=verdict,
+        offered=len(candidates),
+        affordable=int((cost <= budget).sum()),
+        alone=found.first,
+        posterior=dict(posterior.provenance),
+        warnings=tuple(_warnings(posterior, targets, candidates, runs, found.before)),
+    )
 
 
 def check_request(
@@ -271,18 +257,19 @@ def _in_table(batch: Batch, positions: NDArray[np.int64], count: int) -> Batch:
     return Batch(rows, batch.reductions, first, batch.before, batch.joint)
 
 
-def plan_table(candidates: pd.DataFrame, batch: Batch) -> pd.DataFrame:
+def plan_table(candidates: pd.DataFrame, found: Design) -> pd.DataFrame:
     """Table of the chosen candidates in order, with all their columns, readable by ``train.plan``.
 
     Adds ``cost`` and, for people, ``expected_regret_reduction`` [fraction of the loss], which a sweep
     ignores.
     """
-    plan = candidates.iloc[list(batch.rows)].reset_index(drop=True)
+    plan = candidates.iloc[found.rows].reset_index(drop=True)
     for name in plan:
         column = BY_NAME.get(str(name))
         if column is not None and column.kind == "count" and (plan[name] % 1 == 0).all():
             plan[name] = plan[name].astype("int64")
-    return plan.assign(expected_regret_reduction=[float(f"{gain:.3g}") for gain in batch.reductions])
+    gains = [float(f"{run['regret_reduction']:.3g}") for run in found.runs]
+    return plan.assign(expected_regret_reduction=gains)
 
 
 def _runs(candidates: pd.DataFrame, batch: Batch, diverges: Floats) -> list[dict[str, Any]]:
@@ -302,15 +289,6 @@ def _runs(candidates: pd.DataFrame, batch: Batch, diverges: Floats) -> list[dict
             | {"regret_reduction": float(gain), "chance_diverges": float(diverges[row])}
         )
     return runs
-
-
-def _target(target: Target) -> dict[str, Any]:
-    return {
-        "params_nonembedding": float(target.params_nonembedding),
-        "tokens": float(target.tokens),
-        "optimizer": target.optimizer,
-        "study": target.study,
-    }
 
 
 def _warnings(

@@ -51,16 +51,16 @@ def plot_recommendation(posterior: Posterior, target: Target, ax: Axes | None = 
     Returns:
         The axis.
     """
-    advice = predict(posterior, target, seed=seed)["recommendation"]
+    advice = predict(posterior, target, seed=seed).recommendation
     rate, batch = advice["learning_rate"], advice["batch_tokens"]
     at_batch = replace(target, batch_tokens=batch)
-    best = predict(posterior, at_batch, seed=seed)["optimum"]["learning_rate"]
-    low, high = min(best["lower"], rate) / 4, max(best["upper"], rate) * 4
+    best = predict(posterior, at_batch, seed=seed).optimum["learning_rate"]
+    low, high = min(best.lower, rate) / 4, max(best.upper, rate) * 4
     rates = np.geomspace(low, high, 200)
     curve = 100 * loss_curve(posterior, at_batch, rates, seed=seed)
     ax = new_axis(ax)
     bands(ax, rates, curve)
-    ax.axvspan(best["lower"], best["upper"], color=GREY, alpha=0.3, lw=0, label="90% of optima", zorder=0)
+    ax.axvspan(best.lower, best.upper, color=GREY, alpha=0.3, lw=0, label="90% of optima", zorder=0)
     ax.axvline(rate, color=ORANGE, lw=1.5, label=f"recommended: {rate:.2g}")
     ax.set(xscale="log", xlim=(low, high), ylim=(0, 1.4 * curve[2].max()))
     round_ticks(ax.xaxis)

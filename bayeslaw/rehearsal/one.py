@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -114,13 +114,13 @@ def scored(posterior: Posterior, study: Study, seed: int = 0) -> dict[str, Any]:
         ``LEVEL``; ``cells``: the same by cell. None if there is nothing to score.
     """
     result = evaluate(PosteriorAdvisor(posterior, seed=seed), study.judges, LEVEL)
-    cells = [_cell(posterior, cell, seed) for cell in result["cells"] if cell["scorable"]]
+    cells = [_cell(posterior, cell, seed) for cell in result.cells if cell["scorable"]]
 
     def mean(name: str) -> float | None:
         values = [cell[name] for cell in cells if cell[name] is not None]
         return float(np.mean(values)) if values else None
 
-    runs = result["runs"]
+    runs = result.runs
     return {
         "regret": mean("regret"),
         "regret_max": max((cell["regret"] for cell in cells), default=None),
@@ -225,7 +225,7 @@ def _verdict(
     return {"stop": stop, "reduction": reduction, "cost": spent, "noise": noise}
 
 
-def _cell(posterior: Posterior, cell: dict[str, Any], seed: int) -> dict[str, Any]:
+def _cell(posterior: Posterior, cell: Mapping[str, Any], seed: int) -> dict[str, Any]:
     """Scores of a judged cell, with the regret that the posterior announces for it."""
     limits, covered = cell["optimum_interval"], cell["optimum_covered"]
     fixed = None if "batch_tokens" in covered else cell["recommendation"]["batch_tokens"]

@@ -275,7 +275,7 @@ def test_the_json_is_the_contract(fit):
     }
     assert result["posterior"]["sources"] == ["made up"]
     assert result["posterior"]["diagnostics"]["rhat_max"] == 1.004
-    assert json.loads(json.dumps(result, allow_nan=False)) == result
+    assert json.loads(json.dumps(result.to_json(), allow_nan=False)) == result
 
 
 def said(posterior, target):
@@ -347,7 +347,7 @@ def test_nothing_that_is_not_finite_goes_out(fit, target):
     except BadInput as error:
         assert "the posterior says nothing this far out; choose a target nearer to its runs" in str(error)  # noqa: PT017
     else:
-        json.dumps(result, allow_nan=False)
+        json.dumps(result.to_json(), allow_nan=False)
 
 
 def test_the_example_lies_ten_times_beyond_the_group_of_most_cells(fit):

@@ -185,7 +185,7 @@ def test_an_unknown_name_is_refused(fitted):
 def test_candidates_differ_by_them(fitted, runs):
     target = Target(5e8, 1e10, "adamw", "ours", covariates=AT_1B)
     pool = runs.iloc[:48].drop(columns=["loss", "status"]).assign(study="ours")
-    told, _ = design(fitted, [target], with_cost(pool, "pool")[0], budget=1e19, batch=3)
+    told = design(fitted, [target], with_cost(pool, "pool")[0], budget=1e19, batch=3)
     assert len(told["runs"]) == 3
     assert all("dropout" in run for run in told["runs"])
 
