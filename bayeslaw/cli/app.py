@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -101,20 +102,29 @@ def _optional_size(option: str, text: str | None) -> float | None:
     return None if text is None else _size(option, text)
 
 
-class _ImportCommand(TyperCommand):
-    """The command with its known layouts explained, which are read only when help is asked for."""
+LISTED = {"adapter": "runs.layouts:layouts_help", "policy": "planning.policies:policies_help"}
+"""Options whose help is written from a registry, and what writes it."""
+
+
+def listed_help(option: str) -> str:
+    """Help of an option of ``LISTED``."""
+    module, _, function = LISTED[option].partition(":")
+    text: str = getattr(import_module(f"bayeslaw.{module}"), function)()
+    return text
+
+
+class Listing(TyperCommand):
+    """A command whose ``LISTED`` options are explained in full, from registries read when help is asked."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """As every command's help, with the layouts."""
-        from bayeslaw.runs.layouts import layouts_help
-
+        """As every command's help, with the registries."""
         for parameter in self.params:
-            if isinstance(parameter, TyperOption) and parameter.name == "adapter":
-                parameter.help = layouts_help()
+            if isinstance(parameter, TyperOption) and parameter.name in LISTED:
+                parameter.help = listed_help(parameter.name)
         super().format_help(ctx, formatter)
 
 
-@app.command("import", cls=_ImportCommand)
+@app.command("import", cls=Listing)
 def import_(
     source: Annotated[Path, typer.Argument(help="Table of runs: CSV, Parquet, JSON lines, or a W&B export.")],
     output: Annotated[
@@ -181,13 +191,15 @@ def import_(
 
 def _import_summary(table: Any, output: Path, notes: Sequence[str]) -> dict[str, Any]:
     """Summary for ``import --json``: where the runs went, how many there are, and of which kind."""
+    from bayeslaw.target import CELL
+
     return {
         "output": output,
         "runs": len(table),
         "status": table["status"].value_counts().to_dict(),
         "studies": sorted(table["study"].unique()),
         "optimizers": sorted(table["optimizer"].unique()),
-        "cells": int(table.groupby(["study", "optimizer", "params_nonembedding", "tokens"]).ngroups),
+        "cells": int(table.groupby(list(CELL)).ngroups),
         "notes": list(notes),
     }
 
@@ -513,7 +525,7 @@ def _refuse_unknown(study: str | None, known: Sequence[str], path: Path) -> None
         )
 
 
-@app.command("design")
+@app.command("design", cls=Listing)
 def design_(
     target: Targets,
     budget: Annotated[
@@ -535,8 +547,7 @@ def design_(
     policy: Annotated[
         str,
         typer.Option(
-            help="How to choose runs: regret, or for comparison information, v-optimal, d-optimal, sobol, "
-            "random, cheapest, inverse-cost."
+            help="How to choose runs: regret, or for comparison another policy of docs/model.md#design."
         ),
     ] = "regret",
     tolerance: Tolerance = None,

@@ -13,7 +13,7 @@ from bayeslaw.intervals import interval
 from bayeslaw.law.parameters import derived
 from bayeslaw.law.terms import own_bowls
 from bayeslaw.posterior.draws import Posterior
-from bayeslaw.target import Target
+from bayeslaw.target import SIZE, Target
 
 EXPONENTS = ("gamma", "delta", "epsilon")
 LEVEL = 0.9
@@ -61,7 +61,7 @@ def _beyond_the_scan(posterior: Posterior, runs: pd.DataFrame) -> list[str]:
         for name in [name for name in own_bowls() if name in used]:
             sides = [
                 _side_of_the_scan(posterior, Target(float(n), float(d), optimizer, study), cell[name])
-                for (n, d), cell in group.groupby(["params_nonembedding", "tokens"])
+                for (n, d), cell in group.groupby(list(SIZE))
                 if cell[name].nunique() >= MIN_TRIED
             ]
             found += [
@@ -91,7 +91,7 @@ def _group(posterior: Posterior, runs: pd.DataFrame, index: int, level: float) -
         "optimizer": optimizer,
         "runs": len(own),
         "status": {str(name): int(count) for name, count in own["status"].value_counts().items()},
-        "cells": int(own.groupby(["params_nonembedding", "tokens"]).ngroups),
+        "cells": int(own.groupby(list(SIZE)).ngroups),
         "params_nonembedding": [float(n.min()), float(n.max())],
         "tokens": [float(d.min()), float(d.max())],
         "exponents": {name: interval(values[name][:, index], level).to_json() for name in EXPONENTS},

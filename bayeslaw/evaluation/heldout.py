@@ -100,7 +100,7 @@ def _score_cell(advisor: Advisor, cell: SmoothedCell, rows: pd.DataFrame, level:
     truth = {"learning_rate": cell.learning_rate} | ({} if fixed else {"batch_tokens": cell.batch_tokens})
     limits = _intervals(optimum, list(truth), level)
     return scored | {
-        "regret": float(cell.regret(rate, batch)[0]) / 100,
+        "regret": float(cell.regret(rate, batch)[0]),
         "beyond_runs": not cell.inside(rate, batch)[0],
         "recommendation": {"learning_rate": float(rate), "batch_tokens": float(batch)},
         "optimum": {

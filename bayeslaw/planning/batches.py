@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,6 @@ from bayeslaw.planning.candidates import SETTINGS, places
 from bayeslaw.planning.conditioning import Joint, chosen, joint_draws
 from bayeslaw.planning.policies import (
     WORTHWHILE,
-    Policy,
     View,
     expected_regret,
     policy_named,
@@ -105,7 +104,7 @@ def choose(
     Raises:
         BadInput: an unknown policy, a batch below 1, or a budget below the cheapest candidate.
     """
-    score_of = policy_named(policy)
+    policy_named(policy)
     if batch < 1:
         raise BadInput(f"batch = {batch}; expected at least one run; raise it")
     if not budget >= cost.min():
@@ -114,7 +113,7 @@ def choose(
             "expected a budget that pays for one; raise it, or offer smaller runs"
         )
     first, before = reduction(joint), expected_regret(joint)
-    rows = _greedy(joint, cost, place, budget, batch, score_of, seed)
+    rows = greedy(joint, cost, place, budget, batch, policy, seed)
     if policy == POLICY:
         rows = _exchanged(joint, cost, budget, rows, sum(before.values()))
     regrets = [sum(before.values())]
@@ -124,17 +123,28 @@ def choose(
     return Batch(tuple(rows), -np.diff(regrets), first, before, joint)
 
 
-def _greedy(
-    joint: Joint, cost: Floats, place: Floats, budget: float, batch: int, score_of: Policy, seed: int
+def greedy(
+    joint: Joint | None,
+    cost: Floats,
+    place: Floats,
+    budget: float,
+    batch: int,
+    policy: str = POLICY,
+    seed: int = 0,
 ) -> list[int]:
+    """Positions of the runs of a batch: the best score, then the best score given that run, and so on.
+
+    Arguments as of ``choose``; ``joint`` may be None for a policy without a model.
+    """
     rows: list[int] = []
+    score = policy_named(policy).score
     left, waiting = budget, np.ones(len(cost), bool)
     while len(rows) < batch and (waiting & (cost <= left)).any():
         affordable = waiting & (cost <= left)
-        view = View(joint, cost, affordable, place, len(rows), seed)
-        best = int(np.argmax(np.where(affordable, score_of(view), -np.inf)))
+        view = View(cast(Joint, joint), cost, affordable, place, len(rows), seed)
+        best = int(np.argmax(np.where(affordable, score(view), -np.inf)))
         rows.append(best)
-        joint = chosen(joint, best)
+        joint = chosen(joint, best) if joint is not None else None
         left -= float(cost[best])
         waiting[best] = False
     return rows
