@@ -509,11 +509,11 @@ def diagnose_(
     asked = parse_target(target, study) if target else None
 
     from bayeslaw.advice.prediction import example_target
-    from bayeslaw.diagnosis.diagnosis import diagnosis
+    from bayeslaw.diagnosis.diagnosis import diagnose
     from bayeslaw.runs.io import read_runs
 
     table = read_runs(*runs) if runs else None
-    result = _of_file(diagnosis(fit, asked or example_target(fit, study), table), posterior)
+    result = _of_file(diagnose(fit, asked or example_target(fit, study), table), posterior)
     print_json(result) if as_json else print_result(result)
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def diagnosis(posterior: Posterior, target: Target, runs: pd.DataFrame | None = None) -> Diagnosis:
+def diagnose(posterior: Posterior, target: Target, runs: pd.DataFrame | None = None) -> Diagnosis:
     """Diagnose a posterior.
 
     Args:
