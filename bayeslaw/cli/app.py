@@ -234,6 +234,9 @@ def fit_(
     Diverged runs are used too: they show which learning rates are too high. Runs that were stopped
     early are left out. gamma and delta are the exponents by which the best learning rate falls with N
     and D at the best batch; epsilon is the exponent by which the best batch grows with D.
+
+    A fit that was stopped or killed goes on when the same command is given again: its draws are kept
+    beside the output, every minute and at a signal.
     """
     from bayeslaw.files import check_writable
     from bayeslaw.runs.io import read_runs
@@ -243,15 +246,15 @@ def fit_(
 
     from bayeslaw.comparison.structures import CORE, structure_named
     from bayeslaw.diagnosis.summary import fit_summary
+    from bayeslaw.inference.checkpoint import unfinished
     from bayeslaw.inference.fitting import fit
     from bayeslaw.posterior.netcdf import write_posterior
 
     sources = tuple(str(path) for path in runs)
     chosen = structure_named("+".join(part.strip() for part in parts.split(",")) if parts else CORE)
-    posterior = fit(
-        table, seed=seed, chains=chains, draws=draws, sources=sources, say=say, parts=chosen, effort=effort
-    )
-    write_posterior(posterior, output)
+    with unfinished(output) as checkpoint:
+        posterior = fit(table, seed, chains, draws, sources, say, chosen, effort, checkpoint)
+        write_posterior(posterior, output)
     summary = {"output": output} | fit_summary(posterior, table)
     print_json(summary) if as_json else print_fit(summary)
 
