@@ -129,12 +129,12 @@ def linearised(
     diverges = np.empty(len(runs))
     coordinates: list[Floats] = []
     settings = {name: runs[name].to_numpy(float) for name in OPTIMA if name in runs}
-    for where, basin in cells(known, runs, seed):
+    for where, at in cells(known, runs, seed):
         members = {k: values[where] for k, values in settings.items()}
-        absorbed = absorbed_by(posterior, basin.target, basin.extras)
+        absorbed = absorbed_by(posterior, at.target, at.extras)
         columns[where] = len(names) * (len(coordinates) // len(names)) + np.arange(len(names))
-        coordinates += [coordinate(basin, name) for name in names]
-        run = run_draws(_around(at_draws(basin, points), names), members, absorbed)
+        coordinates += [coordinate(at, name) for name in names]
+        run = run_draws(_around(at_draws(at, points), names), members, absorbed)
         scale, dof = run.moments.scale[: len(points)], run.moments.dof[: len(points)]
         fall = run.diverges[: len(points)]
         noise[:, where] = scale**2 * (dof + 3.0) / (dof + 1.0) / np.maximum(1.0 - fall, 1e-3)
@@ -149,10 +149,10 @@ def _systematic(weights: Floats, count: int) -> Ints:
     return np.searchsorted(np.cumsum(weights), (np.arange(count) + 0.5) / count).clip(0, len(weights) - 1)
 
 
-def _around(basin: TargetSurface, names: Sequence[str]) -> TargetSurface:
+def _around(at: TargetSurface, names: Sequence[str]) -> TargetSurface:
     """The surface itself, then with each coordinate lower, then with each higher, as further draws."""
-    count, copies = len(basin.log_loss), 1 + 2 * len(names)
-    result = at_draws(basin, np.tile(np.arange(count), copies))
+    count, copies = len(at.log_loss), 1 + 2 * len(names)
+    result = at_draws(at, np.tile(np.arange(count), copies))
     for k, name in enumerate(names):
         by = np.zeros((copies, count))
         by[1 + k], by[1 + len(names) + k] = -STEP, STEP

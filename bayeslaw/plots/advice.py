@@ -121,11 +121,11 @@ def _curve(
     ax: Axes, posterior: Posterior, target: Target, colour: Colour, name_group: bool, seed: int
 ) -> tuple[float, float, float]:
     """One scale; learning rate and loss of its optimum, and its batch."""
-    basin = surface_at(posterior, target, seed, independent=True)
-    batch = target.batch_tokens or decide(basin)["batch_tokens"]
-    best = log_lr_at_batch(basin, np.log(batch))
+    at = surface_at(posterior, target, seed, independent=True)
+    batch = target.batch_tokens or decide(at)["batch_tokens"]
+    best = log_lr_at_batch(at, np.log(batch))
     rates = np.median(best) + np.linspace(-REACH, REACH, 101)
-    draws = basin.log_loss[:, None] + lr_batch_excess(basin, rates, np.log(batch))
+    draws = at.log_loss[:, None] + lr_batch_excess(at, rates, np.log(batch))
     losses = np.exp(np.median(draws, axis=0))
     x, y = np.exp(np.quantile(best, BANDS)), float(losses[50])
     sizes = (target.params_nonembedding, target.tokens, batch)

@@ -221,8 +221,8 @@ def _cell(posterior: Posterior, cell: Mapping[str, Any], seed: int) -> dict[str,
     limits, covered = cell["optimum_interval"], cell["optimum_covered"]
     fixed = None if "batch_tokens" in covered else cell["recommendation"]["batch_tokens"]
     target = Target(cell["params"], cell["tokens"], cell["optimizer"], cell["study"], fixed)
-    basin = surface_at(posterior, target, seed)
-    regret = outcome_of(basin, decide(basin), seed).regret
+    at = surface_at(posterior, target, seed)
+    regret = outcome_of(at, decide(at), seed).regret
     upper = float(np.quantile(regret, LEVEL))
     return {
         "params": cell["params"],

@@ -20,7 +20,7 @@ from bayeslaw.reporting.page_data import page_data
 if TYPE_CHECKING:
     import pandas as pd
 
-SCRIPTS = ("draws", "surface", "basin", "predict", "words", "chart", "page")
+SCRIPTS = ("draws", "surface", "target_surface", "predict", "words", "chart", "page")
 LEVEL = 0.9
 SHIPPED = "the posterior shipped with bayeslaw"
 

@@ -122,13 +122,13 @@ def test_a_bowl_of_unknown_level_and_place_agrees_with_nested_monte_carlo(settin
 def test_runs_are_those_of_predict():
     fit = fake_posterior(50)
     runs = candidates(study="ours")
-    ((where, basin),) = cells(fit, runs)
+    ((where, at),) = cells(fit, runs)
     assert where.tolist() == [0, 1, 2]
-    run = run_draws(basin, runs, ())
-    outcome = outcome_of(basin, {"learning_rate": 8e-3, "batch_tokens": 3e5, "weight_decay": 0.1})
+    run = run_draws(at, runs, ())
+    outcome = outcome_of(at, {"learning_rate": 8e-3, "batch_tokens": 3e5, "weight_decay": 0.1})
     assert run.diverges[:, 2] == pytest.approx(outcome.diverges)
-    excess = lr_batch_excess(basin, np.log([8e-3]), np.log([3e5]))[:, 0]
-    assert run.moments.mean[:, 2] == pytest.approx(basin.log_loss + excess)
+    excess = lr_batch_excess(at, np.log([8e-3]), np.log([3e5]))[:, 0]
+    assert run.moments.mean[:, 2] == pytest.approx(at.log_loss + excess)
 
 
 def test_what_was_never_seen_is_drawn_as_pooling_draws_it():

@@ -91,8 +91,8 @@ def compared(seed: int) -> list[dict[str, Any]]:
 
 def optima(posterior: Posterior, targets: Any, weights: Any, seed: int) -> dict[str, list[float]]:
     """Means and standard deviations of (ln eta*, ln B*) of each target [nats]."""
-    basins = [surface_at(posterior, target, seed) for target in targets]
-    draws = np.column_stack([part for basin in basins for part in (basin.log_lr, basin.log_batch)])
+    surfaces = [surface_at(posterior, target, seed) for target in targets]
+    draws = np.column_stack([part for at in surfaces for part in (at.log_lr, at.log_batch)])
     mean = np.average(draws, axis=0, weights=weights)
     return {
         "mean": mean.tolist(),

@@ -152,7 +152,7 @@ function show(group, target, result) {
   by_id("regret-upper").textContent = percent(regret.upper);
   by_id("beyond-params").textContent = beyond.params_decades.toFixed(1);
   by_id("beyond-tokens").textContent = beyond.tokens_decades.toFixed(1);
-  by_id("cell").textContent = at.fitted_cell(group, target) ? "A fitted cell: its own runs speak." : "";
+  by_id("cell").textContent = target_surface.fitted_cell(group, target) ? "A fitted cell: its own runs speak." : "";
   by_id("doubts").replaceChildren(...result.warnings.map(item));
   by_id("no-doubts").hidden = result.warnings.length > 0;
   by_id("command").replaceChildren(...command(target, result.level).flatMap((part) => [piece(part), " "]));
