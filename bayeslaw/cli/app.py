@@ -32,6 +32,7 @@ from bayeslaw.cli.tables import (
     say,
 )
 from bayeslaw.errors import BadInput
+from bayeslaw.target import NEVER_SEEN
 from bayeslaw.text import parse_size
 
 app = typer.Typer(
@@ -524,7 +525,7 @@ def _refuse_unknown(study: str | None, known: Sequence[str], path: Path) -> None
     if study is not None and study not in known:
         raise BadInput(
             f"--study {study}: not in {path}; expected one of {', '.join(known)}; "
-            "leave it out for a set-up never seen"
+            f"leave it out for {NEVER_SEEN}"
         )
 
 

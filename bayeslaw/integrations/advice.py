@@ -15,7 +15,7 @@ from bayeslaw.errors import BadInput
 from bayeslaw.intervals import Interval
 from bayeslaw.posterior.draws import Posterior
 from bayeslaw.posterior.netcdf import read_posterior
-from bayeslaw.target import Target
+from bayeslaw.target import NEVER_SEEN, Target
 from bayeslaw.text import short
 
 USUAL_BETA1 = 0.9
@@ -89,7 +89,7 @@ def recommended(
     if study is not None and study not in fit.studies:
         raise BadInput(
             f"study = {study!r}: not in the posterior; expected one of {', '.join(fit.studies)}; "
-            "leave it out for a set-up never seen"
+            f"leave it out for {NEVER_SEEN}"
         )
     answer = predict(fit, target)
     settings = answer.recommendation

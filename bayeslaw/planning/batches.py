@@ -200,7 +200,7 @@ def design(
         tolerance: regret small enough to stop at [fraction of the loss].
         target_cost: cost of all target runs together, in the unit of the cost.
         unit: unit of the cost, for texts.
-        weights: weights of the draws (``reweighting.reweighted``).
+        weights: weights of the draws (``reweighting.reweight``).
         seed: seed of the draws.
 
     Raises:

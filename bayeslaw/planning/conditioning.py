@@ -35,7 +35,7 @@ from bayeslaw.advice.target_surface import (
 )
 from bayeslaw.arrays import Floats
 from bayeslaw.law.terms import OPTIMA
-from bayeslaw.planning.linearisation import Linear, grounded, linearised
+from bayeslaw.planning.linearisation import Linear, ground, linearise
 from bayeslaw.posterior.draws import Posterior
 from bayeslaw.target import NEVER_SEEN, Target
 
@@ -123,21 +123,21 @@ def joint_draws(
         candidates: one row a run, with ``optimizer``, ``params_nonembedding``, ``tokens``, ``batch_tokens``
             and ``learning_rate``; ``weight_decay`` and ``momentum`` count where the posterior knows of them;
             ``study`` where it is not the first target's.
-        weights: of the draws, (draw,), as ``reweight.reweighted`` returns; None for equal ones.
-        seed: of what must be drawn; the one of ``reweighted``.
+        weights: of the draws, (draw,), as ``reweighting.reweight`` returns; None for equal ones.
+        seed: of what must be drawn; the one of ``reweight``.
     """
     w = np.full(posterior.draws, 1.0 / posterior.draws) if weights is None else weights / np.sum(weights)
     rows = candidates if "study" in candidates else candidates.assign(study=targets[0].study)
     groups = {(t.study, t.optimizer) for t in targets} | set(
         zip(rows["study"], rows["optimizer"], strict=True)
     )
-    known = grounded(posterior, groups, seed)
+    known = ground(posterior, groups, seed)
     surfaces = [surface_at(known, replace(t, study=t.study or NEVER_SEEN), seed) for t in targets]
     decisions = [each for at in surfaces for each in decisions_at(at, 1.0 / len(targets))]
-    return assembled(linearised(posterior, known, rows, w, seed), decisions, w)
+    return assemble(linearise(posterior, known, rows, w, seed), decisions, w)
 
 
-def assembled(linear: Linear, decisions: Sequence[Decision], weights: Floats) -> Joint:
+def assemble(linear: Linear, decisions: Sequence[Decision], weights: Floats) -> Joint:
     """Covariances before any run is chosen; arguments as the attributes of ``Joint``."""
     root = np.sqrt(weights)[:, None]
     spread = np.subtract(linear.coordinates, weights @ linear.coordinates, order="F")  # read by column

@@ -61,7 +61,7 @@ class Linear:
     diverges: Floats
 
 
-def grounded(posterior: Posterior, groups: Iterable[tuple[str | None, str]], seed: int = 0) -> Posterior:
+def ground(posterior: Posterior, groups: Iterable[tuple[str | None, str]], seed: int = 0) -> Posterior:
     """Extend a posterior to ``groups``: parameters of a group never seen are drawn once, as if it were seen.
 
     The study None gets the name ``NEVER_SEEN``. Cells are not extended: a cell never seen stays so.
@@ -101,7 +101,7 @@ def cells(known: Posterior, runs: pd.DataFrame, seed: int = 0) -> Iterator[tuple
     """Yield the positions of each cell's runs, and the surface of the cell.
 
     Args:
-        known: the fit, ``grounded`` for the groups of the runs.
+        known: the fit, extended by ``ground`` to the groups of the runs.
         runs: as in ``joint_draws``, with ``study``.
         seed: seed of the shifts of cells never seen.
     """
@@ -113,7 +113,7 @@ def cells(known: Posterior, runs: pd.DataFrame, seed: int = 0) -> Iterator[tuple
         yield where, assemble_surface(known, Target.of_cell(cell), groups[cell.group], seed)
 
 
-def linearised(
+def linearise(
     posterior: Posterior, known: Posterior, runs: pd.DataFrame, weights: Floats, seed: int = 0
 ) -> Linear:
     """Linearise runs in the coordinates of their cells; arguments as in ``cells``, and ``weights``, (draw,).
