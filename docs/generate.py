@@ -14,7 +14,7 @@ from math import exp
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
-from bayeslaw.cli.app import app
+from bayeslaw.cli.app import LISTED, Listing, app, listed_help
 from bayeslaw.files import write_atomically
 from bayeslaw.lab.train.optimizers import OPTIMIZERS
 from bayeslaw.law import published
@@ -126,12 +126,8 @@ def optimizers() -> str:
 
 
 def policies() -> str:
-    """Ways to choose the next run, by the first line of their docstrings."""
-    rows = []
-    for name, policy in POLICIES.items():
-        first = " ".join((inspect.getdoc(policy) or "").split("\n\n")[0].split())
-        rows.append((f"`{name}`", re.sub(r":? view -> candidate\.$", ".", first)))
-    return table(["policy", "score of a candidate"], rows)
+    """Ways to choose the next run."""
+    return table(["policy", "score of a candidate"], [(f"`{k}`", row.help) for k, row in POLICIES.items()])
 
 
 # ------------------------------------------------------------------------------------------ commands
@@ -142,11 +138,13 @@ def commands() -> str:
 
     Read from the functions' own annotations, which stay as they are when typer changes its help.
     """
-    return "\n".join(command(info.name, info.callback) for info in app.registered_commands)
+    return "\n".join(
+        command(info.name, info.callback, info.cls is Listing) for info in app.registered_commands
+    )
 
 
-def command(name: str | None, function: Callable[..., Any] | None) -> str:
-    """One command's section."""
+def command(name: str | None, function: Callable[..., Any] | None, lists: bool = False) -> str:
+    """One command's section; ``lists`` whether registries write the help of its ``LISTED`` options."""
     assert name is not None
     assert function is not None
     hints = get_type_hints(function, include_extras=True)
@@ -161,7 +159,8 @@ def command(name: str | None, function: Callable[..., Any] | None) -> str:
             usage.append(f"[{written[0]}]")
         shown = f"{', '.join(written)} {value}".strip()
         usual = "required" if required else default(parameter.default)
-        rows.append((f"`{shown}`", usual, info.help))
+        help_text = listed_help(parameter.name) if lists and parameter.name in LISTED else info.help
+        rows.append((f"`{shown}`", usual, help_text))
     text = explained(inspect.getdoc(function) or "")
     fenced = f"```text\n{' '.join([*usage, '[OPTIONS]'])}\n```"
     return f"## bayeslaw {name}\n\n{text}\n\n{fenced}\n\n{table(['option', 'default', 'meaning'], rows)}\n"

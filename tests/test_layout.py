@@ -12,7 +12,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1] / "bayeslaw"
 LAYERS = (  # lowest first: each imports itself and what stands above it here, and no neighbour
-    "errors",
+    "errors lazy",
     "text files arrays processes assets intervals space",
     "target results",
     "theory spectra",

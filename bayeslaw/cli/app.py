@@ -7,7 +7,8 @@ Results go to stdout, messages to stderr. Bad input and misuse exit with code 2.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,21 +19,20 @@ from bayeslaw.cli.comparison import compare_
 from bayeslaw.cli.tables import (
     all_written,
     print_comparison,
-    print_design,
-    print_evaluation,
     print_fit,
     print_import,
     print_json,
     print_law,
     print_loop,
-    print_prediction,
     print_replay,
     print_report,
+    print_result,
     replace_what_cannot_be_written,
     replay_progress,
     say,
 )
 from bayeslaw.errors import BadInput
+from bayeslaw.target import NEVER_SEEN
 from bayeslaw.text import parse_size
 
 app = typer.Typer(
@@ -103,20 +103,29 @@ def _optional_size(option: str, text: str | None) -> float | None:
     return None if text is None else _size(option, text)
 
 
-class _ImportCommand(TyperCommand):
-    """The command with its known layouts explained, which are read only when help is asked for."""
+LISTED = {"adapter": "runs.layouts:layouts_help", "policy": "planning.policies:policies_help"}
+"""Options whose help is written from a registry, and what writes it."""
+
+
+def listed_help(option: str) -> str:
+    """Help of an option of ``LISTED``."""
+    module, _, function = LISTED[option].partition(":")
+    text: str = getattr(import_module(f"bayeslaw.{module}"), function)()
+    return text
+
+
+class Listing(TyperCommand):
+    """A command whose ``LISTED`` options are explained in full, from registries read when help is asked."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """As every command's help, with the layouts."""
-        from bayeslaw.runs.layouts import layouts_help
-
+        """As every command's help, with the registries."""
         for parameter in self.params:
-            if isinstance(parameter, TyperOption) and parameter.name == "adapter":
-                parameter.help = layouts_help()
+            if isinstance(parameter, TyperOption) and parameter.name in LISTED:
+                parameter.help = listed_help(parameter.name)
         super().format_help(ctx, formatter)
 
 
-@app.command("import", cls=_ImportCommand)
+@app.command("import", cls=Listing)
 def import_(
     source: Annotated[Path, typer.Argument(help="Table of runs: CSV, Parquet, JSON lines, or a W&B export.")],
     output: Annotated[
@@ -183,13 +192,15 @@ def import_(
 
 def _import_summary(table: Any, output: Path, notes: Sequence[str]) -> dict[str, Any]:
     """Summary for ``import --json``: where the runs went, how many there are, and of which kind."""
+    from bayeslaw.target import CELL
+
     return {
         "output": output,
         "runs": len(table),
         "status": table["status"].value_counts().to_dict(),
         "studies": sorted(table["study"].unique()),
         "optimizers": sorted(table["optimizer"].unique()),
-        "cells": int(table.groupby(["study", "optimizer", "params_nonembedding", "tokens"]).ngroups),
+        "cells": int(table.groupby(list(CELL)).ngroups),
         "notes": list(notes),
     }
 
@@ -228,6 +239,9 @@ def fit_(
     Diverged runs are used too: they show which learning rates are too high. Runs that were stopped
     early are left out. gamma and delta are the exponents by which the best learning rate falls with N
     and D at the best batch; epsilon is the exponent by which the best batch grows with D.
+
+    A fit that was stopped or killed goes on when the same command is given again: its draws are kept
+    beside the output, every minute and at a signal.
     """
     from bayeslaw.files import check_writable
     from bayeslaw.runs.io import read_runs
@@ -237,15 +251,15 @@ def fit_(
 
     from bayeslaw.comparison.structures import structure_named
     from bayeslaw.diagnosis.summary import fit_summary
+    from bayeslaw.inference.checkpoint import unfinished
     from bayeslaw.inference.fitting import fit
     from bayeslaw.posterior.netcdf import write_posterior
 
     sources = tuple(str(path) for path in runs)
     chosen = structure_named("+".join(part.strip() for part in parts.split(",")))
-    posterior = fit(
-        table, seed=seed, chains=chains, draws=draws, sources=sources, say=say, parts=chosen, effort=effort
-    )
-    write_posterior(posterior, output)
+    with unfinished(output) as checkpoint:
+        posterior = fit(table, seed, chains, draws, sources, say, chosen, effort, checkpoint)
+        write_posterior(posterior, output)
     summary = {"output": output} | fit_summary(posterior, table)
     print_json(summary) if as_json else print_fit(summary)
 
@@ -308,17 +322,18 @@ def predict_(
         return
     result = _prediction(target, posterior, level)
     if not law:
-        print_json(result) if as_json else print_prediction(result)
+        print_json(result) if as_json else print_result(result)
     elif as_json:
         print_json({"inputs": _inputs(target), "posterior": result, "laws": answers})
     else:
         print_comparison(result, answers)
 
 
-def _prediction(target: Any, path: Path | None, level: float) -> dict[str, Any]:
+def _prediction(target: Any, path: Path | None, level: float) -> Any:
     """Answer of the posterior, with the name of its file. Refuses a study that was not fitted."""
-    from bayeslaw.advice.prediction import check_level, predict
+    from bayeslaw.advice.prediction import predict
     from bayeslaw.assets import POSTERIOR
+    from bayeslaw.intervals import check_level
     from bayeslaw.posterior.netcdf import read_posterior
 
     check_level(level)
@@ -328,8 +343,14 @@ def _prediction(target: Any, path: Path | None, level: float) -> dict[str, Any]:
     named = _by_its_name(target, posterior.optimizers)
     if named.optimizer != target.optimizer:
         say(f"note: optimizer {target.optimizer} read as {named.optimizer}")
-    result = predict(posterior, named, level)
-    return result | {"posterior": {"path": str(path)} | result["posterior"]}
+    return _of_file(predict(posterior, named, level), path)
+
+
+def _of_file(result: Any, path: Path) -> Any:
+    """The result of a posterior that was read from ``path``."""
+    from dataclasses import replace
+
+    return replace(result, posterior={"path": str(path)} | result.posterior)
 
 
 def _by_its_name(target: Any, known: Sequence[str] = ()) -> Any:
@@ -377,8 +398,8 @@ def evaluate_(
 
     Regret is the loss at the advised settings minus the cell's smoothed minimum, as a share of that minimum.
     """
-    from bayeslaw.advice.prediction import check_level
     from bayeslaw.evaluation.heldout import evaluate
+    from bayeslaw.intervals import check_level
     from bayeslaw.runs.io import read_runs
 
     check_level(level)
@@ -388,7 +409,7 @@ def evaluate_(
     result = evaluate(advisor, table, level)
     if plot:
         _plot_evaluation(result, plot)
-    print_json(result) if as_json else print_evaluation(result)
+    print_json(result) if as_json else print_result(result)
 
 
 def _advisor(
@@ -439,20 +460,20 @@ def _check_plot(path: Path | None) -> None:
         check_figure(path)
 
 
-def _plot_evaluation(result: Mapping[str, Any], path: Path) -> None:
+def _plot_evaluation(result: Any, path: Path) -> None:
     """Write a figure of reliability and regret side by side, whichever exist."""
     from matplotlib.figure import Figure
 
     from bayeslaw.plots import plot_regret, plot_reliability, save_figure
 
-    drawn = [plot_reliability] if "coverage_by_level" in result["runs"] else []
-    drawn += [plot_regret] if result["summary"]["cells_scored"] else []
+    drawn = [plot_reliability] if "coverage_by_level" in result.runs else []
+    drawn += [plot_regret] if result.summary.cells_scored else []
     if not drawn:
         raise BadInput("--plot: neither losses nor regret were scored; expected one; score other runs")
     figure = Figure(figsize=(5 * len(drawn), 4), layout="constrained")
     axes = figure.subplots(1, len(drawn), squeeze=False)
     for draw, ax in zip(drawn, axes[0], strict=True):
-        draw(dict(result), ax)
+        draw(result, ax)
     save_figure(figure, path)
 
 
@@ -496,25 +517,23 @@ def diagnose_(
     asked = parse_target(target, study) if target else None
 
     from bayeslaw.advice.prediction import example_target
-    from bayeslaw.cli.diagnosis import print_diagnosis
-    from bayeslaw.diagnosis.diagnosis import diagnosis
+    from bayeslaw.diagnosis.diagnosis import diagnose
     from bayeslaw.runs.io import read_runs
 
     table = read_runs(*runs) if runs else None
-    found = diagnosis(fit, asked or example_target(fit, study), table)
-    result = {"posterior": {"path": str(posterior)} | fit.provenance} | found
-    print_json(result) if as_json else print_diagnosis(result)
+    result = _of_file(diagnose(fit, asked or example_target(fit, study), table), posterior)
+    print_json(result) if as_json else print_result(result)
 
 
 def _refuse_unknown(study: str | None, known: Sequence[str], path: Path) -> None:
     if study is not None and study not in known:
         raise BadInput(
             f"--study {study}: not in {path}; expected one of {', '.join(known)}; "
-            "leave it out for a set-up never seen"
+            f"leave it out for {NEVER_SEEN}"
         )
 
 
-@app.command("design")
+@app.command("design", cls=Listing)
 def design_(
     target: Targets,
     budget: Annotated[
@@ -536,8 +555,7 @@ def design_(
     policy: Annotated[
         str,
         typer.Option(
-            help="How to choose runs: regret, or for comparison information, v-optimal, d-optimal, sobol, "
-            "random, cheapest, inverse-cost."
+            help="How to choose runs: regret, or for comparison another policy of docs/model.md#design."
         ),
     ] = "regret",
     tolerance: Tolerance = None,
@@ -576,7 +594,7 @@ def design_(
     study = _study_of(table, study, fit.studies, path)
     table = table.assign(study=study) if study is not None else table
     targets = [parse_target(text, study) for text in target]
-    result, found = design(fit, targets, table, most, batch, policy, tolerance, target_cost, unit=unit)
+    found = design(fit, targets, table, most, batch, policy, tolerance, target_cost, unit=unit)
     with write_atomically(output) as temporary:
         plan_table(table, found).to_csv(temporary, index=False)
     if plot:
@@ -585,10 +603,14 @@ def design_(
         from bayeslaw.plots import plot_candidates, save_figure
 
         figure = Figure(figsize=(6.4, 4), layout="constrained")
-        plot_candidates(table, found.first, found.rows, unit, figure.subplots())
+        plot_candidates(table, found.alone, found.rows, unit, figure.subplots())
         save_figure(figure, plot)
-    result = {"output": output} | result | {"posterior": {"path": str(path)} | fit.provenance}
-    print_json(result) if as_json else print_design(result)
+    found = _of_file(found, path)
+    if as_json:
+        print_json({"output": output} | found.to_json())
+    else:
+        print(f"plan written to {output}, ", end="")
+        print_result(found)
 
 
 def _offered(command: str, candidates: Path | None, space: Path | None) -> tuple[Any, str]:

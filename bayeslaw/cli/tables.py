@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -12,7 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from bayeslaw.target import NEVER_SEEN
+from bayeslaw.files import plain_json
+from bayeslaw.results import Result
 from bayeslaw.text import percent, setting, short, three_digits
 
 
@@ -69,40 +69,32 @@ def _let_go() -> None:
 def print_json(result: Mapping[str, Any]) -> None:
     """Print one JSON object on stdout; a number that is not finite becomes null."""
     ascii_only = "utf" not in str(getattr(sys.stdout, "encoding", "")).lower()
-    print(json.dumps(_plain(result), allow_nan=False, ensure_ascii=ascii_only))
+    print(json.dumps(plain_json(result), allow_nan=False, ensure_ascii=ascii_only))
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> None:
     """Print a table on stdout; numbers are given as text."""
-    from rich import box
     from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in header:
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(str(value)) for value in row))
+    from bayeslaw.results import rich_table
+
     console = Console()
     if not console.is_terminal:
         console.width = 200  # a file or pipe has no width
     if title:
         print(title)
-    console.print(table)
+    console.print(rich_table(header, rows))
 
 
-def _plain(value: Any) -> Any:
-    """Turn mappings, sequences and numpy scalars into what json can write."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if hasattr(value, "tolist"):  # numpy scalars and arrays
-        return _plain(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return str(value) if isinstance(value, Path) else value
+def print_result(result: Result) -> None:
+    """Print a result: each section's title, table and sentences."""
+    for section in result.sections():
+        if section.rows:
+            print_table(section.header, section.rows, title=section.title)
+        else:
+            print(section.title)
+        for line in section.lines:
+            print(line)
 
 
 def print_import(table: Any, output: Path) -> None:
@@ -152,39 +144,6 @@ def print_fit(summary: Mapping[str, Any]) -> None:
         print(f"warning: {text}")
 
 
-def print_prediction(result: Mapping[str, Any]) -> None:
-    """Print advice: one row per hyperparameter, then what to expect and warnings."""
-    inputs, level = result["inputs"], f"{100 * result['level']:g}%"
-    rows = []
-    for name, value in result["recommendation"].items():
-        best = result["optimum"][name]
-        span = f"{setting(name, best['lower'])} to {setting(name, best['upper'])}"
-        fixed = name == "batch_tokens" and inputs["batch_tokens"] is not None
-        rows.append([words_of(name), setting(name, value) + (" (fixed)" if fixed else ""), span])
-    study = inputs["study"] or NEVER_SEEN
-    n, d = short(inputs["params_nonembedding"]), short(inputs["tokens"])
-    title = f"{inputs['optimizer']}, N = {n}, D = {d} tokens, {study}"
-    print_table(["", "use", f"optimum, {level} interval"], rows, title=title)
-    for line in _expectations(result, level):
-        print(line)
-    for text in result["warnings"]:
-        print(f"warning: {text}")
-
-
-def _expectations(result: Mapping[str, Any], level: str) -> list[str]:
-    loss, regret, beyond = (result[name] for name in ("loss_nats_per_token", "regret", "extrapolation"))
-    origin = result["posterior"]
-    told = [str(origin[name])[:10] for name in ("method", "created") if name in origin]
-    runs = [f"{origin['rows']} runs"] if isinstance(origin.get("rows"), int) else []
-    expected, most = percent(regret["expected"]), percent(regret["upper"])
-    return [
-        f"loss           {loss['median']:.3f} nats/token, {loss['lower']:.3f} to {loss['upper']:.3f}",
-        f"regret         {expected} of the loss expected, below {most} with probability {level}",
-        f"extrapolation  {beyond['params_decades']:.1f} decades in N, {beyond['tokens_decades']:.1f} in D",
-        f"posterior      {', '.join([str(origin['path']), *runs, *told])}",
-    ]
-
-
 def print_law(answer: Mapping[str, Any], target: Any) -> None:
     """Print a published law's answer, with its formula, units and fitted range."""
     law = answer["law"]
@@ -198,9 +157,9 @@ def print_law(answer: Mapping[str, Any], target: Any) -> None:
         print(f"warning: {text}")
 
 
-def print_comparison(result: Mapping[str, Any], answers: Sequence[Mapping[str, Any]]) -> None:
+def print_comparison(result: Result, answers: Sequence[Mapping[str, Any]]) -> None:
     """Print the posterior's answer, then every published law's."""
-    print_prediction(result)
+    print_result(result)
     rows, wanted = [], ("learning_rate", "batch_tokens")
     for answer in answers:
         use = answer["recommendation"]
@@ -215,65 +174,6 @@ def _fitted_range(law: Mapping[str, Any]) -> str:
     letters = {"params": "N", "tokens": "D", "flops": "C"}
     spans = law["fitted_range"].items()
     return ", ".join(f"{letters[name]} {low:.2g} to {high:.2g}" for name, (low, high) in spans)
-
-
-def print_evaluation(result: Mapping[str, Any]) -> None:
-    """Print an evaluation: one row per cell, then the summary."""
-    rows = []
-    for cell in result["cells"]:
-        regret = "-" if cell["regret"] is None else percent(cell["regret"])
-        note = "beyond the runs: a lower bound" if cell.get("beyond_runs") else cell["note"]
-        sizes = [short(cell["params"]), short(cell["tokens"]), cell["n"]]
-        rows.append([cell["study"], cell["optimizer"], *sizes, regret, note])
-    header = ["study", "optimizer", "N", "tokens", "runs", "regret", "note"]
-    print_table(header, rows, title=f"{result['advisor']}: {result['runs']['n']} finished runs")
-    summary, runs = result["summary"], result["runs"]
-    if summary["regret_mean"] is not None:
-        middle, most = percent(summary["regret_median"]), percent(summary["regret_max"])
-        print(f"regret    {percent(summary['regret_mean'])} mean, {middle} median, {most} at most")
-    for name, share in (summary["optimum_coverage"] or {}).items():
-        width = summary["optimum_interval_factor"][name]
-        print(f"optimum   {share:.0%} of {words_of(name)} inside the interval, upper/lower {width:.3g}")
-    if "r2" in runs:
-        fit = "-" if runs["r2"] is None else f"{runs['r2']:.3f}"
-        print(f"loss      R2 {fit}, CRPS {runs['crps']:.4f}, MAE {runs['mae']:.4f} nats/token")
-        print(f"coverage  {runs['coverage']:.0%} of runs inside {100 * runs['level']:g}% intervals")
-
-
-def print_design(result: Mapping[str, Any]) -> None:
-    """One row a run, then what the batch costs and buys, and whether to stop."""
-    from bayeslaw.law.terms import own_bowls
-
-    unit, regret = result["inputs"]["cost_unit"], result["regret"]
-    extras = [name for name in own_bowls() if any(name in run for run in result["runs"])]
-    rows = []
-    for number, run in enumerate(result["runs"], start=1):
-        sizes = [short(run[name]) for name in ("params_nonembedding", "tokens", "batch_tokens")]
-        tuned = [three_digits(run[name]) if name in run else "-" for name in ("learning_rate", *extras)]
-        cost, chance = f"{run['cost']:.3g}", f"{run['chance_diverges']:.0%}"
-        rows.append(
-            [number, run["optimizer"], *sizes, *tuned, cost, chance, percent(run["regret_reduction"])]
-        )
-    told = [words_of(name) for name in ("batch_tokens", "learning_rate", *extras)]
-    header = ["", "optimizer", "N", "tokens", *told, f"cost, {unit}", "diverges", "lowers regret by"]
-    shown = ", ".join(
-        f"{t['optimizer']} N = {short(t['params_nonembedding'])} D = {short(t['tokens'])}"
-        for t in result["inputs"]["targets"]
-    )
-    print_table(header, rows, title=f"plan written to {result['output']}, for {shown}")
-    share = " + ".join(
-        f"{percent(value)} {name.replace('_', ' ')}" for name, value in regret["before_by_decision"].items()
-    )
-    pool = result["candidates"]
-    print(
-        f"cost    {result['cost']:.3g} of {result['inputs']['budget']:.3g} {unit}; "
-        f"{pool['affordable']} of {pool['offered']} candidates affordable"
-    )
-    print(f"regret  {percent(regret['before'])} of the loss expected now ({share})")
-    print(f"        {percent(regret['after'])} expected after these runs (each counted given those above it)")
-    print(f"{'stop' if result['stop']['stop'] else 'go on':6s}  {result['stop']['reason']}")
-    for text in result["warnings"]:
-        print(f"warning: {text}")
 
 
 def print_loop(result: Mapping[str, Any]) -> None:
@@ -303,12 +203,13 @@ def print_loop(result: Mapping[str, Any]) -> None:
 
 def print_report(result: Mapping[str, Any]) -> None:
     """Print the path of the report, and its advice at the example target."""
-    asked, use = result["example"]["inputs"], result["example"]["recommendation"]
-    told = ", ".join(f"{words_of(name)} {setting(name, value)}" for name, value in use.items())
+    advice = result["example"]
+    asked = advice.target
+    told = ", ".join(f"{words_of(n)} {setting(n, value)}" for n, value in advice.recommendation.items())
     print(f"report written to {result['output']} ({result['bytes'] / 1e6:.1f} MB); open it in any browser")
     print(
-        f"example  {asked['optimizer']}, N = {short(asked['params_nonembedding'])}, "
-        f"D = {short(asked['tokens'])} tokens, {asked['study']}: {told}"
+        f"example  {asked.optimizer}, N = {short(asked.params_nonembedding)}, "
+        f"D = {short(asked.tokens)} tokens, {asked.study}: {told}"
     )
 
 

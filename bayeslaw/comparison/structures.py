@@ -15,6 +15,7 @@ from bayeslaw.comparison.judge import Judged, judged_cells
 from bayeslaw.errors import BadInput
 from bayeslaw.evaluation.advisors import PosteriorAdvisor
 from bayeslaw.evaluation.scores import coverage, crps, r2_within_cells
+from bayeslaw.intervals import ends
 from bayeslaw.law.parameters import PARTS
 from bayeslaw.posterior.draws import Posterior
 from bayeslaw.runs.cells import cell_of, finished_runs
@@ -25,8 +26,6 @@ Fit = Callable[[pd.DataFrame, Sequence[str]], Posterior]
 
 CORE = "core"
 """The structure without parts beyond the core."""
-
-ENDS = (0.05, 0.95)
 
 
 def structure_named(text: str) -> tuple[str, ...]:
@@ -96,7 +95,7 @@ def scores_of(posterior: Posterior, fold: Fold, cells: Sequence[Judged]) -> dict
     losses, observed = advisor.loss_draws(finished), finished["loss"].to_numpy(float)
     predicted = [_predicted(posterior, each) for each in cells]
     inside = np.array([_inside(draws, each) for draws, each in zip(predicted, cells, strict=True)])
-    widths = [np.ptp(np.quantile(draws[:, 1:], ENDS, axis=0), axis=0) for draws in predicted]
+    widths = [np.ptp(np.quantile(draws[:, 1:], ends(0.9), axis=0), axis=0) for draws in predicted]
     regret = [_regret(advisor, each) for each in cells]
     return {
         "cells": len(cells),
@@ -122,14 +121,14 @@ def _predicted(posterior: Posterior, judged: Judged) -> Floats:
 def _inside(draws: Floats, judged: Judged) -> Floats:
     """Whether 90% intervals of ln eta* and ln B*, with the judge's error, hold what was measured, (2,)."""
     noise = judged.error * np.random.default_rng(0).standard_normal(draws.shape)
-    low, high = np.quantile((draws + noise)[:, 1:], ENDS, axis=0)
+    low, high = np.quantile((draws + noise)[:, 1:], ends(0.9), axis=0)
     return (low <= judged.optimum[1:]) & (judged.optimum[1:] <= high)
 
 
 def _regret(advisor: PosteriorAdvisor, judged: Judged) -> float:
     """Excess loss of the advice over the cell's smoothed minimum, a fraction."""
     advice = advisor.recommend(Target.of_cell(judged.cell.key))
-    return float(judged.cell.regret(advice["learning_rate"], advice["batch_tokens"])[0]) / 100
+    return float(judged.cell.regret(advice["learning_rate"], advice["batch_tokens"])[0])
 
 
 def _density(predicted: Sequence[Floats], cells: Sequence[Judged]) -> float:

@@ -57,8 +57,8 @@ def left_out(posterior: Posterior, cells: Sequence[CellRuns], target: Target) ->
         sizes=(),
         size={name: values[:, :0] for name, values in posterior.size.items()},
     )
-    basin = surface_at(unseen, target, independent=True)
-    optima = {"learning_rate": basin.log_lr, "batch_tokens": basin.log_batch}
+    at = surface_at(unseen, target, independent=True)
+    optima = {"learning_rate": at.log_lr, "batch_tokens": at.log_batch}
     return [_without(cell, *own_shifts(posterior, cell), optima) for cell in cells]
 
 
@@ -80,7 +80,7 @@ def own_shifts(posterior: Posterior, cell: CellRuns) -> tuple[Floats, Floats]:
         Two arrays of shape (draw, 3). The level is relative to the fitted one.
     """
     own = posterior.cells[cell.index]
-    study, n, p = own.study, own.params_nonembedding, cell.basin.p
+    study, n, p = own.study, own.params_nonembedding, cell.surface.p
     alone = sum((c.study, c.params_nonembedding) == (study, n) for c in posterior.cells) == 1
     sized = (study, n) in posterior.sizes
     shifts, variance = np.zeros((posterior.draws, 3)), np.full((posterior.draws, 3), FREE**2)
@@ -122,28 +122,28 @@ def log_marginal(cell: CellRuns, shifts: Floats, variance: Floats) -> Floats:
         shifts: starting point, (draw, 3), from ``own_shifts``.
         variance: of the shifts given the law, (draw, 3).
     """
-    basin = cell.basin
+    at = cell.surface
     for turn in range(STEPS):
-        told = moments(cell, basin)
-        score, information = _score(cell, told, _slopes(cell, basin, told))
+        told = moments(cell, at)
+        score, information = _score(cell, told, _slopes(cell, at, told))
         precision = information + np.eye(3) / variance[:, :, None]
         step = np.linalg.solve(precision, (score - shifts / variance)[:, :, None])[:, :, 0]
         if turn < STEPS - 1:
             shifts = shifts + step
             for k, name in enumerate(CELL_SHIFTS):
-                basin = shift(basin, name, np.asarray(step[:, k], np.float64))
+                at = shift(at, name, np.asarray(step[:, k], np.float64))
     prior = -0.5 * np.sum(shifts**2 / variance + np.log(variance), axis=1)
     ahead = 0.5 * np.einsum("sk,skl,sl->s", step, precision, step)
     total: Floats = log_density(cell, told).sum(axis=1) + prior + ahead
     return total - 0.5 * np.linalg.slogdet(precision)[1]
 
 
-def _slopes(cell: CellRuns, basin: TargetSurface, here: Moments) -> list[Moments]:
+def _slopes(cell: CellRuns, at: TargetSurface, here: Moments) -> list[Moments]:
     """Derivatives of the moments ``here`` by each shift; the level shifts only the mean."""
     none = np.zeros_like(here.mean)
     slopes = [Moments(none + 1.0, none, none, none)]
     for name in CELL_SHIFTS[1:]:
-        there = moments(cell, shift(basin, name, NUDGE))
+        there = moments(cell, shift(at, name, NUDGE))
         slopes.append(Moments(*((to - of) / NUDGE for of, to in zip(here, there, strict=True))))
     return slopes
 

@@ -69,9 +69,9 @@ def _part(name: str, after: Floats, before: Floats, pulls: Mapping[str, float]) 
 
 def quantities(posterior: Posterior, target: Target) -> dict[str, Floats]:
     """ln eta* and ln B* at a target, and ``EXPONENTS`` of its group; (draw,) each."""
-    basin = surface_at(posterior, target, independent=True)
-    return {"learning_rate": basin.log_lr, "batch_tokens": basin.log_batch} | {
-        name: basin.p[name] for name in EXPONENTS
+    at = surface_at(posterior, target, independent=True)
+    return {"learning_rate": at.log_lr, "batch_tokens": at.log_batch} | {
+        name: at.p[name] for name in EXPONENTS
     }
 
 

@@ -87,7 +87,7 @@ def test_the_oracle_scores_as_an_oracle_should(sweep):
 
 
 def test_the_keys_of_the_contract_are_there_and_the_result_is_json(sweep):
-    result = json.loads(json.dumps(evaluate(Oracle(), sweep, level=0.8), allow_nan=False))
+    result = json.loads(json.dumps(evaluate(Oracle(), sweep, level=0.8).to_json(), allow_nan=False))
     assert {"n", "r2", "mae", "crps", "coverage", "level"} <= set(result["runs"])
     assert result["runs"]["level"] == 0.8
     for cell in result["cells"]:

@@ -154,8 +154,8 @@ def best_run(finished: pd.DataFrame) -> Settings:
 
 
 def announced(posterior: Posterior, target: Target) -> float:
-    basin = surface_at(posterior, target)
-    return float(outcome_of(basin, decide(basin)).regret.mean())
+    at = surface_at(posterior, target)
+    return float(outcome_of(at, decide(at)).regret.mean())
 
 
 @functools.cache
@@ -165,8 +165,8 @@ def judge(target: Target) -> TargetSurface:
 
 def judged(target: Target, settings: Settings) -> float:
     """Expected regret under the judge, over that of the judge's own advice."""
-    basin = judge(target)
-    own, given = (outcome_of(basin, s).regret.mean() for s in (decide(basin), settings))
+    at = judge(target)
+    own, given = (outcome_of(at, s).regret.mean() for s in (decide(at), settings))
     return float(given - own)
 
 
