@@ -90,9 +90,24 @@ def compare(
 
 def scores_of(posterior: Posterior, fold: Fold, cells: Sequence[Judged]) -> dict[str, Any]:
     """What a posterior scores on the held-out runs and cells of a fold; keys as of ``compare``."""
-    advisor = PosteriorAdvisor(posterior)
+    return loss_scores(posterior, fold) | optimum_scores(posterior, cells)
+
+
+def loss_scores(posterior: Posterior, fold: Fold) -> dict[str, float]:
+    """What it scores on the losses of the held-out runs."""
     finished = finished_runs(fold.held_out)
-    losses, observed = advisor.loss_draws(finished), finished["loss"].to_numpy(float)
+    losses, observed = PosteriorAdvisor(posterior).loss_draws(finished), finished["loss"].to_numpy(float)
+    return {
+        "crps": crps(losses, observed),
+        "r2_within_cells": r2_within_cells(np.median(losses, axis=0), observed, cell_of(finished)),
+        "coverage_50": coverage(losses, observed, 0.5),
+        "coverage_90": coverage(losses, observed, 0.9),
+    }
+
+
+def optimum_scores(posterior: Posterior, cells: Sequence[Judged]) -> dict[str, Any]:
+    """What it scores on the measured optima of the held-out cells, at least one."""
+    advisor = PosteriorAdvisor(posterior)
     predicted = [_predicted(posterior, each) for each in cells]
     inside = np.array([_inside(draws, each) for draws, each in zip(predicted, cells, strict=True)])
     widths = [np.ptp(np.quantile(draws[:, 1:], ends(0.9), axis=0), axis=0) for draws in predicted]
@@ -101,10 +116,6 @@ def scores_of(posterior: Posterior, fold: Fold, cells: Sequence[Judged]) -> dict
         "cells": len(cells),
         "sizes": len({each.cell.key.params_nonembedding for each in cells}),
         "density": _density(predicted, cells),
-        "crps": crps(losses, observed),
-        "r2_within_cells": r2_within_cells(np.median(losses, axis=0), observed, cell_of(finished)),
-        "coverage_50": coverage(losses, observed, 0.5),
-        "coverage_90": coverage(losses, observed, 0.9),
         "optimum_coverage_90": float(inside.mean()),
         "optimum_factor": float(np.exp(np.median(widths))),
         "regret_mean": float(np.mean(regret)),

@@ -72,11 +72,12 @@ def run(method: str) -> None:
             row |= scores_of(fit(fold.fitted, structure_named(text)), fold, cells)
             row["seconds"] = time.perf_counter() - began
             with RESULTS.open("a") as file:
-                file.write(json.dumps({k: _short(v) for k, v in row.items()}) + "\n")
-            print({k: _short(v) for k, v in row.items()}, flush=True)
+                file.write(json.dumps({k: rounded(v) for k, v in row.items()}) + "\n")
+            print({k: rounded(v) for k, v in row.items()}, flush=True)
 
 
-def _short(value: Any) -> Any:
+def rounded(value: Any) -> Any:
+    """A number to four digits, for a result line; anything else as it is."""
     return float(f"{value:.4g}") if isinstance(value, float) else value
 
 

@@ -29,6 +29,7 @@ from bayeslaw.posterior.draws import Posterior
 from bayeslaw.posterior.netcdf import read_posterior, write_posterior
 from bayeslaw.runs.io import read_runs
 from bayeslaw.target import Target
+from tests.studies.core import fit_core
 from tests.studies.tables import markdown, read_rows
 
 ROOT = Path(__file__).parents[2]
@@ -80,12 +81,10 @@ def plan() -> None:
 
 
 def fitted() -> Posterior:
-    from bayeslaw.inference.fitting import fit
-
     path = OUT / "posterior.nc"
     if not path.exists():
         runs = read_runs(SWEEP)
-        write_posterior(fit(runs, sources=(SWEEP.name,), say=lambda m: print("   ", m, flush=True)), path)
+        write_posterior(fit_core(runs, sources=(SWEEP.name,)), path)
     return read_posterior(path)
 
 

@@ -28,7 +28,7 @@ from bayeslaw.planning.policies import expected_regret
 from bayeslaw.planning.reweighting import reweight
 from bayeslaw.posterior.draws import Posterior
 from bayeslaw.posterior.importance import RELIABLE
-from bayeslaw.rehearsal.one import exact
+from tests.studies.core import fit_core
 from tests.studies.replay import study
 from tests.studies.tables import markdown, read_rows
 
@@ -53,7 +53,7 @@ def compared(seed: int) -> list[dict[str, Any]]:
     asked = study()
     order = np.random.default_rng(seed).permutation(len(asked.pool))
     old, rest = order[:FITTED], order[FITTED:]
-    posterior = exact(asked.pool.iloc[old].reset_index(drop=True), seed)
+    posterior = fit_core(asked.pool.iloc[old].reset_index(drop=True), seed)
     offered, cost = asked.pool.iloc[rest].reset_index(drop=True), asked.cost[rest]
     joint = joint_draws(posterior, asked.targets, offered, seed=seed)
     batch = choose(joint, cost, places(offered), SHARE * float(asked.cost.sum()), BATCH, seed=seed)
@@ -65,7 +65,7 @@ def compared(seed: int) -> list[dict[str, Any]]:
             pending = chosen(pending, row)
         weights, k = reweight(posterior, offered.iloc[new].reset_index(drop=True), seed)
         together = asked.pool.iloc[[*old, *rest[new]]].reset_index(drop=True)
-        refitted = exact(together, seed)
+        refitted = fit_core(together, seed)
         rows.append(
             {
                 "seed": seed,
