@@ -13,12 +13,14 @@ from types import ModuleType
 from bayeslaw.files import write_atomically
 from tests.studies import (
     calibration,
+    confirmation,
     heldout,
     live,
     newcomer,
     replay,
     scaling,
     stopping,
+    structures,
     training_speed,
     transfer,
     updates,
@@ -35,12 +37,14 @@ def _of_rows(study: ModuleType, table: Callable[..., str]) -> Callable[[], str]:
 
 TABLES: dict[str, Callable[[], str]] = {
     "calibration": _of_rows(calibration, calibration.table),
+    "confirmation": _of_rows(confirmation, confirmation.table),
     "heldout": _of_rows(heldout, heldout_tables),
     "live": live.table,
     "newcomer": _of_rows(newcomer, newcomer.table),
     "replay": lambda: replay.tables(replay.whole(read_rows(replay.RESULTS))),
     "scaling": _of_rows(scaling, scaling.table),
     "stopping": _of_rows(stopping, stopping.tables),
+    "structures": _of_rows(structures, structures.table),
     "training_speed": training_speed.table,
     "transfer": transfer.table,
     "updates": _of_rows(updates, updates.table),
