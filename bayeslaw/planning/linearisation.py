@@ -15,6 +15,7 @@ import numpy as np
 
 from bayeslaw.advice.cells import cells_of
 from bayeslaw.advice.target_surface import (
+    Path,
     TargetSurface,
     absorbed_by,
     assemble_surface,
@@ -22,6 +23,7 @@ from bayeslaw.advice.target_surface import (
     coordinate,
     run_draws,
     shift,
+    smooth_path,
     surface_draws,
 )
 from bayeslaw.arrays import Floats, Ints
@@ -106,11 +108,13 @@ def cells(known: Posterior, runs: pd.DataFrame, seed: int = 0) -> Iterator[tuple
         seed: seed of the shifts of cells never seen.
     """
     table = runs.reset_index(drop=True).assign(study=[s or NEVER_SEEN for s in runs["study"]])
-    groups: dict[tuple[str, str], dict[str, Floats]] = {}
+    groups: dict[tuple[str, str], tuple[dict[str, Floats], Path | None]] = {}
     for where, cell in cells_of(table, known):
         if cell.group not in groups:
-            groups[cell.group] = surface_draws(known, *cell.group, seed)
-        yield where, assemble_surface(known, Target.of_cell(cell), groups[cell.group], seed)
+            p = surface_draws(known, *cell.group, seed)
+            groups[cell.group] = p, smooth_path(known, *cell.group, p, seed)
+        p, path = groups[cell.group]
+        yield where, assemble_surface(known, Target.of_cell(cell), p, seed, path=path)
 
 
 def linearise(
