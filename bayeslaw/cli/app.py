@@ -254,7 +254,17 @@ def fit_(
     sources = tuple(str(path) for path in runs)
     chosen = structure_named("+".join(part.strip() for part in parts.split(",")) if parts else CORE)
     with unfinished(output) as checkpoint:
-        posterior = fit(table, seed, chains, draws, sources, say, chosen, effort, checkpoint)
+        posterior = fit(
+            table,
+            seed=seed,
+            chains=chains,
+            draws=draws,
+            sources=sources,
+            say=say,
+            parts=chosen,
+            effort=effort,
+            checkpoint=checkpoint,
+        )
         write_posterior(posterior, output)
     summary = {"output": output} | fit_summary(posterior, table)
     print_json(summary) if as_json else print_fit(summary)
