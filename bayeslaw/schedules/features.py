@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bayeslaw.arrays import Floats
+from bayeslaw.arrays import Floats, Ints
 from bayeslaw.errors import BadInput
 from bayeslaw.theory.checks import not_negative
 from bayeslaw.theory.schedule_bounds import schedule_scalars
@@ -107,12 +107,19 @@ def _drops(rates: Floats) -> tuple[Floats, ...]:
         return empty, empty, empty, empty
     since = np.cumsum(rates[::-1])[::-1][at]
     after = np.maximum(rates[at], SMALLEST * rates.max())
-    left = np.linspace(1, 0, BLOCKS + 1) ** FINER_LAST
-    edges = np.unique((len(at) * (1 - left)).round().astype(int))[:-1]
+    edges = _edges(len(at))
     count = np.diff([*edges, len(at)])
     drop = np.add.reduceat(falls[at - 1], edges)
     means = (np.add.reduceat(x, edges) / count for x in (after, since, len(rates) - at * 1.0))
     return drop, *means
+
+
+def _edges(count: int) -> Ints:
+    """First change of each block."""
+    if count <= BLOCKS:
+        return np.arange(count)
+    left = np.linspace(1, 0, BLOCKS + 1) ** FINER_LAST
+    return np.unique((count * (1 - left)).round().astype(np.int64))[:-1]
 
 
 def _padded(values: Floats, width: int, value: float) -> Floats:
