@@ -68,7 +68,9 @@ def test_losses_that_cannot_be_fitted_are_refused():
     with pytest.raises(BadInput, match="3 losses of 30 schedules; expected as many"):
         fit_schedule(LAWS["power"], f, losses[:3])
     short = schedule_features(1e-3 * schedule_shape(8, share=share) for share in np.linspace(0.2, 1, 9))
-    with pytest.raises(BadInput, match="curves of at most 8 steps are shorter than the memory of the annealing"):
+    with pytest.raises(
+        BadInput, match="curves of at most 8 steps are shorter than the memory of the annealing"
+    ):
         fit_schedule(LAWS["annealing"], short, np.linspace(3, 2, 9))
     with pytest.raises(BadInput, match="does not describe these losses: a term of it comes out negative"):
         fit_schedule(LAWS["bound"], f, 3 + 0.5 * f.distance.max() - 0.5 * f.distance)

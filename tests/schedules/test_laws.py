@@ -116,10 +116,19 @@ TISSUE = AMPLITUDES | {"exponent": 0.4, "memory": 100.0}
         (lambda: schedule_loss("multi-power", MULTI, []), "learning_rates of shape (0,), 0 of them above 0"),
         (lambda: schedule_loss("multi-power", MULTI, [1e-3, -1e-3]), "learning_rates = -0.001; expected"),
         (lambda: schedule_loss("multi-power", MULTI, [1e-3, np.inf]), "learning_rates = inf; expected"),
-        (lambda: schedule_loss("annealing", TISSUE, RATES), "60 steps is shorter than the law's memory of 100"),
+        (
+            lambda: schedule_loss("annealing", TISSUE, RATES),
+            "60 steps is shorter than the law's memory of 100",
+        ),
         (lambda: schedule_loss("magic", {}, RATES), "schedule law = 'magic'; expected one of annealing"),
-        (lambda: schedule_loss("bound", {"floor": 1.0}, RATES), "parameters floor; expected floor, first, second"),
-        (lambda: schedule_loss("multi-power", MULTI | {"speed": -1.0}, RATES), "speed = -1.0; expected a finite"),
+        (
+            lambda: schedule_loss("bound", {"floor": 1.0}, RATES),
+            "parameters floor; expected floor, first, second",
+        ),
+        (
+            lambda: schedule_loss("multi-power", MULTI | {"speed": -1.0}, RATES),
+            "speed = -1.0; expected a finite",
+        ),
         (lambda: schedule_features([]), "no schedules; expected at least one"),
     ],
 )
