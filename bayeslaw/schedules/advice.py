@@ -82,14 +82,11 @@ def advise(fit: ScheduleFit, steps: int, peak: float | None, level: float = 0.9)
         )
     warmup = min(warmup_steps(steps), steps // 4)
     options = _options(1 - warmup / steps)
-    features = _stretched([_shape(each, warmup / steps) for each in options], steps)
-    losses = _losses(fit, features, peak)
+    losses, excess = _excess(fit, options, steps, warmup / steps, peak)
     best = int(np.argmin(losses.mean(axis=0)))
-    losses = losses * (1 + _misfit(options, fit.noise, len(losses)))
-    excess = 1e3 * (losses / losses.min(axis=1, keepdims=True) - 1)
     tails = (1 - level) / 2, (1 + level) / 2
     linear = [place for place, each in enumerate(options) if each.decay == "linear" and each.final == 0]
-    shares = np.array([options[place].share for place in linear])[np.argmin(losses[:, linear], axis=1)]
+    shares = np.array([options[place].share for place in linear])[np.argmin(excess[:, linear], axis=1)]
     return {
         "use": {
             "decay": options[best].decay,
@@ -103,6 +100,36 @@ def advise(fit: ScheduleFit, steps: int, peak: float | None, level: float = 0.9)
         "warmup_from": WARMUP_FROM,
         "warnings": _warnings(fit, steps, peak),
     }
+
+
+def option_costs(
+    fit: ScheduleFit, steps: int, peak: float | None, decay: str, final: float = 0.0, level: float = 0.9
+) -> tuple[Floats, Floats, Floats]:
+    """Lower end, mean and upper end of the cost of each of ``SHARES``, in per mille over the best option.
+
+    Args:
+        fit: of ``fitting.fit_schedule``, or ``pooled.pooled_fit``.
+        steps: of the run.
+        peak: as ``advise``.
+        decay: a key of ``theory.schedule_bounds.DECAYS``.
+        final: last rate over the peak: one of ``FINALS``.
+        level: of the interval.
+    """
+    warmup = warmup_steps(steps) / steps
+    options = _options(1 - warmup)
+    excess = _excess(fit, options, steps, warmup, peak)[1]
+    at = [options.index(Option(decay, share, final)) for share in SHARES]
+    lower, upper = np.quantile(excess[:, at], [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return lower, excess[:, at].mean(axis=0), upper
+
+
+def _excess(
+    fit: ScheduleFit, options: Sequence[Option], steps: int, warmup: float, peak: float | None
+) -> tuple[Floats, Floats]:
+    """Losses by the law, and costs over the best in per mille with its misfit; shape (draw, option)."""
+    losses = _losses(fit, _stretched([_shape(each, warmup) for each in options], steps), peak)
+    wrong = losses * (1 + _misfit(options, fit.noise, len(losses)))
+    return losses, 1e3 * (wrong / wrong.min(axis=1, keepdims=True) - 1)
 
 
 def _options(largest: float) -> list[Option]:
