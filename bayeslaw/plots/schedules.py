@@ -57,9 +57,9 @@ def plot_shifts(
     ax = new_axis(ax, (5.0, 3.6))
     for number, (label, changes) in enumerate(predicted.items()):
         ax.plot(shares, changes, color=BLUE, ls=("-", *LINES)[number % 7], label=label)
-    for number, (label, (at, changes)) in enumerate(measured.items()):
+    for number, (label, points) in enumerate(measured.items()):
         colour = OKABE_ITO[(number + 1) % len(OKABE_ITO)]
-        ax.plot(at, changes, "os^D"[number % 4], color=colour, ms=4, mfc="none", label=label)
+        ax.plot(*points, "os^D"[number % 4], color=colour, ms=4, mfc="none", ls="", label=label)
     ax.set(xscale="log", xlabel="decay share", ylabel="change of best ln(learning rate)")
     legend_above(ax, 2)
     return ax
