@@ -19,6 +19,7 @@ from bayeslaw.files import write_atomically
 from bayeslaw.lab.train.optimizers import OPTIMIZERS
 from bayeslaw.law import published
 from bayeslaw.law.parameters import ALL_PARTS, Parameter, of_level
+from bayeslaw.law.rules import RULES
 from bayeslaw.law.terms import OPTIMA, formula
 from bayeslaw.planning.policies import POLICIES
 from bayeslaw.runs import column_names, importing, layouts, optimizer_names, schema
@@ -111,8 +112,24 @@ def layouts_table() -> str:
 
 def laws_table() -> str:
     """Published laws."""
-    rows = [(f"`{law.name}`", law.formula, law.units, law.source) for law in published.LAWS.values()]
-    return table(["name", "formula", "units", "source"], rows)
+    rows = [
+        (f"`{law.name}`", law.formula, law.units, _range(law), law.source, law.note)
+        for law in published.LAWS.values()
+    ]
+    return table(["name", "formula", "units", "fitted range", "source", "note"], rows)
+
+
+def _range(law: published.Law) -> str:
+    spans = {"N": law.params_range, "D": law.tokens_range, "C": law.flops_range}
+    return ", ".join(f"{name} {x[0]:.2g} to {x[1]:.2g}" for name, x in spans.items() if x) or "not stated"
+
+
+def rules_table() -> str:
+    """Published rules that carry a tuned run."""
+    rows = [
+        (f"`{rule.name}`", rule.optimizer, rule.formula, rule.source, rule.note) for rule in RULES.values()
+    ]
+    return table(["name", "for", "formula", "source", "note"], rows)
 
 
 def optimizers() -> str:
@@ -138,9 +155,14 @@ def commands() -> str:
 
     Read from the functions' own annotations, which stay as they are when typer changes its help.
     """
-    return "\n".join(
-        command(info.name, info.callback, info.cls is Listing) for info in app.registered_commands
-    )
+    single = [(info.name, info) for info in app.registered_commands]
+    grouped = [
+        (f"{group.info.name} {info.name}", info)
+        for group in (each.typer_instance for each in app.registered_groups)
+        if group
+        for info in group.registered_commands
+    ]
+    return "\n".join(command(name, x.callback, x.cls is Listing) for name, x in single + grouped)
 
 
 def command(name: str | None, function: Callable[..., Any] | None, lists: bool = False) -> str:
@@ -202,6 +224,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "families": families,
     "study-parameters": study_parameters,
     "laws": laws_table,
+    "rules": rules_table,
     "optimizers": optimizers,
     "policies": policies,
     "commands": commands,

@@ -16,7 +16,7 @@ LAYERS = (  # lowest first: each imports itself and what stands above it here, a
     "text files arrays processes assets intervals space",
     "target results",
     "theory spectra",
-    "runs",
+    "runs schedules",
     "law",
     "posterior",
     "inference advice",

@@ -16,6 +16,7 @@ import typer
 from typer.core import TyperCommand, TyperOption
 
 from bayeslaw.cli.comparison import compare_
+from bayeslaw.cli.schedules import schedule
 from bayeslaw.cli.tables import (
     all_written,
     print_comparison,
@@ -27,6 +28,7 @@ from bayeslaw.cli.tables import (
     print_replay,
     print_report,
     print_result,
+    print_rule,
     replace_what_cannot_be_written,
     replay_progress,
     say,
@@ -302,7 +304,16 @@ def predict_(
     level: Annotated[float, typer.Option(help="Credible level of the intervals.")] = 0.9,
     law: Annotated[
         str | None,
-        typer.Option(help="Published law to ask instead (step, deepseek, bjorck, ...), or all of them."),
+        typer.Option(
+            help="Published law to ask instead (step, deepseek, bjorck, ...), or all of them; with --tuned a "
+            "rule too (sqrt, surge, mup, ...)."
+        ),
+    ] = None,
+    tuned: Annotated[
+        str | None,
+        typer.Option(
+            help="N,D,BATCH,RATE of a tuned run, as in 100M,2B,131072,4e-3, for the rules of --law."
+        ),
     ] = None,
     covariate: Annotated[
         list[str] | None, typer.Option(help="NAME=VALUE of a further covariate of the law; repeated.")
@@ -318,25 +329,48 @@ def predict_(
     The recommendation minimises the expected loss, so it lies on the safe side of the likeliest
     optimum. Regret is the excess loss of following it, as a share of the loss.
     """
-    from bayeslaw.law.agreement import ALL, law_answer, laws_named
     from bayeslaw.target import Target, parse_covariates
 
     covariates = parse_covariates("--covariate", covariate or [])
     sizes = _size("--params", params), _size("--tokens", tokens)
     batch = _optional_size("--batch-tokens", batch_tokens)
     target = Target(*sizes, optimizer.strip().lower(), study, batch, covariates)
+    if law:
+        _laws(target, law, tuned, posterior, level, as_json)
+        return
+    if tuned:
+        raise BadInput(
+            f"--tuned {tuned}: given without --law; expected a rule that carries it; add --law all"
+        )
+    result = _prediction(target, posterior, level)
+    print_json(result) if as_json else print_result(result)
+
+
+def _laws(
+    target: Any, law: str, tuned: str | None, posterior: Path | None, level: float, as_json: bool
+) -> None:
+    """Answer of one published law or rule, or of all beside the posterior's."""
+    from bayeslaw.law.agreement import ALL, agreement, law_answer, laws_named
+    from bayeslaw.law.rules import RULES, parse_tuned, rule_answer
+
     named = _by_its_name(target)
-    answers = [law_answer(each, named) for each in laws_named(law)] if law else []
-    if law and law != ALL:
+    run = parse_tuned(tuned) if tuned else None
+    if run and law in RULES:
+        answer = rule_answer(RULES[law], run, named)
+        print_json({"inputs": _inputs(named)} | answer) if as_json else print_rule(answer, named)
+        return
+    answers = [law_answer(each, named) for each in laws_named(law)]
+    if law != ALL:
         print_json({"inputs": _inputs(named)} | answers[0]) if as_json else print_law(answers[0], named)
         return
+    rules = [rule_answer(rule, run, named) for rule in RULES.values()] if run else []
     result = _prediction(target, posterior, level)
-    if not law:
-        print_json(result) if as_json else print_result(result)
-    elif as_json:
-        print_json({"inputs": _inputs(target), "posterior": result, "laws": answers})
+    field = agreement(answers, named, result)
+    if as_json:
+        told = {"inputs": _inputs(target), "posterior": result, "laws": answers, "agreement": field}
+        print_json(told | ({"rules": rules} if run else {}))
     else:
-        print_comparison(result, answers)
+        print_comparison(result, answers, field, rules)
 
 
 def _prediction(target: Any, path: Path | None, level: float) -> Any:
@@ -868,3 +902,4 @@ if __name__ == "__main__":
 
 
 app.command("compare")(compare_)
+app.add_typer(schedule)

@@ -147,7 +147,7 @@ def print_fit(summary: Mapping[str, Any]) -> None:
 def print_law(answer: Mapping[str, Any], target: Any) -> None:
     """Print a published law's answer, with its formula, units and fitted range."""
     law = answer["law"]
-    rows = [[words_of(name), setting(name, value)] for name, value in answer["recommendation"].items()]
+    rows = [[LAW_WORDS[name], _counted(name, value)] for name, value in answer["recommendation"].items()]
     title = f"{law['name']} law, N = {short(target.params_nonembedding)}, D = {short(target.tokens)} tokens"
     print_table(["", "use"], rows, title=title)
     for name in ("formula", "units", "source", "note"):
@@ -157,17 +157,110 @@ def print_law(answer: Mapping[str, Any], target: Any) -> None:
         print(f"warning: {text}")
 
 
-def print_comparison(result: Result, answers: Sequence[Mapping[str, Any]]) -> None:
-    """Print the posterior's answer, then every published law's."""
+def print_rule(answer: Mapping[str, Any], target: Any) -> None:
+    """Print what a published rule makes of a tuned run."""
+    rule = answer["rule"]
+    rows = [
+        [name.replace("_", " "), setting(name, value)] for name, value in answer["recommendation"].items()
+    ]
+    sizes = f"N = {short(target.params_nonembedding)}, D = {short(target.tokens)} tokens"
+    print_table(["", "use"], rows, title=f"{rule['name']} rule, {_tuned(answer)}, carried to {sizes}")
+    for name in ("formula", "source", "note"):
+        print(f"{name:13s}  {rule[name]}")
+    for text in answer["warnings"]:
+        print(f"warning: {text}")
+
+
+def print_comparison(
+    result: Result,
+    answers: Sequence[Mapping[str, Any]],
+    field: Mapping[str, Any],
+    rules: Sequence[Mapping[str, Any]] = (),
+) -> None:
+    """Print the posterior's answer, every published law's, whether they agree, and the rules' answers."""
     print_result(result)
-    rows, wanted = [], ("learning_rate", "batch_tokens")
+    rows, wanted = [], ("learning_rate", "batch_tokens", "critical_batch_tokens", "weight_decay")
     for answer in answers:
         use = answer["recommendation"]
-        cells = [setting(name, use[name]) if name in use else "-" for name in wanted]
+        cells = [_counted(name, use[name]) if name in use else "-" for name in wanted]
         rows.append([answer["law"]["name"], *cells, _fitted_range(answer["law"]) or "not stated"])
-    print_table(["law", *(words_of(name) for name in wanted), "fitted range"], rows, title="")
-    for text in (text for answer in answers for text in answer["warnings"]):
+    header = ["law", *(LAW_WORDS[name] for name in wanted), "fitted range"]
+    print_table(header, rows, title="")
+    for line in _field(field):
+        print(line)
+    if rules:
+        _print_rules(rules)
+    else:
+        print(
+            "rules          carry a tuned run from one batch, size or optimizer to another: --tuned "
+            "N,D,BATCH,RATE"
+        )
+    broken = [rule for rule in rules if not rule["recommendation"]]
+    for text in (text for answer in [*answers, *broken] for text in answer["warnings"]):
         print(f"warning: {text}")
+
+
+LAW_WORDS = {
+    "learning_rate": "learning rate, peak",
+    "batch_tokens": "batch, tokens",
+    "critical_batch_tokens": "critical batch, tokens",
+    "weight_decay": "weight decay",
+}
+"""What published laws advise on, for people."""
+
+
+def _counted(name: str, value: float) -> str:
+    return setting("batch_tokens" if name.endswith("batch_tokens") else name, value)
+
+
+def _field(field: Mapping[str, Any]) -> list[str]:
+    """One line per quantity: where published laws agree, where not, and where ours stands."""
+    lines = []
+    for name, told in field["advice"].items():
+        words = LAW_WORDS[name].partition(",")[0]
+        span = f"{_counted(name, told['lower'])} to {_counted(name, told['upper'])}"
+        if told["agree"] is None:
+            said = f"one law speaks of it, {told['laws'][0]}: {_counted(name, told['median'])}"
+        else:
+            verdict = "agree within" if told["agree"] else "disagree by"
+            said = f"{len(told['laws'])} published laws {verdict} a factor of {told['factor']:.2g}: {span}"
+        if "ours" in told:
+            inside = f"{len(told['inside_interval'])} of {len(told['laws'])} inside our interval"
+            said += (
+                f"; ours, {_counted(name, told['ours'])}, is {told['ours_over_median']:.2g} times "
+                f"their median, {inside}"
+            )
+        lines.append(f"{words:14s}  {said}")
+    for size, letter in (("params", "N"), ("tokens", "D")):
+        if size in field["slopes"]:
+            lines.append(_slope_line(letter, field["slopes"][size]))
+    return lines
+
+
+def _slope_line(letter: str, told: Mapping[str, Any]) -> str:
+    ways = [f"{way} by {told[key]}" for key, way in (("raise", "raised"), ("reduce", "lowered")) if told[key]]
+    verdict = "agree on the direction" if len(ways) == 1 else "disagree on the direction"
+    span = f"exponents {told['lower']:+.2f} to {told['upper']:+.2f}"
+    return f"{'rate with ' + letter:14s}  published laws {verdict}: {', '.join(ways)}; {span}"
+
+
+def _tuned(answer: Mapping[str, Any]) -> str:
+    run = answer["tuned"]
+    sizes = f"N = {short(run['params_nonembedding'])}, D = {short(run['tokens'])}"
+    return f"{sizes}, batch {short(run['batch_tokens'])}, learning rate {three_digits(run['learning_rate'])}"
+
+
+def _print_rules(rules: Sequence[Mapping[str, Any]]) -> None:
+    rows = []
+    for answer in rules:
+        use = dict(answer["recommendation"])
+        cells = [
+            setting(name, use.pop(name)) if name in use else "-" for name in ("learning_rate", "batch_tokens")
+        ]
+        also = ", ".join(f"{name.replace('_', ' ')} {three_digits(value)}" for name, value in use.items())
+        rows.append([answer["rule"]["name"], answer["rule"]["optimizer"], *cells, also])
+    header = ["rule", "for", "learning rate, peak", "batch, tokens", "also"]
+    print_table(header, rows, title=f"\nrules that carry the tuned run, {_tuned(rules[0])}:")
 
 
 def _fitted_range(law: Mapping[str, Any]) -> str:

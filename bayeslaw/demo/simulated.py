@@ -130,7 +130,7 @@ def _optimum_against_size(posterior: Posterior, ax: Axes) -> None:
     ax.plot(
         sizes, [true_optimum(t)["learning_rate"] for t in targets], "k--", lw=1.2, label="simulated truth"
     )
-    published = [LAW.learning_rate(t.params_nonembedding, t.tokens) for t in targets]
+    published = [LAW.recommend(t.params_nonembedding, t.tokens)["learning_rate"] for t in targets]
     ax.plot(sizes, published, color=ORANGE, ls=":", lw=1.5, label="Step Law, other data")
     ax.set(xscale="log", yscale="log", xlim=(sizes[0], sizes[-1]))
     ax.set_xlabel("N, non-embedding parameters, at 20 tokens each")

@@ -176,7 +176,8 @@ class LawAdvisor:
         """Advice of the law. The batch is the target's if fixed, and Step Law's if the law has none."""
         n, d = target.params_nonembedding, target.tokens
         advice = self.law.recommend(n, d, target.batch_tokens)
-        return {"batch_tokens": step_batch_tokens(n, d)} | advice
+        own = {name: advice[name] for name in ("learning_rate", "batch_tokens") if name in advice}
+        return {"batch_tokens": step_batch_tokens(n, d)} | own
 
     def optimum_draws(self, target: Target) -> None:
         """None: published laws come without uncertainty here."""
@@ -198,8 +199,12 @@ def law_advisor(name: str) -> LawAdvisor:
     >>> law_advisor("bjorck").label
     'bjorck law (batch of the Step Law)'
     """
-    if name not in LAWS:
-        raise BadInput(f"law = {name!r}; expected one of {', '.join(LAWS)}; name one of these")
+    advising = [each for each, law in LAWS.items() if law.learning_rate]
+    if name not in advising:
+        raise BadInput(
+            f"law = {name!r}; expected one of {', '.join(advising)}, which give a learning rate; name one "
+            "of these"
+        )
     law = LAWS[name]
     borrowed = "no batch law of its own: the target's batch, else Step Law's 0.58 D^0.571, is used"
     return LawAdvisor(law, () if law.batch_tokens else (borrowed,))
