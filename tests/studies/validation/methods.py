@@ -1,0 +1,207 @@
+"""The methods: where each searches, how, what it then advises, and what it was told."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from bayeslaw.evaluation.baselines import fit_argmin, fit_huber, fit_near_optimal
+from bayeslaw.planning.batches import choose
+from bayeslaw.planning.candidates import places
+from bayeslaw.planning.conditioning import joint_draws
+from tests.studies.validation import advice
+from tests.studies.validation.advice import SWEPT, Advise, as_runs
+from tests.studies.validation.searches import (
+    History,
+    Search,
+    at_random,
+    by_optuna,
+    by_protein,
+    by_sobol,
+    setting_at,
+)
+from tests.studies.validation.worlds import Family, Setting, World
+
+Place = Literal["target", "proxy", "pool", "sweep", "nothing"]
+PLACES: dict[str, str] = {
+    "target": "20 runs of the target itself; the best one is kept",
+    "proxy": "20 runs of the costliest small cell that the budget of 24 small runs pays for",
+    "pool": "small runs in any cell of the pool; sees N and D",
+    "sweep": "all published runs of the pool",
+    "nothing": "no runs",
+}
+TRIALS, SMALL, FEW = 20, 24, 8
+ROUNDS, CANDIDATES = 3, 300
+
+
+@dataclass(frozen=True)
+class Method:
+    """One row.
+
+    Attributes:
+        name: in tables.
+        place: where its runs are, a key of ``PLACES``.
+        advise: what it says of a target once its runs are in.
+        search: what it asks for; None without runs of its own.
+        trials: runs that it may ask for.
+        seeds: the most that it is run with: some are slow.
+        needs: a package that is not among ours.
+        ablation: whether it is a part of ours removed, compared with ours only.
+    """
+
+    name: str
+    place: Place
+    advise: Advise
+    search: Callable[[Sequence[World], int, int], Search] | None = None
+    trials: int = 0
+    seeds: int = 1
+    needs: str = ""
+    ablation: bool = False
+
+    @property
+    def missing(self) -> bool:
+        """Whether its package is not installed."""
+        return bool(self.needs) and importlib.util.find_spec(self.needs) is None
+
+
+def by_design(family: Family, trials: int, seed: int) -> Search:
+    """As ``bayeslaw loop``: three rounds of 8, each chosen by expected regret per FLOP over all targets.
+
+    The first round follows from the priors. Candidates are drawn at random in the pool; the budget is that
+    of ``trials`` runs of the mean cost.
+    """
+    rng = np.random.default_rng([seed, 7])
+    targets = [world.target for world in _spread(family.targets)]
+    left = budget(family, trials)
+    history: History = []
+    for number in range(ROUNDS):
+        offered = [_random_setting(family, rng) for _ in range(CANDIDATES)]
+        cost = np.array([each.world.cost for each in offered])
+        if left < cost.min():
+            return
+        posterior = advice.posterior_of(as_runs(history))
+        table = _candidates(offered)
+        joint = joint_draws(posterior, targets, table, seed=seed)
+        share = max(left / (ROUNDS - number), float(cost.min()))
+        for row in choose(joint, cost, places(table), share, trials // ROUNDS, seed=seed).rows:
+            outcome = yield offered[row]
+            history.append((offered[row], outcome))
+            left -= outcome.cost
+
+
+def budget(family: Family, trials: int = SMALL) -> float:
+    """FLOPs of so many runs of the pool's mean cost: what every method of small runs may spend."""
+    return trials * float(np.mean([world.cost for world in family.pool]))
+
+
+def _random_setting(family: Family, rng: np.random.Generator) -> Setting:
+    world = family.pool[rng.integers(len(family.pool))]
+    return setting_at(world, rng.random(world.box.dimensions))
+
+
+def _candidates(offered: Sequence[Setting]) -> pd.DataFrame:
+    rows = [
+        {
+            "study": s.world.target.study,
+            "optimizer": s.world.target.optimizer,
+            "params_nonembedding": s.world.target.params_nonembedding,
+            "tokens": s.world.target.tokens,
+            "batch_tokens": s.batch_tokens,
+            "learning_rate": s.learning_rate,
+        }
+        for s in offered
+    ]
+    return pd.DataFrame(rows)
+
+
+def _spread(targets: Sequence[World], count: int = 3) -> list[World]:
+    """The cheapest, a middle and the costliest target: the design averages over them."""
+    ordered = sorted(targets, key=lambda w: w.cost)
+    return [ordered[k] for k in sorted(set(np.linspace(0, len(ordered) - 1, count).astype(int)))]
+
+
+def _searching(place: Place, name: str, seeds: int, needs: str, search: Callable[..., Search]) -> Method:
+    where = "at the target" if place == "target" else "at a proxy"
+    return Method(f"{name}, {where}", place, advice.best_run, search, TRIALS, seeds, needs)
+
+
+OPTUNA = {"Optuna TPE": "TPESampler", "Optuna CMA-ES": "CmaEsSampler", "Optuna GP": "GPSampler"}
+MOST, SLOW = 8, 2
+"""Seeds of fast and of slow methods."""
+
+RANDOM, OURS = "random search, at the target", "ours, 24 small runs"
+"""The baseline and the method that all others are compared with."""
+
+
+def _methods() -> list[Method]:
+    found: list[Method] = []
+    for place in ("target", "proxy"):
+        found += [
+            _searching(place, "random search", MOST, "", at_random),
+            _searching(place, "Sobol", MOST, "", by_sobol),
+        ]
+        for name, sampler in OPTUNA.items():
+            slow = sampler == "GPSampler" and place == "target"
+            needs = "cmaes" if sampler == "CmaEsSampler" else "optuna"
+            found.append(_searching(place, name, SLOW if slow else MOST, needs, by_optuna(sampler)))
+    small = partial(Method, place="pool", search=at_random, trials=SMALL, seeds=MOST)
+    found += [
+        Method("Protein, multi-fidelity", "pool", advice.best_run, by_protein, SMALL, 1, "pufferlib"),
+        small("BoTorch GP over N and D, 24 small runs", advise=advice.gaussian_process, needs="botorch"),
+        Method("framework default", "nothing", advice.framework_default),
+        Method("square-root rule from a proxy", "proxy", advice.square_root_rule, at_random, TRIALS, MOST),
+        Method("width rule from a proxy", "proxy", advice.width_rule, at_random, TRIALS, MOST),
+    ]
+    found += [
+        Method(f"{name} law", "nothing", advice.law(name))
+        for name in ("step", "deepseek", "bjorck", "kaplan", "porian")
+    ]
+    regressions = {
+        "argmin + least squares": fit_argmin,
+        "argmin + Huber": fit_huber,
+        "near-optimal rows": fit_near_optimal,
+    }
+    for name, fit in regressions.items():
+        found.append(small(f"{name}, 24 small runs", advise=advice.regression(fit)))
+        found.append(Method(f"{name}, whole sweep", "sweep", advice.regression(fit)))
+    found += [
+        Method("ours, no runs", "nothing", advice.without_runs),
+        Method("ours, 8 small runs", "pool", advice.ours(), at_random, FEW, MOST),
+        small(OURS, advise=advice.ours()),
+        Method("ours, designed small runs", "pool", advice.ours(), None, SMALL, SLOW),
+        Method("ours, whole sweep", "sweep", advice.ours()),
+    ]
+    removed = partial(small, ablation=True)
+    found += [
+        removed("ours, posterior median", advise=advice.ours(median=True)),
+        removed("ours, off-optimum runs removed", advise=advice.ours(select=advice.near_optimal_only), seeds=4),
+        removed("ours, diverged runs removed", advise=advice.ours(select=advice.finished_only), seeds=4),
+        removed("ours, ridge removed", advise=advice.ours(prior="no ridge"), seeds=4),
+        removed("ours, priors four times as wide", advise=advice.ours(prior="vague"), seeds=4),
+    ]
+    return found
+
+
+METHODS: dict[str, Method] = {method.name: method for method in _methods()}
+
+
+def asked(method: Method, family: Family, target: World | None, seed: int) -> Search | None:
+    """The search of a method, at a target if it searches there; None if it asks for no runs."""
+    if method.name == "ours, designed small runs":
+        return by_design(family, method.trials, seed)
+    if method.search is None:
+        return None
+    if method.place == "target":
+        assert target is not None
+        return method.search((target,), method.trials, seed)
+    worlds = advice.proxies(family.pool, budget(family), TRIALS) if method.place == "proxy" else family.pool
+    return method.search(worlds, method.trials, seed)
+
+
+__all__ = ["METHODS", "OURS", "PLACES", "RANDOM", "SWEPT", "Method", "asked", "budget"]

@@ -1,0 +1,204 @@
+"""The table of trials: one line for each task, method and seed, appended as it is known; resumable."""
+
+from __future__ import annotations
+
+import json
+import math
+import multiprocessing
+import os
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from bayeslaw.processes import die_with_parent
+from bayeslaw.rehearsal.many import append
+from tests.studies.validation.advice import Seen, Settings, as_runs
+from tests.studies.validation.methods import METHODS, Method, asked
+from tests.studies.validation.searches import History, run_search
+from tests.studies.validation.worlds import Family, World, answer, expected_loss, families
+
+Row = dict[str, Any]
+
+
+class Unit(NamedTuple):
+    """What one process does at a time: a method with one seed, on all targets of one family."""
+
+    family: str
+    method: str
+    seed: int
+
+
+def read(path: Path) -> list[Row]:
+    """Rows so far, each unit's from its last complete run; a line that a kill cut short is left out."""
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").split("\n")[:-1]
+    return [json.loads(line) for line in lines]
+
+
+def units(found: Sequence[Family], names: Sequence[str], seeds: int) -> list[Unit]:
+    """Seed by seed, so that an interrupted study has all methods with its first seeds."""
+    return [
+        Unit(family.name, name, seed)
+        for seed in range(seeds)
+        for family in found
+        for name in names
+        if seed < METHODS[name].seeds
+    ]
+
+
+def run(
+    paths: Sequence[Path], results: Path, names: Sequence[str], seeds: int, workers: int, tell: Any = print
+) -> None:
+    """Append what the table lacks. Methods whose package is missing are left out, and said so."""
+    for name in names:
+        if METHODS[name].missing:
+            tell(f"left out, {METHODS[name].needs} is not installed: {name}")
+    names = [name for name in names if not METHODS[name].missing]
+    found = [family for path in paths for family in families(path)]
+    done = {(row["family"], row["task"], row["method"], row["seed"]) for row in read(results)}
+    wanted = {f.name: [w.name for w in f.targets] for f in found}
+    waiting = [
+        unit
+        for unit in units(found, names, seeds)
+        if any((unit.family, task, unit.method, unit.seed) not in done for task in wanted[unit.family])
+    ]
+    tell(f"{len(waiting)} units to run")
+    if workers == 1:
+        for unit in waiting:
+            _append(results, by_name(found)[unit.family], unit, done, tell)
+        return
+    context = multiprocessing.get_context("spawn")  # JAX does not survive a fork
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=die_with_parent) as executor:
+        jobs = [executor.submit(_alone, tuple(paths), results, part, done) for part in _shares(waiting, workers)]
+        for job in jobs:
+            job.result()
+
+
+def _shares(waiting: Sequence[Unit], workers: int) -> list[list[Unit]]:
+    """Units of one family and seed together, since they share fits."""
+    keys = sorted({(u.seed, u.family) for u in waiting})
+    return [[u for u in waiting if keys.index((u.seed, u.family)) % workers == k] for k in range(workers)]
+
+
+def _alone(paths: Sequence[Path], results: Path, part: Sequence[Unit], done: set[Any]) -> None:
+    found = by_name([family for path in paths for family in families(path)])
+    for unit in part:
+        _append(results, found[unit.family], unit, done, print)
+
+
+def by_name(found: Sequence[Family]) -> dict[str, Family]:
+    """Families by name."""
+    return {family.name: family for family in found}
+
+
+def _append(results: Path, family: Family, unit: Unit, done: set[Any], tell: Any) -> None:
+    began = time.perf_counter()
+    rows = [row for row in made(family, METHODS[unit.method], unit.seed)]
+    seconds = time.perf_counter() - began
+    for row in rows:
+        if (row["family"], row["task"], row["method"], row["seed"]) not in done:
+            append(results, row | {"seconds": round(seconds / len(rows), 2)})
+    gaps = [row["gap"] for row in rows if row["gap"] is not None]
+    mean = f"mean gap {np.mean(gaps):.3%}" if gaps else "no advice"
+    tell(f"{unit.family} | {unit.method} | seed {unit.seed}: {mean}, {seconds:.1f} s", flush=True)
+
+
+# ----------------------------------------------------------------------------------------------- one unit
+
+
+def made(family: Family, method: Method, seed: int) -> Iterator[Row]:
+    """Search, advise and score: a row for each target of the family."""
+    shared: History | None = None
+    for target in family.targets:
+        if method.place == "target" or shared is None:
+            search = asked(method, family, target, seed)
+            shared = run_search(search, lambda s, k: answer(s, seed, k)) if search else []
+        runs = _published(family) if method.place == "sweep" else as_runs(shared)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            advised = method.advise(Seen(family, runs), target, seed)
+        yield row_of(family, method, seed, target, shared, advised, runs)
+
+
+def _published(family: Family) -> pd.DataFrame:
+    """The pool's published runs, without columns that only fine-tuning has."""
+    runs = family.runs
+    return runs[runs["status"].isin(["finished", "diverged"])].drop(columns="error", errors="ignore")
+
+
+def row_of(
+    family: Family,
+    method: Method,
+    seed: int,
+    target: World,
+    history: History,
+    advised: Settings | None,
+    runs: pd.DataFrame,
+) -> Row:
+    """One line of the table.
+
+    ``gap`` is (L - L_opt) / L_opt on the smoothed surface, with the chance of failure where the advised run
+    is still to come; ``search_flops`` what the runs cost, ``total_flops`` with the target's own run, which a
+    search at the target has made; ``curve`` after each run at the target: FLOPs so far, steps so far, gap
+    of the best run so far.
+    """
+    at_target = method.place == "target"
+    spent = sum(outcome.cost for _, outcome in history)
+    steps = sum(outcome.steps for _, outcome in history)
+    if method.place == "sweep":
+        flops = 6 * runs["params_nonembedding"] * runs["tokens"]
+        spent, steps = float(flops.sum()), float((runs["tokens"] / runs["batch_tokens"]).sum())
+    loss = gap = rate = batch = inside = None
+    own_steps = 0.0
+    if advised is not None:
+        rate, batch = advised
+        batch = float(np.clip(batch, 1.0, target.target.tokens))
+        surface, inside = target.surface(rate, batch)
+        loss = surface if at_target else expected_loss(target, rate, batch)
+        gap = loss / target.best - 1
+        own_steps = 0.0 if at_target else target.target.tokens / batch
+    total = spent + (0.0 if at_target else target.cost)
+    return {
+        "family": family.name,
+        "kind": family.kind,
+        "task": target.name,
+        "method": method.name,
+        "place": method.place,
+        "seed": seed,
+        "learning_rate": rate,
+        "batch_tokens": batch,
+        "inside": inside,
+        "loss": loss,
+        "loss_optimum": target.best,
+        "gap": gap,
+        "noise": target.noise,
+        "runs": len(runs),
+        "failed_runs": int((runs["status"] == "diverged").sum()) if len(runs) else 0,
+        "target_flops": target.cost,
+        "search_flops": spent,
+        "total_flops": total,
+        "total_steps": steps + own_steps,
+        "curve": curve(history, target) if at_target else None,
+    }
+
+
+def curve(history: History, target: World) -> list[tuple[float, float, float | None]]:
+    """FLOPs, steps and the gap of the best run so far, by its noisy loss; None while all have failed."""
+    points, flops, steps, best, gap = [], 0.0, 0.0, math.inf, None
+    for setting, outcome in history:
+        flops, steps = flops + outcome.cost, steps + outcome.steps
+        if not outcome.failed and outcome.loss < best:
+            best = outcome.loss
+            gap = target.surface(setting.learning_rate, setting.batch_tokens)[0] / target.best - 1
+        points.append((flops, steps, gap))
+    return points
+
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
