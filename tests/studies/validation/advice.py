@@ -46,6 +46,19 @@ class Seen:
     runs: pd.DataFrame
 
 
+class _Table:
+    """A run table that a cache can tell from another."""
+
+    def __init__(self, runs: pd.DataFrame):
+        self.runs, self.digest = runs, table_sha256(runs)
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Table) and other.digest == self.digest
+
+
 Advise = Callable[[Seen, World, int], Settings | None]
 
 
@@ -133,9 +146,11 @@ def law(name: str) -> Advise:
 def regression(fit: Callable[[pd.DataFrame], baselines.PowerLawAdvisor]) -> Advise:
     """Best runs of each cell, regressed on ln N and ln D; None where the cells do not determine it."""
 
+    once = functools.lru_cache(maxsize=4)(lambda table: fit(table.runs))
+
     def advise(seen: Seen, target: World, seed: int) -> Settings | None:
         with contextlib.suppress(BadInput), np.errstate(over="ignore"):
-            found = _pair(fit(seen.runs).recommend(target.target))
+            found = _pair(once(_Table(seen.runs)).recommend(target.target))
             return found if np.all(np.isfinite(found)) and min(found) > 0 else None
         return None
 
@@ -146,34 +161,43 @@ def gaussian_process(seen: Seen, target: World, seed: int) -> Settings | None:
     """BoTorch's SingleTaskGP on (ln rate, ln batch, ln N, ln D) -> ln loss; least mean in the target's box.
 
     Failed runs have no loss and are left out. Inputs are scaled to the unit cube of the runs, outcomes
-    standardised, hyperparameters by marginal likelihood, as in BoTorch's first tutorial.
+    standardised, hyperparameters by marginal likelihood: BoTorch's defaults.
     """
+    if len(finished_runs(seen.runs)) < 3:
+        return None
+    mean = _process(_Table(seen.runs))
+    axes = [np.linspace(*ends, 61) for ends in (target.box.rate, target.box.batch)]
+    grid = np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, 2)
+    size = np.log([target.target.params_nonembedding, target.target.tokens])
+    best = np.exp(grid[np.argmin(mean(np.column_stack([grid, np.broadcast_to(size, grid.shape)])))])
+    return float(best[0]), float(best[1])
+
+
+@functools.lru_cache(maxsize=4)
+def _process(table: _Table) -> Callable[[np.ndarray], np.ndarray]:
+    """Posterior mean of ln loss, standardised, at (point, 4) logarithms of settings and sizes."""
     import torch
     from botorch.fit import fit_gpytorch_mll
     from botorch.models import SingleTaskGP
     from gpytorch.mlls import ExactMarginalLogLikelihood
 
-    runs = finished_runs(seen.runs)
-    if len(runs) < 3:
-        return None
     torch.set_num_threads(1)
+    torch.manual_seed(0)
+    runs = finished_runs(table.runs)
     x = np.log(runs[["learning_rate", "batch_tokens", "params_nonembedding", "tokens"]].to_numpy(float))
     low, width = x.min(axis=0), np.ptp(x, axis=0)
     kept = width > 0
     y = np.log(runs["loss"].to_numpy(float))[:, None]
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model = SingleTaskGP(torch.tensor((x - low)[:, kept] / width[kept]), torch.tensor((y - y.mean()) / y.std()))
-        fit_gpytorch_mll(ExactMarginalLogLikelihood(model.likelihood, model))
-    box, size = target.box, 61
-    rates, batches = np.linspace(*box.rate, size), np.linspace(*box.batch, size)
-    grid = np.stack(np.meshgrid(rates, batches), axis=-1).reshape(-1, 2)
-    at = np.log([target.target.params_nonembedding, target.target.tokens])
-    points = (np.column_stack([grid, np.broadcast_to(at, grid.shape)]) - low)[:, kept] / width[kept]
-    with torch.no_grad():
-        mean = model.posterior(torch.tensor(points)).mean.numpy()[:, 0]
-    best = np.exp(grid[np.argmin(mean)])
-    return float(best[0]), float(best[1])
+    scaled = torch.tensor((x - low)[:, kept] / width[kept])
+    model = SingleTaskGP(scaled, torch.tensor((y - y.mean()) / y.std()), outcome_transform=None)
+    fit_gpytorch_mll(ExactMarginalLogLikelihood(model.likelihood, model))
+
+    def mean(points: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            at = torch.tensor((points - low)[:, kept] / width[kept])
+            return model.posterior(at).mean.numpy()[:, 0]
+
+    return mean
 
 
 # --------------------------------------------------------------------------------------------------- ours
@@ -188,19 +212,6 @@ def posterior_of(runs: pd.DataFrame, parts: tuple[str, ...] = (), prior: str = "
         prior: key of ``PRIORS``; empty for the package's.
     """
     return _posterior(_Table(runs), parts, prior)
-
-
-class _Table:
-    """A run table that a cache can tell from another."""
-
-    def __init__(self, runs: pd.DataFrame):
-        self.runs, self.digest = runs, table_sha256(runs)
-
-    def __hash__(self) -> int:
-        return hash(self.digest)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Table) and other.digest == self.digest
 
 
 @functools.lru_cache(maxsize=16)
@@ -223,8 +234,8 @@ def _flat(row: Parameter) -> Parameter:
 
 
 PRIORS = {
-    "vague": {name: _vague for name in ("alpha", "gamma_path", "delta", "beta", "epsilon", "epsilon_n")},
-    "no ridge": {name: _flat for name in ("rho", "rho_high")},
+    "vague": dict.fromkeys(("alpha", "gamma_path", "delta", "beta", "epsilon", "epsilon_n"), _vague),
+    "no ridge": dict.fromkeys(("rho", "rho_high"), _flat),
 }
 """Rows of the law that an ablation changes: laws of the optima four times as wide; a rate that ignores B."""
 
@@ -253,7 +264,9 @@ def ours(
         if not median:
             return _pair(decide(basin))
         middle = {name: float(np.median(draws)) for name, draws in optimum_draws(basin).items()}
-        return _pair(middle | ({"batch_tokens": target.target.batch_tokens} if target.box.dimensions == 1 else {}))
+        return _pair(
+            middle | ({"batch_tokens": target.target.batch_tokens} if target.box.dimensions == 1 else {})
+        )
 
     return advise
 

@@ -132,8 +132,8 @@ def _searching(place: Place, name: str, seeds: int, needs: str, search: Callable
 
 
 OPTUNA = {"Optuna TPE": "TPESampler", "Optuna CMA-ES": "CmaEsSampler", "Optuna GP": "GPSampler"}
-MOST, SLOW = 8, 2
-"""Seeds of fast and of slow methods."""
+MOST, SLOW, PART = 5, 2, 3
+"""Seeds of fast and of slow methods, and of ablations that need a fit of their own."""
 
 RANDOM, OURS = "random search, at the target", "ours, 24 small runs"
 """The baseline and the method that all others are compared with."""
@@ -180,10 +180,12 @@ def _methods() -> list[Method]:
     removed = partial(small, ablation=True)
     found += [
         removed("ours, posterior median", advise=advice.ours(median=True)),
-        removed("ours, off-optimum runs removed", advise=advice.ours(select=advice.near_optimal_only), seeds=4),
-        removed("ours, diverged runs removed", advise=advice.ours(select=advice.finished_only), seeds=4),
-        removed("ours, ridge removed", advise=advice.ours(prior="no ridge"), seeds=4),
-        removed("ours, priors four times as wide", advise=advice.ours(prior="vague"), seeds=4),
+        removed(
+            "ours, off-optimum runs removed", advise=advice.ours(select=advice.near_optimal_only), seeds=PART
+        ),
+        removed("ours, diverged runs removed", advise=advice.ours(select=advice.finished_only), seeds=PART),
+        removed("ours, ridge removed", advise=advice.ours(prior="no ridge"), seeds=PART),
+        removed("ours, priors four times as wide", advise=advice.ours(prior="vague"), seeds=PART),
     ]
     return found
 

@@ -100,7 +100,7 @@ def by_protein(worlds: Sequence[World], trials: int, seed: int) -> Search:
         sweep = Protein({"metric": "loss", "goal": "minimize", **spaces}, max_suggestion_cost=math.inf)
     for _ in range(trials):
         with contextlib.redirect_stdout(io.StringIO()):
-            asked, _ = sweep.suggest({name: 0.0 for name in spaces})
+            asked, _ = sweep.suggest(dict.fromkeys(spaces, 0.0))
         share = cost.min() + asked.get("cost", 0.0) * (cost.max() - cost.min())
         world = worlds[int(np.argmin(np.abs(cost - share)))]
         outcome = yield setting_at(world, [asked[f"x{k}"] for k in range(dimensions)])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import multiprocessing
-import os
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -21,7 +20,7 @@ from bayeslaw.rehearsal.many import append
 from tests.studies.validation.advice import Seen, Settings, as_runs
 from tests.studies.validation.methods import METHODS, Method, asked
 from tests.studies.validation.searches import History, run_search
-from tests.studies.validation.worlds import Family, World, answer, expected_loss, families
+from tests.studies.validation.worlds import Family, World, answer, families
 
 Row = dict[str, Any]
 
@@ -43,14 +42,18 @@ def read(path: Path) -> list[Row]:
 
 
 def units(found: Sequence[Family], names: Sequence[str], seeds: int) -> list[Unit]:
-    """Seed by seed, so that an interrupted study has all methods with its first seeds."""
-    return [
+    """Seed by seed, so that an interrupted study has all methods with its first seeds; Protein last.
+
+    Protein takes minutes a search.
+    """
+    every = [
         Unit(family.name, name, seed)
         for seed in range(seeds)
         for family in found
         for name in names
         if seed < METHODS[name].seeds
     ]
+    return sorted(every, key=lambda unit: METHODS[unit.method].needs == "pufferlib")
 
 
 def run(
@@ -76,7 +79,9 @@ def run(
         return
     context = multiprocessing.get_context("spawn")  # JAX does not survive a fork
     with ProcessPoolExecutor(workers, mp_context=context, initializer=die_with_parent) as executor:
-        jobs = [executor.submit(_alone, tuple(paths), results, part, done) for part in _shares(waiting, workers)]
+        jobs = [
+            executor.submit(_alone, tuple(paths), results, part, done) for part in _shares(waiting, workers)
+        ]
         for job in jobs:
             job.result()
 
@@ -100,7 +105,7 @@ def by_name(found: Sequence[Family]) -> dict[str, Family]:
 
 def _append(results: Path, family: Family, unit: Unit, done: set[Any], tell: Any) -> None:
     began = time.perf_counter()
-    rows = [row for row in made(family, METHODS[unit.method], unit.seed)]
+    rows = list(made(family, METHODS[unit.method], unit.seed))
     seconds = time.perf_counter() - began
     for row in rows:
         if (row["family"], row["task"], row["method"], row["seed"]) not in done:
@@ -144,9 +149,10 @@ def row_of(
 ) -> Row:
     """One line of the table.
 
-    ``gap`` is (L - L_opt) / L_opt on the smoothed surface, with the chance of failure where the advised run
-    is still to come; ``search_flops`` what the runs cost, ``total_flops`` with the target's own run, which a
-    search at the target has made; ``curve`` after each run at the target: FLOPs so far, steps so far, gap
+    ``gap`` is (L - L_opt) / L_opt on the smoothed surface. An advised run that fails is made again: at
+    a chance of failure p it costs 1 / (1 - p) target runs; from p = 1/2 on the advice counts as failed, with
+    the loss of failure. ``search_flops`` is what the runs cost, ``total_flops`` with the target's own, which
+    a search at the target has made; ``curve`` after each run at the target: FLOPs so far, steps so far, gap
     of the best run so far.
     """
     at_target = method.place == "target"
@@ -156,15 +162,17 @@ def row_of(
         flops = 6 * runs["params_nonembedding"] * runs["tokens"]
         spent, steps = float(flops.sum()), float((runs["tokens"] / runs["batch_tokens"]).sum())
     loss = gap = rate = batch = inside = None
-    own_steps = 0.0
+    chance = 0.0
     if advised is not None:
         rate, batch = advised
         batch = float(np.clip(batch, 1.0, target.target.tokens))
         surface, inside = target.surface(rate, batch)
-        loss = surface if at_target else expected_loss(target, rate, batch)
+        chance = 0.0 if at_target else target.chance_failed(rate, batch)
+        loss = surface if chance < 0.5 else target.failed
         gap = loss / target.best - 1
-        own_steps = 0.0 if at_target else target.target.tokens / batch
-    total = spent + (0.0 if at_target else target.cost)
+    own = 0.0 if at_target else 1 / (1 - chance) if chance < 0.5 else 1.0
+    own_steps = own * target.target.tokens / batch if batch else 0.0
+    total = spent + own * target.cost
     return {
         "family": family.name,
         "kind": family.kind,
@@ -178,6 +186,7 @@ def row_of(
         "loss": loss,
         "loss_optimum": target.best,
         "gap": gap,
+        "chance_failed": chance,
         "noise": target.noise,
         "runs": len(runs),
         "failed_runs": int((runs["status"] == "diverged").sum()) if len(runs) else 0,
@@ -199,6 +208,3 @@ def curve(history: History, target: World) -> list[tuple[float, float, float | N
             gap = target.surface(setting.learning_rate, setting.batch_tokens)[0] / target.best - 1
         points.append((flops, steps, gap))
     return points
-
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")

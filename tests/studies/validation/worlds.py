@@ -1,9 +1,9 @@
 """Look-up worlds: cells of a published sweep that answer any learning rate and batch, with noise.
 
-A **world** is one cell (N, D, optimizer). Its loss is the smoothed surface of the cell's runs; a run's ln loss
-scatters about it by the surface's leave-one-out error near the minimum. Beyond the runs the surface is their
-nearest edge, a lower bound, and the answer says so. A **family** is a sweep in two parts: cheap worlds from
-which methods buy runs, and costly ones that are the tasks.
+A **world** is one cell (N, D, optimizer). Its loss is the smoothed surface of the cell's runs; a run's ln
+loss scatters about it by the surface's leave-one-out error near the minimum. Beyond the runs the surface is
+their nearest edge, a lower bound, and the answer says so. A **family** is a sweep in two parts: cheap worlds
+from which methods buy runs, and costly ones that are the tasks.
 """
 
 from __future__ import annotations
@@ -109,12 +109,13 @@ class World:
 
 @dataclass(frozen=True)
 class Family:
-    """A sweep: worlds to buy runs from, tasks, and the published runs of the pool."""
+    """A sweep: worlds to buy runs from, tasks, the published runs of the pool, and all published runs."""
 
     name: str
     pool: tuple[World, ...]
     targets: tuple[World, ...]
     runs: pd.DataFrame = field(repr=False)
+    every: pd.DataFrame = field(repr=False)
     kind: str = "pre-training"
 
     @property
@@ -152,12 +153,6 @@ def answer(setting: Setting, seed: int, number: int) -> Outcome:
     noisy = float(loss * np.exp(world.noise * rng.standard_normal()))
     steps = world.target.tokens / setting.batch_tokens
     return Outcome(world.failed if failed else noisy, failed, world.cost, steps)
-
-
-def expected_loss(world: World, learning_rate: float, batch_tokens: float) -> float:
-    """Mean loss of a run at these settings, its chance of failure included."""
-    chance = world.chance_failed(learning_rate, batch_tokens)
-    return (1 - chance) * world.surface(learning_rate, batch_tokens)[0] + chance * world.failed
 
 
 # ------------------------------------------------------------------------------------------ pre-training
@@ -206,7 +201,7 @@ def _pre_trained(runs: pd.DataFrame, path: Path) -> Family | None:
     cost = 6 * runs["params_nonembedding"] * runs["tokens"]
     small = runs[cost <= limit * (1 + 1e-9)].reset_index(drop=True)
     name = f"{path.stem.split('_')[0]}-{runs['optimizer'].iloc[0]}"
-    return Family(name, tuple(pool), tuple(targets), small)
+    return Family(name, tuple(pool), tuple(targets), small, runs)
 
 
 def divided(worlds: Sequence[World]) -> tuple[list[World], list[World]]:
@@ -263,7 +258,7 @@ def fine_tuned(raw: pd.DataFrame, name: str) -> Family:
     worlds = [_fine_tuned_world(rows) for _, rows in runs.groupby("tokens")]
     least = runs["tokens"].min()
     small = runs[runs["tokens"] == least].reset_index(drop=True)
-    return Family(name, tuple(worlds[:1]), tuple(worlds[1:]), small, "fine-tuning")
+    return Family(name, tuple(worlds[:1]), tuple(worlds[1:]), small, runs, "fine-tuning")
 
 
 def fine_tuned_runs(raw: pd.DataFrame, name: str) -> pd.DataFrame:
