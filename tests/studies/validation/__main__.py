@@ -14,23 +14,26 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from pathlib import Path
 
+from bayeslaw.errors import BadInput
 from bayeslaw.plots import save_figure
 from tests.studies.validation import report
 from tests.studies.validation.figures import pareto
 from tests.studies.validation.methods import METHODS, MOST
 from tests.studies.validation.trials import read, run
-from tests.studies.validation.worlds import DATA, FILES, families
+from tests.studies.validation.worlds import DATA, FILES
 
-RESULTS = Path(__file__).parents[1] / "results"
+FOLDER = Path(__file__).parents[1] / "results"
+RESULTS = FOLDER / "validation.jsonl"
 FIGURE = Path(__file__).parents[3] / "docs" / "validation.png"
 
 
 def results_of(given: argparse.Namespace) -> Path:
     """The table of trials: the given one, or one named after the tables that are replayed."""
     names = "-".join(path.stem for path in given.table or [])
-    return given.results or RESULTS / (f"validation-{names}.jsonl" if names else "validation.jsonl")
+    return given.results or (FOLDER / f"validation-{names}.jsonl" if names else RESULTS)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -52,10 +55,10 @@ def main(arguments: list[str] | None = None) -> None:
         run(paths, results, given.method or list(METHODS), given.seeds, given.workers)
         return
     rows = read(results)
+    if not rows:
+        raise BadInput(f"{results}: no trials; expected the table that `run` writes; run it first")
     if given.what == "table":
         print(report.tables(rows))
-        tuned = [f for path in paths if path.exists() for f in families(path) if f.kind == "fine-tuning"]
-        print("".join(f"\n\n{report.random_exactly(family)}" for family in tuned))
     else:
         path = results.with_suffix(".png") if given.table or given.results else FIGURE
         save_figure(pareto(rows), path)
@@ -63,4 +66,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except BadInput as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)

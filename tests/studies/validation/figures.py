@@ -68,6 +68,7 @@ def pareto(rows: Sequence[Row]) -> Figure:
     """Cost against gap, one panel a family, with the front and a numbered legend."""
     from matplotlib.figure import Figure
 
+    rows = [row for row in rows if row["method"] in METHODS]
     families = list(dict.fromkeys(row["family"] for row in rows))
     shown = [f for f in families if len(points([r for r in rows if r["family"] == f])) > 1]
     figure = Figure(figsize=(5.2 * len(shown) + 3.6, 5.6), layout="constrained")

@@ -11,7 +11,6 @@ from tests.studies.tables import markdown, percent
 from tests.studies.validation.comparison import Comparison, compare
 from tests.studies.validation.methods import METHODS, OURS, RANDOM
 from tests.studies.validation.scores import (
-    best_of,
     by_task,
     co2e_kg,
     gaps,
@@ -21,18 +20,18 @@ from tests.studies.validation.scores import (
     relative_compute,
     trials_saved,
 )
-from tests.studies.validation.worlds import Family
+from tests.studies.validation.trials import PUBLISHED
 
 Row = dict[str, Any]
 TOLERANCES = (0.02, 0.01, 0.002)
-NAMES = {"marin": "Marin", "scalebench": "ScaleBench"}
 
 
 def tables(rows: Sequence[Row]) -> str:
     """All the tables that the rows allow."""
-    parts = [_tasks(rows)]
-    for kind in dict.fromkeys(row["kind"] for row in rows):
-        mine = [row for row in rows if row["kind"] == kind]
+    tried = [row for row in rows if row["method"] != PUBLISHED]
+    parts = [_tasks(tried)]
+    for kind in dict.fromkeys(row["kind"] for row in tried):
+        mine = [row for row in tried if row["kind"] == kind]
         parts += [_methods(mine, kind), _to_reach(mine, kind)]
         parts += [
             _compared(mine, [m for m in _known(mine) if not METHODS[m].ablation and m != OURS],
@@ -40,6 +39,7 @@ def tables(rows: Sequence[Row]) -> str:
             _compared(mine, [m for m in _known(mine) if METHODS[m].ablation],
                       f"{kind}: what each part is worth; below 0, the part helps"),
         ]  # fmt: skip
+    parts.append(_published(rows))
     return "\n\n".join(part for part in parts if part)
 
 
@@ -148,19 +148,15 @@ def _p(value: float) -> str:
     return f"{value:.3f}" if value >= 0.001 else f"{value:.0e}"
 
 
-def random_exactly(family: Family, trials: int = 20) -> str:
-    """What random trials of fine-tuning get, exactly: the lowest of ``trials`` published losses, by task."""
+def _published(rows: Sequence[Row]) -> str:
+    """What random trials of fine-tuning get, exactly, by task."""
     body = []
-    for world in family.targets:
-        mine = family.every[family.every["tokens"] == world.target.tokens]
-        values, chance = best_of(mine["error"].tolist(), trials)
-        mean, total = float(values @ chance), np.cumsum(chance)
-        ends = [float(values[np.searchsorted(total, q)]) for q in (0.05, 0.5, 0.95)]
-        gap = [percent(value / world.best - 1, 2) for value in (mean, *ends)]
-        failed = float((mine["status"] == "diverged").mean())
-        body.append([world.name, str(len(mine)), percent(failed, 0), percent(1 - mean, 2), *gap])
-    head = ["task", "published runs", "failed", "accuracy of the best of 20, mean", "its observed gap, mean"]
-    title = (
-        f"{family.name}: the best of {trials} random runs, drawn from the published ones without replacement"
-    )
+    for row in rows:
+        if row["method"] == PUBLISHED:
+            gap = [percent(loss / row["loss_optimum"] - 1, 2) for loss in (row["loss"], *row["quantiles"])]
+            accuracy = percent(1 - row["loss"], 2)
+            failed = percent(row["failed_runs"] / row["runs"], 0)
+            body.append([row["family"], row["task"], str(row["runs"]), failed, accuracy, *gap])
+    head = ["family", "task", "published runs", "failed", "accuracy, mean", "observed gap, mean"]
+    title = "fine-tuning: the best of 20 random runs, drawn from the published ones without replacement"
     return markdown(title, [*head, "5%", "50%", "95%"], body)

@@ -34,7 +34,7 @@ TARGET_SHARE, POOL_SHARE = 0.1, 0.1
 """A target costs at least this share of the costliest world, a world of the pool at most this share of the
 cheapest target; where no world is that cheap, the costliest is the only target and the pool costs at most
 ``NEAR_POOL`` of it."""
-NEAR_POOL = 0.5
+NEAR_POOL = 0.25
 
 SEED_NOISE = 3.6e-4
 """Sd of ln loss between seeds where a cell has too few runs to tell: modded-nanogpt's 365 repeats."""
