@@ -91,7 +91,7 @@ def test_an_answer_is_the_surface_with_the_cells_noise_and_repeats_itself(family
 
 
 def test_fine_tuning_runs_fail_where_theirs_failed_and_the_surface_forgets_lucky_ones() -> None:
-    family = fine_tuned(fine_tuning_table(), "toy")
+    (family,) = fine_tuned(fine_tuning_table(), "toy")
     (pool,), (target,) = family.pool, family.targets
     assert family.kind == "fine-tuning"
     assert target.cost == pytest.approx(4 * pool.cost)

@@ -125,7 +125,7 @@ def width_rule(seen: Seen, target: World, seed: int) -> Settings | None:
 
 def framework_default(seen: Seen, target: World, seed: int) -> Settings:
     """What documentation says: nanoGPT 6e-4 and 0.5M tokens; Muon 0.02; HF Trainer 5e-5 and 8 examples."""
-    if seen.family.kind == "fine-tuning":
+    if seen.family.kind != "pre-training":
         return 5e-5, 8.0 * EXAMPLE_TOKENS
     rate = 0.02 if target.target.optimizer == "muon" else 6e-4
     return rate, target.target.batch_tokens or 0.5e6

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bayeslaw.plots.axes import OKABE_ITO
+from bayeslaw.plots.axes import OKABE_ITO, round_ticks
 from tests.studies.validation.methods import METHODS
 from tests.studies.validation.scores import by_task, gaps, relative_compute
 
@@ -34,6 +34,9 @@ WORDS = {
     "sweep": "whole small sweep",
     "nothing": "no runs",
 }
+
+IN_SAMPLE = {("scalebench-adamw", "step law")}
+"""Methods that were fitted to the family's own targets: shown hollow, and not on the front."""
 
 
 def points(rows: Sequence[Row]) -> dict[str, tuple[float, float]]:
@@ -82,17 +85,37 @@ def pareto(rows: Sequence[Row]) -> Figure:
 
 
 def _panel(ax: Axes, places: dict[str, tuple[float, float]], names: Sequence[str], family: str) -> None:
-    best = front(places)
+    best = front({name: at for name, at in places.items() if (family, name) not in IN_SAMPLE})
     line = np.array([places[name] for name in best])
     ax.plot(100 * line[:, 0], 100 * np.maximum(line[:, 1], LEAST), color="#999999", lw=1, zorder=1)
-    for name, (cost, gap) in places.items():
+    spots = {name: (100 * cost, 100 * max(gap, LEAST)) for name, (cost, gap) in places.items()}
+    for name, at in spots.items():
         colour, marker = LOOKS[_look(name)]
-        at = (100 * cost, 100 * max(gap, LEAST))
-        ax.scatter(*at, color=colour, marker=marker, s=70 if marker == "*" else 28, zorder=2)
-        ax.annotate(str(names.index(name) + 1), at, (3, 3), textcoords="offset points", fontsize=7)
+        face = "none" if (family, name) in IN_SAMPLE else colour
+        ax.scatter(
+            *at, edgecolor=colour, facecolor=face, marker=marker, s=70 if marker == "*" else 28, zorder=2
+        )
+    for together in _neighbours(spots):
+        label = ", ".join(str(names.index(name) + 1) for name in together)
+        ax.annotate(label, spots[together[0]], (4, 3), textcoords="offset points", fontsize=7)
     ax.set(xscale="log", yscale="log", title=family)
+    for axis in (ax.xaxis, ax.yaxis):
+        round_ticks(axis)
     ax.set_xlabel("FLOPs of search and target run [% of 20 target runs]")
     ax.grid(alpha=0.3)
+
+
+def _neighbours(spots: dict[str, tuple[float, float]], near: float = 0.06) -> list[list[str]]:
+    """Points that share a label, since theirs would cover each other: within ``near`` nats."""
+    groups: list[list[str]] = []
+    for name, at in spots.items():
+        for group in groups:
+            if np.abs(np.log(at) - np.log(spots[group[0]])).max() < near:
+                group.append(name)
+                break
+        else:
+            groups.append([name])
+    return groups
 
 
 def _legend(figure: Figure, names: Sequence[str]) -> None:
@@ -104,7 +127,9 @@ def _legend(figure: Figure, names: Sequence[str]) -> None:
         handles.append(Line2D([], [], color=colour, marker=marker, ls="", label=WORDS[look]))
         mine = [name for name in names if _look(name) == look]
         handles += [Line2D([], [], ls="", label=f"   {names.index(n) + 1}  {n}") for n in mine]
-    handles.append(Line2D([], [], color="#999999", lw=1, label="Pareto front"))
+    handles.append(
+        Line2D([], [], color="#999999", lw=1, label="Pareto front; hollow: fitted to these targets")
+    )
     figure.legend(handles=handles, loc="outside right upper", fontsize=7, frameon=False, handlelength=1.2)
 
 

@@ -209,10 +209,10 @@ def row_of(
 def published_row(family: Family, world: World, trials: int = 20) -> Row | None:
     """The lowest of ``trials`` published losses of a fine-tuning task, drawn without replacement: exact.
 
-    ``loss`` is its mean, ``quantiles`` those at 5, 50 and 95%. Observed losses, not the surface's: the best of
-    many is lucky, so its gap may be below 0. None for pre-training, whose runs are a grid.
+    ``loss`` is its mean, ``quantiles`` those at 5, 50 and 95%. Observed losses, not the surface's: the best
+    of many is lucky, so its gap may be below 0. None for pre-training, whose runs are a grid.
     """
-    if family.kind != "fine-tuning":
+    if family.kind != "fine-tuning":  # the family of two horizons has the same runs
         return None
     mine = family.every[family.every["tokens"] == world.target.tokens]
     values, chance = best_of(mine["error"].tolist(), min(trials, len(mine)))

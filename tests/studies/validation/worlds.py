@@ -166,7 +166,7 @@ def families(path: Path) -> list[Family]:
     """
     raw = read_table(path)
     if set(raw.columns) >= FINE_TUNED:
-        return [fine_tuned(raw, path.stem)]
+        return fine_tuned(raw, path.stem)
     found = [f for f in (_pre_trained(runs, path) for runs in _sweeps(raw, path)) if f]
     if not found:
         raise BadInput(
@@ -248,17 +248,25 @@ def _smoothed_world(cell: SmoothedCell, rows: pd.DataFrame) -> World:
 # -------------------------------------------------------------------------------------------- fine-tuning
 
 
-def fine_tuned(raw: pd.DataFrame, name: str) -> Family:
+def fine_tuned(raw: pd.DataFrame, name: str) -> list[Family]:
     """Random search of fine-tuning: runs of the fewest epochs are the pool, each longer training a task.
 
+    A second family has the two shortest trainings in its pool, which show how the optimum moves with epochs.
     The loss is the error rate, 1 - accuracy. A run fails if its accuracy is nearer to the worst than to the
     best: it learnt nothing, or next to nothing.
     """
     runs = fine_tuned_runs(raw, name)
     worlds = [_fine_tuned_world(rows) for _, rows in runs.groupby("tokens")]
-    least = runs["tokens"].min()
-    small = runs[runs["tokens"] == least].reset_index(drop=True)
-    return Family(name, tuple(worlds[:1]), tuple(worlds[1:]), small, runs, "fine-tuning")
+    return [
+        _from_shortest(f"{name}{suffix}", f"fine-tuning{suffix}", worlds, count, runs)
+        for count, suffix in ((1, ""), (2, ", two horizons"))
+        if count < len(worlds)
+    ]
+
+
+def _from_shortest(name: str, kind: str, worlds: Sequence[World], count: int, runs: pd.DataFrame) -> Family:
+    small = runs[runs["tokens"] <= worlds[count - 1].target.tokens].reset_index(drop=True)
+    return Family(name, tuple(worlds[:count]), tuple(worlds[count:]), small, runs, kind)
 
 
 def fine_tuned_runs(raw: pd.DataFrame, name: str) -> pd.DataFrame:
