@@ -12,8 +12,9 @@ import pytest
 from bayeslaw.errors import BadInput
 from tests.studies.validation import __main__ as command
 from tests.studies.validation.comparison import compare, holm
+from tests.studies.validation.designs import budget
 from tests.studies.validation.figures import front
-from tests.studies.validation.methods import METHODS, OURS, RANDOM, asked, budget
+from tests.studies.validation.methods import METHODS, OURS, RANDOM, asked
 from tests.studies.validation.scores import best_of, reached, trials_saved
 from tests.studies.validation.searches import at_random, by_sobol, run_search
 from tests.studies.validation.trials import curve, made, read

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -293,9 +293,3 @@ def without_runs(seen: Seen, target: World, seed: int) -> Settings:
 
 def _pair(advice: dict[str, Any]) -> Settings:
     return float(advice["learning_rate"]), float(advice["batch_tokens"])
-
-
-def proxies(pool: Sequence[World], budget: float, trials: int) -> tuple[World, ...]:
-    """The costliest world of which ``trials`` runs fit into the budget; the cheapest where none does."""
-    fitting = [world for world in pool if trials * world.cost <= budget * (1 + 1e-9)]
-    return (max(fitting, key=lambda w: w.cost) if fitting else min(pool, key=lambda w: w.cost),)

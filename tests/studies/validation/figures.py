@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -74,12 +75,15 @@ def pareto(rows: Sequence[Row]) -> Figure:
     rows = [row for row in rows if row["method"] in METHODS]
     families = list(dict.fromkeys(row["family"] for row in rows))
     shown = [f for f in families if len(points([r for r in rows if r["family"] == f])) > 1]
-    figure = Figure(figsize=(5.2 * len(shown) + 3.6, 5.6), layout="constrained")
-    axes = np.atleast_1d(figure.subplots(1, len(shown)))
+    columns, lines = min(2, len(shown)), math.ceil(len(shown) / 2)
+    figure = Figure(figsize=(4.6 * columns + 3.2, 1.2 + 4.2 * lines), layout="constrained")
+    axes = figure.subplots(lines, columns, squeeze=False).ravel()
+    for spare in axes[len(shown) :]:
+        spare.remove()
     names = [n for n in METHODS if any(n in points([r for r in rows if r["family"] == f]) for f in shown)]
-    for ax, family in zip(axes, shown, strict=True):
+    for ax, family in zip(axes, shown, strict=False):
         _panel(ax, points([row for row in rows if row["family"] == family]), names, family)
-    axes[0].set_ylabel("loss gap (L − L_opt) / L_opt, mean over tasks and seeds [%]")
+    figure.supylabel("loss gap (L − L_opt) / L_opt, mean over tasks and seeds [%]", fontsize="medium")
     _legend(figure, names)
     return figure
 

@@ -8,36 +8,29 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-import numpy as np
-import pandas as pd
-
 from bayeslaw.evaluation.baselines import fit_argmin, fit_huber, fit_near_optimal
-from bayeslaw.planning.batches import choose
-from bayeslaw.planning.candidates import places
-from bayeslaw.planning.conditioning import joint_draws
 from tests.studies.validation import advice
-from tests.studies.validation.advice import SWEPT, Advise, as_runs
+from tests.studies.validation.advice import Advise
+from tests.studies.validation.designs import SMALL, budget, by_design, proxies
 from tests.studies.validation.searches import (
-    History,
     Search,
     at_random,
     by_optuna,
     by_protein,
     by_sobol,
-    setting_at,
 )
-from tests.studies.validation.worlds import Family, Setting, World
+from tests.studies.validation.worlds import Family, World
 
-Place = Literal["target", "proxy", "pool", "sweep", "nothing"]
+Place = Literal["target", "proxy", "pool", "design", "sweep", "nothing"]
 PLACES: dict[str, str] = {
     "target": "20 runs of the target itself; the best one is kept",
     "proxy": "20 runs of the costliest small cell that the budget of 24 small runs pays for",
     "pool": "small runs in any cell of the pool; sees N and D",
+    "design": "small runs chosen in rounds for the FLOPs of 24; sees N and D of the targets too",
     "sweep": "all published runs of the pool",
     "nothing": "no runs",
 }
-TRIALS, SMALL, FEW = 20, 24, 8
-ROUNDS, CANDIDATES = 3, 300
+TRIALS, FEW = 20, 8
 
 
 @dataclass(frozen=True)
@@ -48,7 +41,7 @@ class Method:
         name: in tables.
         place: where its runs are, a key of ``PLACES``.
         advise: what it says of a target once its runs are in.
-        search: what it asks for; None without runs of its own.
+        search: what it asks for; None without runs of its own, and for the design.
         trials: runs that it may ask for.
         seeds: the most that it is run with: some are slow.
         needs: a package that is not among ours.
@@ -68,62 +61,6 @@ class Method:
     def missing(self) -> bool:
         """Whether its package is not installed."""
         return bool(self.needs) and importlib.util.find_spec(self.needs) is None
-
-
-def by_design(family: Family, trials: int, seed: int) -> Search:
-    """As ``bayeslaw loop``: three rounds of 8, each chosen by expected regret per FLOP over all targets.
-
-    The first round follows from the priors. Candidates are drawn at random in the pool; the budget is that
-    of ``trials`` runs of the mean cost.
-    """
-    rng = np.random.default_rng([seed, 7])
-    targets = [world.target for world in _spread(family.targets)]
-    left = budget(family, trials)
-    history: History = []
-    for number in range(ROUNDS):
-        offered = [_random_setting(family, rng) for _ in range(CANDIDATES)]
-        cost = np.array([each.world.cost for each in offered])
-        if left < cost.min():
-            return
-        posterior = advice.posterior_of(as_runs(history))
-        table = _candidates(offered)
-        joint = joint_draws(posterior, targets, table, seed=seed)
-        share = max(left / (ROUNDS - number), float(cost.min()))
-        for row in choose(joint, cost, places(table), share, trials // ROUNDS, seed=seed).rows:
-            outcome = yield offered[row]
-            history.append((offered[row], outcome))
-            left -= outcome.cost
-
-
-def budget(family: Family, trials: int = SMALL) -> float:
-    """FLOPs of so many runs of the pool's mean cost: what every method of small runs may spend."""
-    return trials * float(np.mean([world.cost for world in family.pool]))
-
-
-def _random_setting(family: Family, rng: np.random.Generator) -> Setting:
-    world = family.pool[rng.integers(len(family.pool))]
-    return setting_at(world, rng.random(world.box.dimensions))
-
-
-def _candidates(offered: Sequence[Setting]) -> pd.DataFrame:
-    rows = [
-        {
-            "study": s.world.target.study,
-            "optimizer": s.world.target.optimizer,
-            "params_nonembedding": s.world.target.params_nonembedding,
-            "tokens": s.world.target.tokens,
-            "batch_tokens": s.batch_tokens,
-            "learning_rate": s.learning_rate,
-        }
-        for s in offered
-    ]
-    return pd.DataFrame(rows)
-
-
-def _spread(targets: Sequence[World], count: int = 3) -> list[World]:
-    """The cheapest, a middle and the costliest target: the design averages over them."""
-    ordered = sorted(targets, key=lambda w: w.cost)
-    return [ordered[k] for k in sorted(set(np.linspace(0, len(ordered) - 1, count).astype(int)))]
 
 
 def _searching(place: Place, name: str, seeds: int, needs: str, search: Callable[..., Search]) -> Method:
@@ -174,7 +111,7 @@ def _methods() -> list[Method]:
         Method("ours, no runs", "nothing", advice.without_runs),
         Method("ours, 8 small runs", "pool", advice.ours(), at_random, FEW, MOST),
         small(OURS, advise=advice.ours()),
-        Method("ours, designed small runs", "pool", advice.ours(), None, SMALL, SLOW),
+        Method("ours, designed small runs", "design", advice.ours(), None, SMALL, SLOW),
         Method("ours, whole sweep", "sweep", advice.ours()),
     ]
     removed = partial(small, ablation=True)
@@ -195,15 +132,12 @@ METHODS: dict[str, Method] = {method.name: method for method in _methods()}
 
 def asked(method: Method, family: Family, target: World | None, seed: int) -> Search | None:
     """The search of a method, at a target if it searches there; None if it asks for no runs."""
-    if method.name == "ours, designed small runs":
+    if method.place == "design":
         return by_design(family, method.trials, seed)
     if method.search is None:
         return None
     if method.place == "target":
         assert target is not None
         return method.search((target,), method.trials, seed)
-    worlds = advice.proxies(family.pool, budget(family), TRIALS) if method.place == "proxy" else family.pool
+    worlds = proxies(family.pool, budget(family), TRIALS) if method.place == "proxy" else family.pool
     return method.search(worlds, method.trials, seed)
-
-
-__all__ = ["METHODS", "OURS", "PLACES", "RANDOM", "SWEPT", "Method", "asked", "budget"]

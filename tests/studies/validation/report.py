@@ -9,7 +9,7 @@ import numpy as np
 
 from tests.studies.tables import markdown, percent
 from tests.studies.validation.comparison import Comparison, compare
-from tests.studies.validation.methods import METHODS, OURS, RANDOM
+from tests.studies.validation.methods import METHODS, OURS, PLACES, RANDOM
 from tests.studies.validation.scores import (
     by_task,
     co2e_kg,
@@ -29,7 +29,7 @@ TOLERANCES = (0.02, 0.01, 0.002)
 def tables(rows: Sequence[Row]) -> str:
     """All the tables that the rows allow."""
     tried = [row for row in rows if row["method"] != PUBLISHED]
-    parts = [_tasks(tried)]
+    parts = [_tasks(tried), _places(tried)]
     for kind in dict.fromkeys(row["kind"] for row in tried):
         mine = [row for row in tried if row["kind"] == kind]
         parts += [_methods(mine, kind), _to_reach(mine, kind)]
@@ -68,6 +68,17 @@ def _tasks(rows: Sequence[Row]) -> str:
         )
     head = ["family", "kind", "tasks", "FLOPs of a target run", "FLOPs of 24 small runs"]
     return markdown("The tasks", [*head, "scatter of a run about the surface, median"], body)
+
+
+def _places(rows: Sequence[Row]) -> str:
+    """What each method is told."""
+    known = _known(rows)
+    body = []
+    for place, words in PLACES.items():
+        mine = [name for name in known if METHODS[name].place == place and not METHODS[name].ablation]
+        if mine:
+            body.append([words, "; ".join(mine)])
+    return markdown("What each method sees", ["runs", "methods"], body)
 
 
 def _methods(rows: Sequence[Row], kind: str) -> str:
