@@ -27,7 +27,7 @@ from tests.studies import (
 )
 from tests.studies.tables import heldout_tables, read_rows
 from tests.studies.validation import report as validation_report
-from tests.studies.validation.__main__ import RESULTS as VALIDATION
+from tests.studies.validation.trials import RESULTS as VALIDATION
 
 PAGES = [transfer.ROOT / "docs" / name for name in ("benchmarks.md", "validation.md")]
 MARKED = re.compile(r"(?<=<!-- study: )(\w+)( -->\n).*?(?=<!-- end -->)", re.S)

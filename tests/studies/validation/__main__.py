@@ -22,18 +22,16 @@ from bayeslaw.plots import save_figure
 from tests.studies.validation import report
 from tests.studies.validation.figures import pareto
 from tests.studies.validation.methods import METHODS, MOST
-from tests.studies.validation.trials import read, run
+from tests.studies.validation.trials import RESULTS, read, run
 from tests.studies.validation.worlds import DATA, FILES
 
-FOLDER = Path(__file__).parents[1] / "results"
-RESULTS = FOLDER / "validation.jsonl"
 FIGURE = Path(__file__).parents[3] / "docs" / "validation.png"
 
 
 def results_of(given: argparse.Namespace) -> Path:
     """The table of trials: the given one, or one named after the tables that are replayed."""
     names = "-".join(path.stem for path in given.table or [])
-    return given.results or (FOLDER / f"validation-{names}.jsonl" if names else RESULTS)
+    return given.results or (RESULTS.with_name(f"validation-{names}.jsonl") if names else RESULTS)
 
 
 def main(arguments: list[str] | None = None) -> None:

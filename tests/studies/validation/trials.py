@@ -24,8 +24,7 @@ from tests.studies.validation.searches import History, run_search
 from tests.studies.validation.worlds import Family, World, answer, families
 
 Row = dict[str, Any]
-
-
+RESULTS = Path(__file__).parents[1] / "results" / "validation.jsonl"
 PUBLISHED = "random search, published runs"
 """Name of the rows that no method made: what the published fine-tuning runs say exactly."""
 
@@ -39,11 +38,16 @@ class Unit(NamedTuple):
 
 
 def read(path: Path) -> list[Row]:
-    """Rows so far, each unit's from its last complete run; a line that a kill cut short is left out."""
+    """Rows so far; a line that a kill cut short is left out."""
     if not path.exists():
         return []
     lines = path.read_text(encoding="utf-8").split("\n")[:-1]
     return [json.loads(line) for line in lines]
+
+
+def key(row: Row) -> tuple[str, str, str, int]:
+    """Family, task, method and seed: what is in the table once."""
+    return row["family"], row["task"], row["method"], row["seed"]
 
 
 def units(found: Sequence[Family], names: Sequence[str], seeds: int) -> list[Unit]:
@@ -61,37 +65,37 @@ def units(found: Sequence[Family], names: Sequence[str], seeds: int) -> list[Uni
     return sorted(every, key=lambda unit: METHODS[unit.method].needs == "pufferlib")
 
 
-def run(
-    paths: Sequence[Path], results: Path, names: Sequence[str], seeds: int, workers: int, tell: Any = print
-) -> None:
+def run(paths: Sequence[Path], results: Path, names: Sequence[str], seeds: int, workers: int) -> None:
     """Append what the table lacks. Methods whose package is missing are left out, and said so."""
     for name in names:
         if METHODS[name].missing:
-            tell(f"left out, {METHODS[name].needs} is not installed: {name}")
+            print(f"left out, {METHODS[name].needs} is not installed: {name}")
     names = [name for name in names if not METHODS[name].missing]
     found = [family for path in paths for family in families(path)]
-    done = {(row["family"], row["task"], row["method"], row["seed"]) for row in read(results)}
+    done = {key(row) for row in read(results)}
     for row in (published_row(family, world) for family in found for world in family.targets):
-        if row and (row["family"], row["task"], row["method"], row["seed"]) not in done:
+        if row and key(row) not in done:
             append(results, row)
-    wanted = {f.name: [w.name for w in f.targets] for f in found}
-    waiting = [
-        unit
-        for unit in units(found, names, seeds)
-        if any((unit.family, task, unit.method, unit.seed) not in done for task in wanted[unit.family])
-    ]
-    tell(f"{len(waiting)} units to run")
+    waiting = _waiting(found, names, seeds, done)
+    print(f"{len(waiting)} units to run")
     if workers == 1:
-        for unit in waiting:
-            _append(results, by_name(found)[unit.family], unit, done, tell)
+        _alone(paths, results, waiting, done)
         return
     context = multiprocessing.get_context("spawn")  # JAX does not survive a fork
     with ProcessPoolExecutor(workers, mp_context=context, initializer=die_with_parent) as executor:
-        jobs = [
-            executor.submit(_alone, tuple(paths), results, part, done) for part in _shares(waiting, workers)
-        ]
-        for job in jobs:
+        shares = _shares(waiting, workers)
+        for job in [executor.submit(_alone, tuple(paths), results, part, done) for part in shares]:
             job.result()
+
+
+def _waiting(found: Sequence[Family], names: Sequence[str], seeds: int, done: set[Any]) -> list[Unit]:
+    """Units of which the table lacks a row."""
+    tasks = {family.name: [world.name for world in family.targets] for family in found}
+    return [
+        unit
+        for unit in units(found, names, seeds)
+        if any((unit.family, task, unit.method, unit.seed) not in done for task in tasks[unit.family])
+    ]
 
 
 def _shares(waiting: Sequence[Unit], workers: int) -> list[list[Unit]]:
@@ -101,26 +105,21 @@ def _shares(waiting: Sequence[Unit], workers: int) -> list[list[Unit]]:
 
 
 def _alone(paths: Sequence[Path], results: Path, part: Sequence[Unit], done: set[Any]) -> None:
-    found = by_name([family for path in paths for family in families(path)])
+    found = {family.name: family for path in paths for family in families(path)}
     for unit in part:
-        _append(results, found[unit.family], unit, done, print)
+        _append(results, found[unit.family], unit, done)
 
 
-def by_name(found: Sequence[Family]) -> dict[str, Family]:
-    """Families by name."""
-    return {family.name: family for family in found}
-
-
-def _append(results: Path, family: Family, unit: Unit, done: set[Any], tell: Any) -> None:
+def _append(results: Path, family: Family, unit: Unit, done: set[Any]) -> None:
     began = time.perf_counter()
     rows = list(made(family, METHODS[unit.method], unit.seed))
     seconds = time.perf_counter() - began
     for row in rows:
-        if (row["family"], row["task"], row["method"], row["seed"]) not in done:
+        if key(row) not in done:
             append(results, row | {"seconds": round(seconds / len(rows), 2)})
     gaps = [row["gap"] for row in rows if row["gap"] is not None]
     mean = f"mean gap {np.mean(gaps):.3%}" if gaps else "no advice"
-    tell(f"{unit.family} | {unit.method} | seed {unit.seed}: {mean}, {seconds:.1f} s", flush=True)
+    print(f"{unit.family} | {unit.method} | seed {unit.seed}: {mean}, {seconds:.1f} s", flush=True)
 
 
 # ----------------------------------------------------------------------------------------------- one unit
