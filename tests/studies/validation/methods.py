@@ -69,7 +69,7 @@ def _searching(place: Place, name: str, seeds: int, needs: str, search: Callable
 
 
 OPTUNA = {"Optuna TPE": "TPESampler", "Optuna CMA-ES": "CmaEsSampler", "Optuna GP": "GPSampler"}
-MOST, SLOW, PART = 5, 2, 3
+MOST, SLOW, PART = 3, 2, 2
 """Seeds of fast and of slow methods, and of ablations that need a fit of their own."""
 
 RANDOM, OURS = "random search, at the target", "ours, 24 small runs"
