@@ -199,7 +199,7 @@ def test_a_comparison_is_paired_by_task_and_corrected() -> None:
         "deepseek law": [0.1, 0.2, 0.3, 0.4],
     }
     rows = [
-        {"family": "f", "task": str(k), "method": name, "gap": gap}
+        {"family": "f", "task": str(k), "method": name, "place": "nothing", "seed": 0, "gap": gap}
         for name, values in gaps.items()
         for k, gap in enumerate(values)
     ]

@@ -8,10 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import stats
 
-from tests.studies.validation.scores import by_task, gaps
+from tests.studies.validation.scores import by_task
 
 Row = dict[str, Any]
 DRAWS, LEVEL = 5000, 0.95
+SEEDLESS = ("nothing", "sweep")
+"""Places of methods that draw nothing."""
 
 
 class Comparison(NamedTuple):
@@ -31,17 +33,28 @@ class Comparison(NamedTuple):
 
 
 def compare(rows: Sequence[Row], method: str, others: Sequence[str], seed: int = 0) -> list[Comparison]:
-    """Compare a method with each of the others on the tasks that both have advice for."""
-    mine = {task: gaps(found) for task, found in by_task(rows, method).items()}
-    found = []
+    """Compare a method with each of the others on the tasks that both have advice for, with seeds of both.
+
+    A method that draws nothing has one row, which is compared with all seeds.
+    """
+    mine, found = by_task(rows, method), []
     for other in others:
-        theirs = {task: gaps(each) for task, each in by_task(rows, other).items()}
-        tasks = [task for task in mine if mine[task] and theirs.get(task)]
-        if tasks:
-            pairs = [(np.array(mine[task]), np.array(theirs[task])) for task in tasks]
+        theirs = by_task(rows, other)
+        pairs = [_paired(mine[task], theirs[task]) for task in mine if task in theirs]
+        pairs = [pair for pair in pairs if len(pair[0]) and len(pair[1])]
+        if pairs:
             found.append(_compared(other, pairs, seed))
     corrected = holm([each.p for each in found])
     return [each._replace(holm=p) for each, p in zip(found, corrected, strict=True)]
+
+
+def _paired(mine: Sequence[Row], theirs: Sequence[Row]) -> tuple[np.ndarray, np.ndarray]:
+    """Gaps of one task, by seed."""
+    here, there = ({r["seed"]: r["gap"] for r in rows if r["gap"] is not None} for rows in (mine, theirs))
+    if theirs[0]["place"] in SEEDLESS:
+        return np.array(list(here.values())), np.array(list(there.values()))
+    both = sorted(set(here) & set(there))
+    return np.array([here[k] for k in both]), np.array([there[k] for k in both])
 
 
 def _compared(other: str, pairs: Sequence[tuple[np.ndarray, np.ndarray]], seed: int) -> Comparison:
@@ -56,7 +69,7 @@ def _compared(other: str, pairs: Sequence[tuple[np.ndarray, np.ndarray]], seed: 
 
 
 def bootstrap(pairs: Sequence[tuple[np.ndarray, np.ndarray]], seed: int, draws: int = DRAWS) -> np.ndarray:
-    """Draws of the mean difference: tasks with replacement, then seeds of both methods within each.
+    """Draws of the mean difference: tasks with replacement, then seeds within each, those of a pair together.
 
     >>> ends = bootstrap([(np.array([1.0, 1.0]), np.array([3.0]))] * 3, 0, 10)
     >>> ends.min(), ends.max()
@@ -65,13 +78,11 @@ def bootstrap(pairs: Sequence[tuple[np.ndarray, np.ndarray]], seed: int, draws: 
     rng = np.random.default_rng(seed)
     means = np.empty((len(pairs), draws))
     for k, (mine, theirs) in enumerate(pairs):
-        means[k] = _resampled(mine, draws, rng) - _resampled(theirs, draws, rng)
+        drawn = rng.integers(len(mine), size=(len(mine), draws))
+        other = theirs[drawn] if len(theirs) == len(mine) else theirs.mean()
+        means[k] = (mine[drawn] - other).mean(axis=0)
     tasks = rng.integers(len(pairs), size=(len(pairs), draws))
     return np.take_along_axis(means, tasks, axis=0).mean(axis=0)
-
-
-def _resampled(values: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:
-    return values[rng.integers(len(values), size=(len(values), draws))].mean(axis=0)
 
 
 def holm(p: Sequence[float]) -> list[float]:
