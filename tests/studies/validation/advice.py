@@ -208,7 +208,7 @@ def posterior_of(runs: pd.DataFrame, parts: tuple[str, ...] = (), prior: str = "
 
     Args:
         runs: finished and diverged ones.
-        parts: optional parts of the law.
+        parts: of the law, beyond its core.
         prior: key of ``PRIORS``; empty for the package's.
     """
     return _posterior(_Table(runs), parts, prior)
