@@ -1,4 +1,4 @@
-"""Write the tables of all studies into docs/benchmarks.md: ``python -m tests.studies.publish``.
+"""Write the tables of all studies into their pages of docs: ``python -m tests.studies.publish``.
 
 A study's tables stand between ``<!-- study: NAME -->`` and ``<!-- end -->``. They are computed from committed
 result lines, so no study has to run. ``tests/test_docs.py`` fails where the page is behind the results.
@@ -27,8 +27,10 @@ from tests.studies import (
     updates,
 )
 from tests.studies.tables import heldout_tables, read_rows
+from tests.studies.validation import report as validation_report
+from tests.studies.validation.trials import RESULTS as VALIDATION
 
-PAGE = transfer.ROOT / "docs" / "benchmarks.md"
+PAGES = [transfer.ROOT / "docs" / name for name in ("benchmarks.md", "validation.md")]
 MARKED = re.compile(r"(?<=<!-- study: )(\w+)( -->\n).*?(?=<!-- end -->)", re.S)
 
 
@@ -50,6 +52,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "training_speed": training_speed.table,
     "transfer": transfer.table,
     "updates": _of_rows(updates, updates.table),
+    "validation": lambda: validation_report.tables(read_rows(VALIDATION)),
 }
 
 
@@ -59,12 +62,13 @@ def filled(page: str) -> str:
 
 
 def main() -> None:
-    """Rewrite the page where a table has changed."""
-    text = PAGE.read_text(encoding="utf-8")
-    if (current := filled(text)) != text:
-        with write_atomically(PAGE) as temporary:
-            temporary.write_text(current, encoding="utf-8")
-        print(f"{PAGE} written")
+    """Rewrite the pages where a table has changed."""
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        if (current := filled(text)) != text:
+            with write_atomically(page) as temporary:
+                temporary.write_text(current, encoding="utf-8")
+            print(f"{page} written")
 
 
 if __name__ == "__main__":
