@@ -17,6 +17,7 @@ A TOML plan holds constants in ``[sweep]`` and one design in each ``[[part]]``::
     momentum = {low = 0.8, high = 0.98}
 
 Keys are fields of ``RunSpec`` (``seed`` is the run's) and those of ``DERIVED``. A part overrides ``[sweep]``.
+``each = {width = [16, 32], depth = [2, 4]}`` repeats a part's design, the same draws, in every combination.
 """
 
 from __future__ import annotations
@@ -56,11 +57,13 @@ DERIVED = {
     "tokens_per_param": float,  # D is this times N
     "flops": float,  # C: D = C / FLOPs per token, so that runs of any size cost the same
     "warmup_share": float,  # warm-up over D
+    "head_width": int,  # heads are width over this
 }
 ALTERNATIVES = (
     ("tokens", "tokens_per_param", "flops"),
     ("warmup_tokens", "warmup_share"),
     ("width", "params_nonembedding"),
+    ("heads", "head_width"),
 )
 DESIGNS = ("grid", "random", "sobol", "list")
 
@@ -147,10 +150,29 @@ def _designs(path: Path, say: Callable[[str], None]) -> Iterator[tuple[str, Valu
         )
     for number, part in enumerate(parts, start=1):
         place = f"part {number}"
-        given = {name for group in ALTERNATIVES if any(n in part for n in group) for name in group}
+        own = {*part, *_each(part, f"{path}: {place}")}
+        given = {name for group in ALTERNATIVES if own & {*group} for name in group}
         settings = {k: v for k, v in defaults.items() if k not in given} | part
-        for i, values in enumerate(_expanded(settings, f"{path}: {place}", path, say), start=1):
+        for i, values in enumerate(_repeated(settings, f"{path}: {place}", path, say), start=1):
             yield f"{place}, run {i}", values
+
+
+def _repeated(part: Values, place: str, path: Path, say: Callable[[str], None]) -> Iterator[Values]:
+    """Runs of one part in every combination of its ``each``, the last name running fastest."""
+    each = _each(part, place)
+    if twice := sorted(each.keys() & part.keys()):
+        raise BadInput(f"{place}: {twice[0]} in each and beside it; expected one of them; drop the other")
+    rest = {name: value for name, value in part.items() if name != "each"}
+    for point in _grid(each, place):
+        yield from _expanded(rest | point, place, path, say)
+
+
+def _each(part: Values, place: str) -> dict[str, list[Any]]:
+    """Choices of a part in whose combinations its design is repeated."""
+    each = part.get("each", {})
+    if not (isinstance(each, dict) and all(isinstance(values, list) for values in each.values())):
+        raise BadInput(f"{place}: each = {each}; expected lists of choices, such as {{depth = [2, 4]}}")
+    return each
 
 
 def _expanded(part: Values, place: str, path: Path, say: Callable[[str], None]) -> Iterable[Values]:
@@ -223,6 +245,8 @@ def _resolved(values: Values, place: str) -> RunSpec:
             raise BadInput(f"{' and '.join(several)} given together; expected one of them; drop the others")
     derived = {name: values.pop(name) for name in DERIVED if name in values}
     run_id = values.pop("run_id", None)
+    if "head_width" in derived:
+        values["heads"] = _heads(values.get("width", 0), derived["head_width"])
     if "params_nonembedding" in derived:
         size = size_for(derived["params_nonembedding"], derived.get("family", "both"))
         values.update(zip(("width", "depth", "heads"), size))
@@ -241,6 +265,13 @@ def _resolved(values: Values, place: str) -> RunSpec:
         spec = replace(spec, warmup_tokens=_whole(derived["warmup_share"] * spec.tokens, 1))
     spec = checked(replace(spec, batch_tokens=max(_whole(spec.batch_tokens, length), length)))
     return replace(spec, run_id=_own_name(run_id) if run_id else _name(spec))
+
+
+def _heads(width: int, head_width: int) -> int:
+    """Heads of this width that a network of that width has."""
+    if head_width < 1 or not width or width % head_width:
+        raise BadInput(f"head_width = {head_width} at width = {width}; expected a divisor of width")
+    return width // head_width
 
 
 def _name(spec: RunSpec) -> str:

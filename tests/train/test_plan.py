@@ -313,3 +313,35 @@ def test_the_example_of_the_module_is_a_plan(tmp_path):
     assert len(specs) == 64
     assert {s.optimizer for s in specs} == {"adamw", "muon"}
     assert replace(specs[0], run_id="x") == replace(checked(specs[0]), run_id="x")
+
+
+def test_a_design_is_repeated_in_each_combination_with_the_same_draws(tmp_path):
+    rates = "learning_rate = {low = 1e-3, high = 1e-1}\nruns = 4\nhead_width = 8"
+    specs = read(tmp_path, part(rates + "\neach = {width = [16, 32], depth = [1, 2, 4]}", "sobol"))
+    assert [(s.width, s.depth, s.heads) for s in specs[::4]] == [
+        (w, d, w // 8) for w in (16, 32) for d in (1, 2, 4)
+    ]
+    assert {tuple(s.learning_rate for s in specs[i : i + 4]) for i in range(0, 24, 4)} == {
+        tuple(s.learning_rate for s in specs[:4])
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("each = 3", r"part 1: each = 3; expected lists of choices"),
+        ("each = {seed = {low = 1, high = 2}}", "expected lists of choices"),
+        ("each = {seed = [1]}\nseed = 2", "seed in each and beside it; expected one of them"),
+        ("each = {seed = []}", "expected at least one choice"),
+        ("each = {sed = [1]}", "did you mean seed"),
+        (
+            "width = 20\ndepth = 1\nhead_width = 8",
+            "head_width = 8 at width = 20; expected a divisor of width",
+        ),
+        ("width = 16\ndepth = 1\nhead_width = 0", "expected a divisor of width"),
+        ("width = 16\ndepth = 1\nheads = 2\nhead_width = 8", "heads and head_width given together"),
+    ],
+)
+def test_what_cannot_be_repeated_is_refused(tmp_path, text, words):
+    with pytest.raises(BadInput, match=words):
+        read(tmp_path, part(text))
