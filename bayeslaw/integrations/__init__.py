@@ -13,3 +13,4 @@ from bayeslaw.integrations.columns import settings_of as settings_of
 from bayeslaw.integrations.recorder import RunRecorder as RunRecorder
 from bayeslaw.integrations.schedules import lr_multiplier as lr_multiplier
 from bayeslaw.integrations.schedules import optax_schedule as optax_schedule
+from bayeslaw.integrations.schedules import training_arguments as training_arguments

@@ -1,4 +1,4 @@
-"""Learning rate over a run: as a fraction of its peak for PyTorch, as a schedule for Optax."""
+"""Learning rate over a run: a fraction of its peak, a schedule of Optax, arguments of transformers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bayeslaw.errors import BadInput
-from bayeslaw.integrations.advice import Advice
+from bayeslaw.integrations.advice import Advice, optimizer_settings
 
 WSD_DECAY = 0.2
 """Share of the steps after warm-up in which WSD decays (Hu et al. 2024, arXiv:2404.06395, use 0.1 to 0.2)."""
@@ -86,6 +86,59 @@ def optax_schedule(
     if warmup_steps:
         decay = optax.join_schedules([optax.linear_schedule(0.0, peak, warmup_steps), decay], [warmup_steps])
     return lambda step: decay(step + 1)
+
+
+def training_arguments(
+    advice: Advice,
+    total_steps: int,
+    *,
+    warmup_steps: int,
+    schedule: str = "cosine",
+    final_lr_ratio: float = 0.1,
+) -> dict[str, Any]:
+    """The advice for AdamW and its schedule, as keyword arguments of ``transformers.TrainingArguments``.
+
+    transformers counts steps from 0, so that its rate at a step is ``lr_multiplier`` of the step before. Its
+    "wsd" warms up from the last rate instead of 0.
+
+    Args:
+        advice: for AdamW; its batch is left to you, since it depends on the devices.
+        total_steps, warmup_steps, schedule, final_lr_ratio: as in ``lr_multiplier``.
+
+    Raises:
+        BadInput: as ``lr_multiplier``; advice for another optimizer.
+    """
+    _check(total_steps, warmup_steps, schedule, final_lr_ratio)
+    if advice.optimizer != "adamw":
+        raise BadInput(
+            f"training_arguments: optimizer = {advice.optimizer!r}; expected adamw, which Trainer uses; give "
+            "Trainer an optimizer of your own, with optimizer_settings and lr_multiplier"
+        )
+    settings = optimizer_settings(advice)
+    last = final_lr_ratio * advice.learning_rate
+    name, options = {
+        "constant": ("constant_with_warmup", {}),
+        "linear": ("polynomial", {"lr_end": last, "power": 1.0}),
+        "cosine": ("cosine_with_min_lr", {"min_lr": last}),
+        "wsd": (
+            "warmup_stable_decay",
+            {
+                "num_decay_steps": round(WSD_DECAY * (total_steps - warmup_steps)),
+                "min_lr_ratio": final_lr_ratio,
+                "decay_type": "linear",
+            },
+        ),
+    }[schedule]
+    return {
+        "max_steps": total_steps,
+        "learning_rate": advice.learning_rate,
+        "weight_decay": settings.get("weight_decay", 0.0),
+        "adam_beta1": settings["betas"][0],
+        "adam_beta2": settings["betas"][1],
+        "warmup_steps": warmup_steps,
+        "lr_scheduler_type": name,
+        "lr_scheduler_kwargs": options,
+    }
 
 
 def _fraction(step: int, *, total_steps: int, warmup_steps: int, schedule: str, final: float) -> float:

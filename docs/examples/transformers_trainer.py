@@ -11,7 +11,7 @@ import tempfile
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments
 
-from bayeslaw.integrations import parameter_counts, recommended
+from bayeslaw.integrations import parameter_counts, recommended, training_arguments
 from bayeslaw.integrations.for_transformers import BayeslawCallback
 
 VOCABULARY, LENGTH, SEQUENCES, STEPS = 64, 32, 16, 40
@@ -48,14 +48,8 @@ def main(folder: str) -> None:
     ):
         arguments = TrainingArguments(
             output,
-            max_steps=STEPS,
+            **training_arguments(advice, STEPS, warmup_steps=4),
             per_device_train_batch_size=SEQUENCES,
-            learning_rate=advice.learning_rate,
-            weight_decay=advice.weight_decay or 0.0,
-            adam_beta1=advice.momentum or 0.9,
-            adam_beta2=0.95,
-            lr_scheduler_type="cosine",
-            warmup_steps=4,
             eval_strategy="steps",
             eval_steps=STEPS,
             save_strategy="no",

@@ -11,7 +11,9 @@ from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainerCallback
 
 from bayeslaw.assets import EXAMPLE_SWEEP
 from bayeslaw.errors import BadInput
+from bayeslaw.integrations import Advice, lr_multiplier, training_arguments
 from bayeslaw.integrations.for_transformers import BayeslawCallback
+from bayeslaw.integrations.schedules import SCHEDULES
 from bayeslaw.runs.io import read_runs
 from tests.support.documents import ROOT
 
@@ -168,3 +170,29 @@ def test_the_example(tmp_path, capsys):
     assert (row["status"], row["loss_kind"], row["schedule"]) == ("finished", "val_final", "cosine")
     assert (row["learning_rate"] > 0, row["loss"] < 4.1) == (True, True)
     assert capsys.readouterr().out.endswith(f"{row['run_id']}.jsonl: finished\n")
+
+
+def advised(optimizer="adamw", decay=0.2):
+    return Advice(1e6, 1e6, optimizer, None, 3e-3, 1e4, decay, 0.9, {}, 0.0, 0.0, ())
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_the_arguments_give_the_schedule_of_the_advice(tmp_path, schedule):
+    given = training_arguments(advised(), 40, warmup_steps=10, schedule=schedule, final_lr_ratio=0.25)
+    arguments = TrainingArguments(str(tmp_path), report_to="none", use_cpu=True, **given)
+    one = Trainer(torch.nn.Linear(2, 2), arguments)
+    one.create_optimizer_and_scheduler(40)
+    expected = lr_multiplier(40, warmup_steps=10, schedule=schedule, final_lr_ratio=0.25)
+    for step in range(40):
+        one.optimizer.step()
+        one.lr_scheduler.step()
+        if schedule != "wsd" or step >= 9:  # whose warm-up begins at the last rate
+            assert one.optimizer.param_groups[0]["lr"] == pytest.approx(3e-3 * expected(step), rel=1e-6)
+    group = one.optimizer.param_groups[0]
+    assert (group["betas"], group["weight_decay"]) == ((0.9, 0.95), 0.2)
+
+
+def test_arguments_for_what_trainer_does_not_use_are_refused():
+    with pytest.raises(BadInput, match="optimizer = 'muon'; expected adamw"):
+        training_arguments(advised("muon"), 40, warmup_steps=10)
+    assert training_arguments(advised(decay=None), 40, warmup_steps=10)["weight_decay"] == 0.0
