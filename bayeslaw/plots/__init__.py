@@ -7,6 +7,7 @@ from bayeslaw.plots.advice import plot_learning_rates, plot_recommendation
 from bayeslaw.plots.axes import BLUE, GREY, OKABE_ITO, ORANGE, check_figure, save_figure
 from bayeslaw.plots.beliefs import plot_prior_posterior, plot_spread
 from bayeslaw.plots.checks import plot_convergence, plot_ranks
+from bayeslaw.plots.curvature import plot_sharpness, plot_spectral_density
 from bayeslaw.plots.designs import REPLAYED, plot_candidates, plot_replay, replay_figure
 from bayeslaw.plots.forest import plot_forest
 from bayeslaw.plots.loops import plot_loop
@@ -35,6 +36,8 @@ __all__ = [
     "plot_regret",
     "plot_reliability",
     "plot_replay",
+    "plot_sharpness",
+    "plot_spectral_density",
     "plot_spread",
     "plot_surface",
     "replay_figure",
