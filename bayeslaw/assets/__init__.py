@@ -6,3 +6,4 @@ _FOLDER = Path(__file__).parent
 BOOKS = _FOLDER / "books.csv"
 EXAMPLE_SWEEP = _FOLDER / "example_sweep.csv"
 POSTERIOR = _FOLDER / "posterior.nc"
+SHAPES = _FOLDER / "shapes.csv"

@@ -14,6 +14,9 @@ from bayeslaw.files import write_atomically
 from tests.studies import (
     calibration,
     confirmation,
+    curvature,
+    curvature_cost,
+    early_curvature,
     heldout,
     live,
     newcomer,
@@ -41,6 +44,9 @@ def _of_rows(study: ModuleType, table: Callable[..., str]) -> Callable[[], str]:
 TABLES: dict[str, Callable[[], str]] = {
     "calibration": _of_rows(calibration, calibration.table),
     "confirmation": _of_rows(confirmation, confirmation.table),
+    "curvature": _of_rows(curvature, curvature.table),
+    "curvature_cost": _of_rows(curvature_cost, curvature_cost.table),
+    "early_curvature": _of_rows(early_curvature, early_curvature.table),
     "heldout": _of_rows(heldout, heldout_tables),
     "live": live.table,
     "newcomer": _of_rows(newcomer, newcomer.table),

@@ -1,0 +1,497 @@
+"""Does the curvature of a network predict its best learning rate? A minute, from bayeslaw/assets/shapes.csv.
+
+    python -m train.sweep --plan train/plans/shapes.toml --out out/shapes --workers 1
+    python -m train.collect out/shapes -o bayeslaw/assets/shapes.csv
+    python -m tests.studies.curvature run      # results/curvature.jsonl
+    python -m tests.studies.curvature table    # prints its part of docs/benchmarks.md
+
+A cell is one network, optimizer and D. Its best rate is the smoothed minimum along the learning rate.
+Curvature comes from the cell's runs at two fixed rates, chosen before anything was known of the optimum.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bayeslaw.arrays import Floats
+from bayeslaw.evaluation.smoothing import SmoothedCell, smooth_cell
+from bayeslaw.runs.cells import group_cells
+from bayeslaw.runs.io import read_runs
+from bayeslaw.spectra import thresholds
+from tests.studies.tables import Row, markdown, percent, read_rows
+
+SWEEP = Path(__file__).parents[2] / "bayeslaw" / "assets" / "shapes.csv"
+RESULTS = Path(__file__).parent / "results" / "curvature.jsonl"
+MEASURES = {
+    "raw": "lambda_max",
+    "preconditioned": "lambda_preconditioned",
+    "directional": "directional_sharpness",
+    "critical": "critical_learning_rate",
+    "noise": "noise_scale",
+}
+"""Short names of the columns that ``train.curvature`` writes."""
+MOMENTS = {"start": ("0",), "step 20": ("0.08", "0.02"), "half": ("0.5",), "end": ("1",)}
+"""Shares of the run, as plans give them."""
+PROBES = ("low", "near")
+NAMES = {"raw": "lambda_max", "preconditioned": "preconditioned lambda_max", "critical": "critical rate"}
+THRESHOLDS = {
+    "adamw": thresholds.moving_average(0.9),
+    "muon": thresholds.moving_average_nesterov(0.95),
+    "sgd": thresholds.heavy_ball(0.9),
+}
+LARGER = 10e3
+"""Parameters; held out are networks with more."""
+RATIOS = (5, 20)
+"""Width over depth; held out are networks outside."""
+FEWEST = 4
+SPARE = 2
+"""Networks beyond the fitted numbers that a predictor needs to be judged."""
+RESAMPLES = 2000
+
+
+# ------------------------------------------------------------------------------------------ cells
+
+
+def joined(runs: pd.DataFrame) -> tuple[pd.DataFrame, list[SmoothedCell]]:
+    """Best rate and curvature of each cell whose optimum lies inside its sweep and whose curvature is known.
+
+    Returns:
+        Logarithms, (cell, ...): ``rate``, ``params``, ``width``, ``depth``, ``threshold`` and one column for
+        each measure, moment and probe. And the smoothed cells, in the same order.
+    """
+    rows, smoothed = [], []
+    for key, mine in group_cells(runs):
+        cell, probes = (
+            smooth_cell(key, mine),
+            mine[mine["curvature_seconds"].notna()].sort_values("learning_rate"),
+        )
+        if not cell.scorable or probes.empty:
+            continue
+        first = mine.iloc[0]
+        sizes = {"params": key.params_nonembedding, "width": first["width"], "depth": first["depth"]}
+        rows.append(
+            {"study": key.study, "optimizer": key.optimizer, "tokens": key.tokens}
+            | {name: np.log(float(value)) for name, value in sizes.items()}
+            | {"rate": np.log(cell.learning_rate), "threshold": np.log(THRESHOLDS[key.optimizer])}
+            | measured(probes)
+        )
+        smoothed.append(cell)
+    return pd.DataFrame(rows), smoothed
+
+
+def measured(probes: pd.DataFrame) -> dict[str, float]:
+    """Logarithms by measure, moment and probe; NaN where there is none or it is negative."""
+    found = {}
+    for probe, (_, run) in zip(PROBES, probes.iterrows()):
+        for measure, column in MEASURES.items():
+            for moment, shares in MOMENTS.items():
+                values = [run.get(f"{column}_at_{share}", np.nan) for share in shares]
+                value = next((v for v in values if pd.notna(v) and v > 0), np.nan)
+                found[f"{measure} {moment} {probe}"] = float(np.log(value))
+    return found
+
+
+def spread_of(runs: pd.DataFrame) -> float:
+    """Jackknife standard error of the smoothed optimum's logarithm over the cell's runs [nats]."""
+    (key, _), *_ = group_cells(runs)
+    without = [smooth_cell(key, runs.drop(index=i)).learning_rate for i in runs.index]
+    logs = np.log([rate for rate in without if np.isfinite(rate)])
+    return float(np.sqrt((len(logs) - 1) * np.var(logs))) if len(logs) > 2 else np.nan
+
+
+# ------------------------------------------------------------------------------------------ predictors
+
+
+@dataclass(frozen=True)
+class Law:
+    """ln rate = level + given + exponents . columns.
+
+    Attributes:
+        columns: of the cells, with fitted exponents.
+        given: columns added or subtracted as they are: (sign, name).
+        level: whether a constant is fitted.
+    """
+
+    columns: tuple[str, ...] = ()
+    given: tuple[tuple[int, str], ...] = ()
+    level: bool = True
+
+    @property
+    def parameters(self) -> int:
+        """Number fitted."""
+        return len(self.columns) + self.level
+
+    def predict(self, train: pd.DataFrame, test: pd.DataFrame) -> Floats:
+        """ln rate of the test cells, fitted by least squares to the others."""
+        here, there = self._design(train), self._design(test)
+        coefs = np.linalg.lstsq(here, train["rate"].to_numpy() - self._offset(train), rcond=None)[0]
+        return np.asarray(self._offset(test) + there @ coefs, float)
+
+    def needs(self) -> list[str]:
+        """Columns that it reads."""
+        return [*self.columns, *(name for _, name in self.given)]
+
+    def _design(self, cells: pd.DataFrame) -> Floats:
+        return np.column_stack(
+            [np.ones((len(cells), int(self.level))), cells[[*self.columns]].to_numpy(float)]
+        )
+
+    def _offset(self, cells: pd.DataFrame) -> Floats:
+        return np.asarray(sum((sign * cells[name] for sign, name in self.given), np.zeros(len(cells))), float)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """The lower or the higher of two laws' rates."""
+
+    join: Callable[[Floats, Floats], Floats]
+    laws: tuple[Law, Law]
+
+    @property
+    def parameters(self) -> int:
+        """Number fitted."""
+        return sum(law.parameters for law in self.laws)
+
+    def predict(self, train: pd.DataFrame, test: pd.DataFrame) -> Floats:
+        """ln rate of the test cells."""
+        first, second = (law.predict(train, test) for law in self.laws)
+        return self.join(first, second)
+
+    def needs(self) -> list[str]:
+        """Columns that it reads."""
+        return [name for law in self.laws for name in law.needs()]
+
+
+Predictor = Law | Rule
+RAW, OWN, CRITICAL = ("raw step 20 low", "preconditioned step 20 low", "critical step 20 low")
+SIZE, LIMIT, CAP = (
+    Law(("params",)),
+    Law(given=((1, "threshold"), (-1, OWN)), level=False),
+    Law(given=((1, CRITICAL),)),
+)
+PREDICTORS: dict[str, Predictor] = {
+    "one rate for all": Law(),
+    "power law in N": SIZE,
+    "power law in width and depth": Law(("width", "depth")),
+    "width alone": Law(("width",)),
+    "depth alone": Law(("depth",)),
+    "kappa / lambda_max": Law(given=((-1, RAW),)),
+    "kappa / lambda_max of the preconditioned Hessian": Law(given=((-1, OWN),)),
+    "c(optimizer) / lambda_max": Law(given=((1, "threshold"), (-1, RAW)), level=False),
+    "c(optimizer) / lambda_max of the preconditioned Hessian": LIMIT,
+    "kappa x critical rate": CAP,
+    "power of lambda_max": Law((RAW,)),
+    "power of the preconditioned lambda_max": Law((OWN,)),
+    "power of the critical rate": Law((CRITICAL,)),
+    "N and critical rate": Law(("params", CRITICAL)),
+    "width, depth and critical rate": Law(("width", "depth", CRITICAL)),
+    "width, depth and preconditioned lambda_max": Law(("width", "depth", OWN)),
+    "width, depth, critical rate and preconditioned lambda_max": Law(("width", "depth", CRITICAL, OWN)),
+    "min(power law in N, c / preconditioned lambda_max)": Rule(np.minimum, (SIZE, LIMIT)),
+    "max(power law in N, c / preconditioned lambda_max)": Rule(np.maximum, (SIZE, LIMIT)),
+    "min(power law in N, kappa x critical rate)": Rule(np.minimum, (SIZE, CAP)),
+    "max(power law in N, kappa x critical rate)": Rule(np.maximum, (SIZE, CAP)),
+}
+
+
+# ------------------------------------------------------------------------------------------ scores
+
+
+def scored(label: str, law: Predictor, cells: pd.DataFrame, smoothed: Sequence[SmoothedCell]) -> Row:
+    """Fit to all cells, leave-one-out, and the two splits, of one predictor."""
+    truth, residual = cells["rate"].to_numpy(), law.predict(cells, cells) - cells["rate"].to_numpy()
+    count, square = len(truth), float(np.sum(residual**2))
+    information = count * np.log(square / count)
+    left = np.concatenate([law.predict(cells.drop(index=i), cells.loc[[i]]) for i in cells.index]) - truth
+    row = {
+        "predictor": label,
+        "parameters": law.parameters,
+        "cells": count,
+        "r2": 1 - square / float(np.sum((truth - truth.mean()) ** 2)),
+        "aic": information + 2 * (law.parameters + 1),
+        "bic": information + np.log(count) * (law.parameters + 1),
+        "loo": rms(left),
+        "loo_interval": resampled(left),
+    }
+    for name, out in held_out(cells).items():
+        if out.sum() < 2 or (~out).sum() <= law.parameters:
+            continue
+        predicted = law.predict(cells[~out], cells[out])
+        places = np.flatnonzero(out)
+        regret = [
+            smoothed[i].regret(np.exp(p), smoothed[i].batch_tokens)[0] for i, p in zip(places, predicted)
+        ]
+        row[name] = {
+            "rms": rms(predicted - truth[out]),
+            "regret": float(np.mean(regret)) / 100,
+            "cells": int(out.sum()),
+        }
+    return row
+
+
+def held_out(cells: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Which cells each split scores, (cell,)."""
+    ratio = np.exp(cells["width"] - cells["depth"]).to_numpy()
+    return {
+        "larger": np.exp(cells["params"]).to_numpy() > LARGER,
+        "other shapes": (ratio < 0.99 * RATIOS[0]) | (ratio > 1.01 * RATIOS[1]),
+    }
+
+
+def rms(errors: Floats) -> float:
+    """Root mean square."""
+    return float(np.sqrt(np.mean(np.asarray(errors) ** 2)))
+
+
+def resampled(errors: Floats) -> list[float]:
+    """90% interval of the root mean square, by resampling networks."""
+    rng = np.random.default_rng(0)
+    drawn = rng.choice(np.asarray(errors) ** 2, (RESAMPLES, len(errors)))
+    return [float(q) for q in np.quantile(np.sqrt(drawn.mean(axis=1)), [0.05, 0.95])]
+
+
+def exponents(cells: pd.DataFrame, column: str) -> Row | None:
+    """Exponents of a column in width and depth, with standard errors; None with too few cells."""
+    known = cells[cells[column].notna()] if column in cells else cells.iloc[:0]
+    design = np.column_stack([np.ones(len(known)), known[["width", "depth"]].to_numpy(float)])
+    if len(known) < FEWEST or np.linalg.matrix_rank(design) < 3:
+        return None
+    y = known[column].to_numpy(float)
+    coefs, _, _, _ = np.linalg.lstsq(design, y, rcond=None)
+    variance = float(np.sum((y - design @ coefs) ** 2)) / max(len(known) - 3, 1)
+    errors = np.sqrt(variance * np.diag(np.linalg.inv(design.T @ design)))
+    return {"of": column, "cells": len(known), "exponents": [*coefs[1:]], "errors": [*errors[1:]]}
+
+
+# ------------------------------------------------------------------------------------------ results
+
+
+def results(runs: pd.DataFrame) -> list[Row]:
+    """Result lines of the study."""
+    cells, smoothed = joined(runs)
+    shortest = cells["tokens"].min()
+    main = (cells["optimizer"] == "adamw") & (cells["study"] == "shapes") & (cells["tokens"] == shortest)
+    mine, surfaces = cells[main].reset_index(drop=True), [smoothed[i] for i in np.flatnonzero(main)]
+    rows: list[Row] = [_counts(runs, cells)]
+    known = {
+        name: law
+        for name, law in PREDICTORS.items()
+        if law.parameters + SPARE <= len(mine) and mine[law.needs()].notna().all(axis=None)
+    }
+    rows += [{"what": "predictor", **scored(name, law, mine, surfaces)} for name, law in known.items()]
+    rows += [row for row in (_one_measure(mine, surfaces, column) for column in _columns(mine)) if row]
+    for name, group in _groups(cells):
+        columns = ("rate", RAW, OWN, CRITICAL)
+        found = [exponents(group[group["tokens"] == shortest], column) for column in columns]
+        rows += [{"what": "exponents", "group": name, **row} for row in found if row]
+        rows += [{"what": "constants", "group": name, **_constants(group)}]
+    rows += [{"what": "adaptation", **row} for row in _adaptation(mine)]
+    return rows
+
+
+def _counts(runs: pd.DataFrame, cells: pd.DataFrame) -> Row:
+    status = {str(name): int(count) for name, count in runs["status"].value_counts().items()}
+    spread = np.nanmedian([spread_of(rows) for _, rows in group_cells(runs)])
+    return {
+        "what": "counts",
+        "runs": len(runs),
+        "status": status,
+        "cells": len(cells),
+        "spread": float(spread),
+    }
+
+
+def _groups(cells: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    names = [f"{optimizer}, {study}" for optimizer, study in zip(cells["optimizer"], cells["study"])]
+    return [(str(name), group) for name, group in cells.groupby(np.array(names))]
+
+
+def _columns(cells: pd.DataFrame) -> list[str]:
+    parts = [f"{measure} {moment} {probe}" for measure in MEASURES for moment in MOMENTS for probe in PROBES]
+    return [name for name in parts if name in cells]
+
+
+def _one_measure(cells: pd.DataFrame, smoothed: Sequence[SmoothedCell], column: str) -> Row | None:
+    """A power of one measure at one moment, on the cells that have it."""
+    known = cells[column].notna().to_numpy()
+    if known.sum() < 0.75 * len(cells):
+        return None
+    there = cells[known].reset_index(drop=True)
+    row = scored(column, Law((column,)), there, [smoothed[i] for i in np.flatnonzero(known)])
+    slope = float(np.polyfit(there[column], there["rate"], 1)[0])
+    return {
+        "what": "measure",
+        **{k: row[k] for k in ("predictor", "cells", "r2", "loo", "loo_interval")},
+        "slope": slope,
+    }
+
+
+def _constants(group: pd.DataFrame) -> Row:
+    """Best rate in units of what curvature says, geometric means and ranges over networks."""
+    ratios = {
+        "raw": group["rate"] + group[RAW],
+        "preconditioned": group["rate"] + group[OWN],
+        "critical": group["rate"] - group[CRITICAL],
+    }
+    shown = {
+        name: [float(np.exp(f(values.dropna()))) for f in (np.mean, np.min, np.max)]
+        for name, values in ratios.items()
+        if values.notna().any()
+    }
+    return {"cells": len(group), "threshold": float(np.exp(group["threshold"].iloc[0])), **shown}
+
+
+def _adaptation(cells: pd.DataFrame) -> list[Row]:
+    """-d ln measure / d ln rate between the two probes; 1 where sharpness is a constant over the rate."""
+    rows = []
+    for measure in ("raw", "preconditioned", "critical"):
+        for moment in MOMENTS:
+            low, near = (f"{measure} {moment} {probe}" for probe in PROBES)
+            if low in cells and near in cells and (change := (cells[near] - cells[low]).dropna()).size:
+                step = np.log(RATE_OF["near"] / RATE_OF["low"])
+                slopes = change / step * (1 if measure == "critical" else -1)
+                error = float(slopes.std(ddof=1) / np.sqrt(len(slopes)))
+                found = {"cells": len(slopes), "mean": float(slopes.mean()), "error": error}
+                rows.append({"of": measure, "moment": moment, **found})
+    return rows
+
+
+RATE_OF = {"low": 3e-3, "near": 1e-2}
+"""Learning rates of AdamW's probes, as in train/plans/shapes.toml."""
+
+
+def run() -> None:
+    """Write all result lines anew."""
+    RESULTS.write_text("".join(json.dumps(_short(row)) + "\n" for row in results(read_runs(SWEEP))))
+    print(f"{RESULTS} written")
+
+
+def _short(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _short(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_short(v) for v in value]
+    return float(f"{value:.4g}") if isinstance(value, (float, np.floating)) else value
+
+
+# ------------------------------------------------------------------------------------------ tables
+
+
+def table(rows: Sequence[Row]) -> str:
+    """All tables of the study."""
+    kinds = {what: [row for row in rows if row["what"] == what] for what in {row["what"] for row in rows}}
+    makers = (_predictors, _measures, _exponents, _told_constants, _told_adaptation)
+    names = ("predictor", "measure", "exponents", "constants", "adaptation")
+    parts = [make(kinds[name]) for name, make in zip(names, makers) if name in kinds]
+    (counts,) = kinds["counts"]
+    ended = ", ".join(f"{count} {status}" for status, count in counts["status"].items())
+    told = (
+        f"{counts['runs']} runs ({ended}); {counts['cells']} cells have an optimum inside their sweep and "
+        f"curvature. Standard error of ln eta*, by leaving out runs: {counts['spread']:.2f} (median cell)."
+    )
+    return "\n\n".join([told, *(part for part in parts if part)])
+
+
+def _predictors(rows: Sequence[Row]) -> str:
+    judged = {name: rows[0][name]["cells"] for name in ("larger", "other shapes") if name in rows[0]}
+    body = []
+    for row in rows:
+        low, high = row["loo_interval"]
+        fit = [str(row["parameters"]), f"{row['r2']:.2f}", f"{row['aic']:.1f}", f"{row['bic']:.1f}"]
+        splits = [cell for name in judged for cell in _split(row.get(name))]
+        body.append([row["predictor"], *fit, f"{row['loo']:.2f} ({low:.2f} to {high:.2f})", *splits])
+    head = ["predictor of ln eta*", "fitted", "R2", "AIC", "BIC", "left-out network: rms (90% over networks)"]
+    for name, count in judged.items():
+        head += [f"{count} {name}: rms", "regret"]
+    return markdown(f"AdamW, {rows[0]['cells']} networks, one D and B: errors of ln eta* in nats", head, body)
+
+
+def _split(found: Row | None) -> list[str]:
+    return [f"{found['rms']:.2f}", percent(found["regret"], 2)] if found else ["-", "-"]
+
+
+def _measures(rows: Sequence[Row]) -> str:
+    found = {row["predictor"]: row for row in rows}
+    body = []
+    for measure in MEASURES:
+        for probe in PROBES:
+            cells = [found.get(f"{measure} {moment} {probe}") for moment in MOMENTS]
+            if any(cells):
+                shown = [f"{c['loo']:.2f} ({c['slope']:+.2f})" if c else "-" for c in cells]
+                body.append([MEASURES[measure].replace("_", " "), probe, *shown])
+    head = ["a power of", "run", *MOMENTS]
+    return markdown(
+        "AdamW: rms of a left-out network's ln eta* (fitted exponent), by when it is measured", head, body
+    )
+
+
+def _exponents(rows: Sequence[Row]) -> str:
+    names = {
+        "rate": "best rate",
+        RAW: "lambda_max",
+        OWN: "preconditioned lambda_max",
+        CRITICAL: "critical rate",
+    }
+    body = []
+    for row in rows:
+        shown = [f"{value:+.2f} ± {error:.2f}" for value, error in zip(row["exponents"], row["errors"])]
+        body.append([row["group"], names[row["of"]], str(row["cells"]), *shown])
+    head = ["optimizer, study", "of", "networks", "in width", "in depth"]
+    return markdown("Exponents in width and depth; curvature at step 20 of the low run", head, body)
+
+
+def _told_constants(rows: Sequence[Row]) -> str:
+    body = []
+    for row in rows:
+        shown = [
+            "{:.3g} ({:.2g} to {:.2g})".format(*row[name]) if name in row else "-"
+            for name in ("raw", "preconditioned", "critical")
+        ]
+        body.append([row["group"], str(row["cells"]), *shown, f"{row['threshold']:.3g}"])
+    head = [
+        "optimizer, study",
+        "cells",
+        "eta* x lambda_max",
+        "eta* x preconditioned",
+        "eta* / critical rate",
+        "threshold",
+    ]
+    return markdown("The best rate in units of curvature at step 20: geometric mean (range)", head, body)
+
+
+def _told_adaptation(rows: Sequence[Row]) -> str:
+    found = {(row["of"], row["moment"]): row for row in rows}
+    names = {"raw": "lambda_max", "preconditioned": "preconditioned lambda_max", "critical": "critical rate"}
+    body = [
+        [
+            names[m],
+            *(f"{r['mean']:+.2f} ± {r['error']:.2f}" if (r := found.get((m, t))) else "-" for t in MOMENTS),
+        ]
+        for m in names
+    ]
+    head = ["how far it follows the rate", *MOMENTS]
+    title = (
+        "AdamW: sharpness follows the rate: -d ln lambda / d ln eta between the two runs (critical rate: +)"
+    )
+    return markdown(title, head, body)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("what", choices=["run", "table"])
+    if parser.parse_args().what == "run":
+        run()
+    else:
+        print(table(read_rows(RESULTS)))
+
+
+if __name__ == "__main__":
+    main()
