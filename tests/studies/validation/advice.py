@@ -220,7 +220,7 @@ def _posterior(table: _Table, parts: tuple[str, ...], prior: str) -> Posterior:
     from bayeslaw.inference.effort import Effort
 
     if not len(finished_runs(table.runs)):
-        return prior_posterior()
+        return prior_posterior(parts=parts)
     with other_prior(prior):
         return approximate(table.runs, parts, effort=Effort(optimization=0))
 
@@ -288,7 +288,7 @@ def without_runs(seen: Seen, target: World, seed: int) -> Settings:
     Not the posterior that the package ships: it has seen the sweeps that are replayed here.
     """
     at: Target = replace(target.target, study=None)
-    return _pair(decide(surface_at(prior_posterior(seed=seed), at, seed, independent=True)))
+    return _pair(decide(surface_at(prior_posterior(seed=seed, parts=()), at, seed, independent=True)))
 
 
 def _pair(advice: dict[str, Any]) -> Settings:

@@ -230,7 +230,7 @@ def _smoothed_world(cell: SmoothedCell, rows: pd.DataFrame) -> World:
 
     def surface(rate: float, batch_tokens: float) -> tuple[float, bool]:
         at = (rate, batch_tokens if fixed is None else fixed)
-        return float(cell.loss * (1 + cell.regret(*at)[0] / 100)), bool(cell.inside(*at)[0])
+        return float(cell.loss * (1 + cell.regret(*at)[0])), bool(cell.inside(*at)[0])
 
     return World(
         Target(key.params_nonembedding, key.tokens, key.optimizer, key.study, fixed),
