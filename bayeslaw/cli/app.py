@@ -26,6 +26,7 @@ from bayeslaw.cli.tables import (
     print_law,
     print_loop,
     print_prediction,
+    print_readings,
     print_replay,
     print_report,
     replace_what_cannot_be_written,
@@ -118,13 +119,19 @@ class _ImportCommand(TyperCommand):
 
 @app.command("import", cls=_ImportCommand)
 def import_(
-    source: Annotated[Path, typer.Argument(help="Table of runs: CSV, Parquet, JSON lines, or a W&B export.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="Table of runs (CSV, Parquet, JSON lines), or what a tracker or trainer left: a folder, an "
+            "SQLite store, the address of an MLflow server."
+        ),
+    ],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Run table to write: .parquet, .csv or .jsonl.")
     ],
     study: Annotated[str | None, typer.Option(help="Name of the set-up that these runs share.")] = None,
     adapter: Annotated[
-        str | None, typer.Option(help="A known layout of published runs, or of Weights & Biases.")
+        str | None, typer.Option(help="A known layout of published runs, or of a tracker or trainer.")
     ] = None,
     map_: Annotated[
         list[str] | None,
@@ -137,6 +144,9 @@ def import_(
         list[str] | None,
         typer.Option(help="OLD=NEW, repeated: another name for an optimizer, as in soap=ours."),
     ] = None,
+    confirm: Annotated[
+        bool, typer.Option("--confirm", help="Take the guesses that the error without it lists.")
+    ] = False,
     diverged_ratio: Annotated[
         float,
         typer.Option(
@@ -145,9 +155,11 @@ def import_(
     ] = 1.4,
     as_json: AsJson = False,
 ) -> None:
-    """Convert a table of runs from any tool into a checked run table.
+    """Convert runs from any tool, where it left them, into a checked run table.
 
-    Example:
+    Examples:
+
+      bayeslaw import mlflow.db -o runs.parquet
 
       bayeslaw import sweep.csv -o runs.parquet --study ours --map loss=final_loss
       --map batch_sequences=bs --set sequence_length=2048 --set optimizer=adamw
@@ -157,13 +169,14 @@ def import_(
     warmup_tokens or warmup_steps; final_lr_ratio or final_learning_rate; loss (nats), loss_bits
     or perplexity.
     """
-    from bayeslaw.runs.importing import import_runs
+    from bayeslaw.runs.importing import imported
     from bayeslaw.runs.io import check_output, write_runs
 
     check_output(output)
-    if source.exists() and output.exists() and source.samefile(output):
+    place = Path(source)
+    if place.exists() and output.exists() and place.samefile(output):
         raise BadInput(f"{source}: is the source and the output; expected another output; name one with -o")
-    table, notes = import_runs(
+    table, notes, readings = imported(
         source,
         study=study,
         adapter=adapter,
@@ -171,12 +184,15 @@ def import_(
         constants=_pairs("--set", set_ or []),
         diverged_ratio=diverged_ratio,
         rename=_pairs("--rename", rename or []),
+        confirm=confirm,
     )
     write_runs(table, output)
+    print_readings(readings)
     for note in notes:
         say(f"note: {note}")
     if as_json:
-        print_json(_import_summary(table, output, notes))
+        columns = [each._asdict() for each in readings]
+        print_json(_import_summary(table, output, notes) | {"columns": columns})
     else:
         print_import(table, output)
 

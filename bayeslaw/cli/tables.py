@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from bayeslaw.target import NEVER_SEEN
 from bayeslaw.text import percent, setting, short, three_digits
@@ -72,8 +72,13 @@ def print_json(result: Mapping[str, Any]) -> None:
     print(json.dumps(_plain(result), allow_nan=False, ensure_ascii=ascii_only))
 
 
-def print_table(header: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> None:
-    """Print a table on stdout; numbers are given as text."""
+def print_table(
+    header: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    title: str | None = None,
+    file: TextIO | None = None,
+) -> None:
+    """Print a table on stdout, or in ``file``; numbers are given as text."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -84,11 +89,11 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[object]], title: 
         table.add_column(name, overflow="fold")
     for row in rows:
         table.add_row(*(Text(str(value)) for value in row))
-    console = Console()
+    console = Console(file=file)
     if not console.is_terminal:
         console.width = 200  # a file or pipe has no width
     if title:
-        print(title)
+        print(title, file=file)
     console.print(table)
 
 
@@ -103,6 +108,16 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return str(value) if isinstance(value, Path) else value
+
+
+def print_readings(readings: Sequence[Any]) -> None:
+    """Print on stderr how each column was read, and why; --map decides otherwise."""
+    if readings:
+        with suppress(OSError):
+            rows = [(each.role, each.column, each.reason) for each in readings]
+            print_table(
+                ["role", "column", "why (--map ROLE=COLUMN decides otherwise)"], rows, file=sys.stderr
+            )
 
 
 def print_import(table: Any, output: Path) -> None:
