@@ -21,7 +21,7 @@ from bayeslaw.law import published
 from bayeslaw.law.parameters import Parameter, of_level
 from bayeslaw.law.terms import OPTIMA, formula
 from bayeslaw.planning.policies import POLICIES
-from bayeslaw.runs import column_names, importing, layouts, optimizer_names, schema
+from bayeslaw.runs import column_names, conversions, importing, layouts, optimizer_names, schema
 
 FOLDER = Path(__file__).parent
 MARKED = re.compile(r"(?<=<!-- generated: )([\w-]+)( -->\n).*?(?=<!-- end -->)", re.S)
@@ -85,6 +85,11 @@ def roles_table() -> str:
         for role, others in column_names.SYNONYMS.items()
     ]
     return table(["role", "other names"], rows)
+
+
+def conversions_table() -> str:
+    """Roles that follow from others."""
+    return table(["role", "from"], [(f"`{row.role}`", row.words) for row in conversions.CONVERSIONS])
 
 
 def states() -> str:
@@ -197,6 +202,7 @@ def explained(text: str) -> str:
 PARTS: dict[str, Callable[[], str]] = {
     "columns": schema.columns_markdown,
     "roles": roles_table,
+    "conversions": conversions_table,
     "states": states,
     "optimizer-names": optimizers_table,
     "layouts": layouts_table,

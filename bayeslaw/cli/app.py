@@ -574,6 +574,7 @@ def design_(
     from bayeslaw.files import check_writable, write_atomically
     from bayeslaw.planning.batches import check_request, design, plan_table
     from bayeslaw.posterior.netcdf import read_posterior
+    from bayeslaw.runs.formulas import escaped
     from bayeslaw.target import parse_target
 
     if output.suffix != ".csv":
@@ -590,7 +591,7 @@ def design_(
     targets = [parse_target(text, study) for text in target]
     result, found = design(fit, targets, table, most, batch, policy, tolerance, target_cost, unit=unit)
     with write_atomically(output) as temporary:
-        plan_table(table, found).to_csv(temporary, index=False)
+        escaped(plan_table(table, found)).to_csv(temporary, index=False)
     if plot:
         from matplotlib.figure import Figure
 
