@@ -16,6 +16,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from bayeslaw.cli.app import app
 from bayeslaw.files import write_atomically
+from bayeslaw.hardware import DEVICES
 from bayeslaw.lab.train.optimizers import OPTIMIZERS
 from bayeslaw.law import published
 from bayeslaw.law.parameters import Parameter, of_level
@@ -142,6 +143,12 @@ def policies() -> str:
 # ------------------------------------------------------------------------------------------ commands
 
 
+def devices() -> str:
+    """Accelerators that a cost is counted on."""
+    rows = [(f"`{name}`", f"{d.peak:.3g}", f"{d.watts:g}", d.source) for name, d in DEVICES.items()]
+    return table(["device", "dense peak, FLOP/s", "power, W", "source"], rows)
+
+
 def commands() -> str:
     """Every command of ``bayeslaw``: usage, what it does, arguments and options.
 
@@ -212,6 +219,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "optimizers": optimizers,
     "policies": policies,
     "commands": commands,
+    "devices": devices,
 }
 
 

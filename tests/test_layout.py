@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "bayeslaw"
 LAYERS = (  # lowest first: each imports itself and what stands above it here, and no neighbour
     "errors",
     "text files arrays processes assets intervals space",
-    "target results",
+    "target results hardware",
     "theory spectra",
     "runs",
     "law",

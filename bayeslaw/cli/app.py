@@ -40,7 +40,6 @@ app = typer.Typer(
     name="bayeslaw",
     help="Bayesian hierarchical scaling laws of optimizer hyperparameters.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -57,13 +56,34 @@ Space = Annotated[Path | None, typer.Option(help="Search space in TOML, in place
 Tolerance = Annotated[
     float | None, typer.Option(help="Regret small enough to stop at, as a share of the loss, such as 0.001.")
 ]
+OnDevice = Annotated[
+    str | None,
+    typer.Option("--device", help="Accelerator to count hours and energy on: h100, a100, ..."),
+]
+Throughput = Annotated[
+    str | None,
+    typer.Option(metavar="SIZE", help="Measured FLOP/s of one device. By default 40% of the device's peak."),
+]
+PricePerHour = Annotated[float | None, typer.Option(help="Price of one device per hour, in any currency.")]
 CostOfTarget = Annotated[
     str | None, typer.Option(metavar="SIZE", help="Cost of the target run, in the unit of the budget.")
 ]
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(version("bayeslaw"))
+        raise typer.Exit
+
+
 @app.callback()
-def _commands() -> None:
+def _commands(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
     """Bayesian hierarchical scaling laws of optimizer hyperparameters."""
 
 
@@ -295,6 +315,20 @@ def predict_(
     covariate: Annotated[
         list[str] | None, typer.Option(help="NAME=VALUE of a further covariate of the law; repeated.")
     ] = None,
+    export: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FRAMEWORK",
+            help="Print the settings for a trainer: transformers, torchtitan, megatron, axolotl, nanochat, "
+            "optax or yaml.",
+        ),
+    ] = None,
+    sequence_length: Annotated[
+        int, typer.Option(help="Tokens per sequence of --export: trainers count batches in sequences.")
+    ] = 4096,
+    device: OnDevice = None,
+    throughput: Throughput = None,
+    price_per_hour: PricePerHour = None,
     as_json: AsJson = False,
 ) -> None:
     """Recommend learning rate, batch and any other fitted hyperparameter, with intervals.
@@ -306,9 +340,16 @@ def predict_(
     The recommendation minimises the expected loss, so it lies on the safe side of the likeliest
     optimum. Regret is the excess loss of following it, as a share of the loss.
     """
+    from bayeslaw.hardware import check_request, training_flops
+    from bayeslaw.hardware import cost as bill_of
+    from bayeslaw.integrations.exports import export as exported
     from bayeslaw.law.agreement import ALL, law_answer, laws_named
     from bayeslaw.target import Target, parse_covariates
 
+    reached = _optional_size("--throughput", throughput)
+    check_request(device, reached, price_per_hour)
+    if export and law:
+        raise BadInput("predict: --export writes the posterior's advice; expected no --law; leave one out")
     covariates = parse_covariates("--covariate", covariate or [])
     sizes = _size("--params", params), _size("--tokens", tokens)
     batch = _optional_size("--batch-tokens", batch_tokens)
@@ -319,7 +360,11 @@ def predict_(
         print_json({"inputs": _inputs(named)} | answers[0]) if as_json else print_law(answers[0], named)
         return
     result = _prediction(target, posterior, level)
-    if not law:
+    bill = bill_of(training_flops(target.params_nonembedding, target.tokens), device, reached, price_per_hour)
+    result |= {"bill": bill} | ({"export": exported(result, export, sequence_length)} if export else {})
+    if export and not as_json:
+        print(result["export"])
+    elif not law:
         print_json(result) if as_json else print_prediction(result)
     elif as_json:
         print_json({"inputs": _inputs(target), "posterior": result, "laws": answers})
@@ -554,6 +599,9 @@ def design_(
     ] = "regret",
     tolerance: Tolerance = None,
     cost_of_target: CostOfTarget = None,
+    device: OnDevice = None,
+    throughput: Throughput = None,
+    price_per_hour: PricePerHour = None,
     plot: Annotated[
         Path | None, typer.Option(help="Figure of the candidates to write, .png or .pdf.")
     ] = None,
@@ -572,6 +620,9 @@ def design_(
     """
     from bayeslaw.assets import POSTERIOR
     from bayeslaw.files import check_writable, write_atomically
+    from bayeslaw.hardware import check_request as check_bill
+    from bayeslaw.hardware import cost as bill_of
+    from bayeslaw.hardware import training_flops
     from bayeslaw.planning.batches import check_request, design, plan_table
     from bayeslaw.posterior.netcdf import read_posterior
     from bayeslaw.runs.formulas import escaped
@@ -581,6 +632,8 @@ def design_(
         raise BadInput(f"{output}: unknown suffix {output.suffix!r}; expected a plan in .csv; rename it")
     check_writable(output)
     _check_plot(plot)
+    reached = _optional_size("--throughput", throughput)
+    check_bill(device, reached, price_per_hour)
     most, target_cost = _size("--budget", budget), _optional_size("--cost-of-target", cost_of_target)
     check_request(most, batch, policy, tolerance, target_cost)
     table, unit = _offered("design", candidates, space)
@@ -590,6 +643,8 @@ def design_(
     table = table.assign(study=study) if study is not None else table
     targets = [parse_target(text, study) for text in target]
     result, found = design(fit, targets, table, most, batch, policy, tolerance, target_cost, unit=unit)
+    flops = sum(training_flops(run["params_nonembedding"], run["tokens"]) for run in result["runs"])
+    result |= {"bill": bill_of(flops, device, reached, price_per_hour)}
     with write_atomically(output) as temporary:
         escaped(plan_table(table, found)).to_csv(temporary, index=False)
     if plot:

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
+from bayeslaw.hardware import cost_words
 from bayeslaw.target import NEVER_SEEN
 from bayeslaw.text import percent, setting, short, three_digits
 
@@ -192,7 +193,9 @@ def _expectations(result: Mapping[str, Any], level: str) -> list[str]:
     told = [str(origin[name])[:10] for name in ("method", "created") if name in origin]
     runs = [f"{origin['rows']} runs"] if isinstance(origin.get("rows"), int) else []
     expected, most = percent(regret["expected"]), percent(regret["upper"])
+    bill = result.get("bill", {})
     return [
+        *([f"cost           {cost_words(bill)}"] if "device_hours" in bill else []),
         f"loss           {loss['median']:.3f} nats/token, {loss['lower']:.3f} to {loss['upper']:.3f}",
         f"regret         {expected} of the loss expected, below {most} with probability {level}",
         f"extrapolation  {beyond['params_decades']:.1f} decades in N, {beyond['tokens_decades']:.1f} in D",
@@ -284,6 +287,8 @@ def print_design(result: Mapping[str, Any]) -> None:
         f"cost    {result['cost']:.3g} of {result['inputs']['budget']:.3g} {unit}; "
         f"{pool['affordable']} of {pool['offered']} candidates affordable"
     )
+    if "device_hours" in result["bill"]:
+        print(f"bill    {cost_words(result['bill'])}")
     print(f"regret  {percent(regret['before'])} of the loss expected now ({share})")
     print(f"        {percent(regret['after'])} expected after these runs (each counted given those above it)")
     print(f"{'stop' if result['stop']['stop'] else 'go on':6s}  {result['stop']['reason']}")
