@@ -8,7 +8,7 @@ from typing import Any
 
 from bayeslaw.law.parameters import derived
 from bayeslaw.law.terms import words_of
-from bayeslaw.posterior.draws import Posterior
+from bayeslaw.posterior.draws import Posterior, parameter_name
 from bayeslaw.text import percent, setting, short
 
 # ------------------------------------------------------------------------------------------ the summary
@@ -199,7 +199,10 @@ def diagnostics(posterior: Posterior, doubts: Sequence[str]) -> str:
     ]
     rows.append(["draws kept", f"{posterior.draws:,}", ""])
     worst = [
-        [each["parameter"], *(f"{each[k]:.{p}f}" for k, p in (("rhat", 4), ("ess_bulk", 0), ("ess_tail", 0)))]
+        [
+            parameter_name(posterior, each["parameter"]),
+            *(f"{each[k]:.{p}f}" for k, p in (("rhat", 4), ("ess_bulk", 0), ("ess_tail", 0))),
+        ]
         for each in told.get("worst", [])
     ]
     parts = [bullets(told.get("messages", [])), table("Convergence", ["measure", "found", "wanted"], rows)]
