@@ -23,7 +23,7 @@ LAYERS = (  # lowest first: each imports itself and what stands above it here, a
     "evaluation planning integrations lab",
     "diagnosis rehearsal loop comparison",
     "plots",
-    "reporting",
+    "reporting watching",
     "cli",
     "demo",
 )

@@ -85,6 +85,7 @@ def run(
         report = Report(_records(specs, out))
         report.earlier = len(report.records)
         todo = [spec for spec in specs if spec.run_id not in report.records]
+        _write_plan(specs, out)
         tally = Tally(
             costs={spec.run_id: cost(spec) for spec in specs},
             cells={
@@ -146,6 +147,24 @@ def train_one(spec: RunSpec, folder: Path) -> dict[str, Any]:
     from bayeslaw.lab.train.run import execute
 
     return execute(spec, folder)
+
+
+def _write_plan(specs: Sequence[RunSpec], out: Path) -> None:
+    """Write down which runs are wanted, for `bayeslaw watch`; the sweep itself never reads it."""
+    runs = [
+        {
+            "run_id": spec.run_id,
+            "study": spec.study,
+            "optimizer": spec.optimizer,
+            "params_nonembedding": params_nonembedding(spec.shape),
+            "tokens": spec.tokens,
+            "batch_tokens": spec.batch_tokens,
+            "learning_rate": spec.learning_rate,
+        }
+        for spec in specs
+    ]
+    with write_atomically(out / record.PLANNED) as temporary:
+        temporary.write_text(json.dumps({"runs": runs}) + "\n")
 
 
 def _records(specs: Sequence[RunSpec], out: Path) -> dict[str, dict[str, Any]]:

@@ -899,6 +899,35 @@ def report_(
     print_json(result) if as_json else print_report(result)
 
 
+@app.command("watch")
+def watch_(
+    folder: Annotated[Path, typer.Argument(help="Folder of a sweep or a loop, running or done.")],
+    posterior: Annotated[
+        Path | None, typer.Option(help="Fit whose curves are drawn. By default the loop's latest.")
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; by default this machine alone.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 for one that is free.")] = 8765,
+) -> None:
+    """Serve a page that shows a sweep or loop while it runs; it only reads the folder.
+
+    Example:
+
+      bayeslaw watch out/first
+
+    Progress and time left, runs by status, loss against learning rate in each cell with the current fit,
+    the optimum round by round, the journal, and a run's curve on a click. Stop it with Ctrl-C.
+    """
+    from contextlib import suppress
+
+    from bayeslaw.watching.server import serve
+
+    with serve(folder, host, port, posterior) as server, suppress(KeyboardInterrupt):
+        say(f"http://{host}:{server.server_address[1]}")
+        server.serve_forever()
+
+
 if __name__ == "__main__":
     main()
 
