@@ -10,7 +10,7 @@ from html import escape
 from bayeslaw.text import short, three_digits
 
 WIDTH, HEIGHT = 340.0, 210.0
-LEFT, RIGHT, TOP, BOTTOM = 52.0, 12.0, 10.0, 36.0
+LEFT, RIGHT, TOP, BOTTOM = 66.0, 12.0, 10.0, 36.0
 TICKS = 4
 
 Point = tuple[float, float]
@@ -91,8 +91,9 @@ def _scale(values: Sequence[float], start: float, end: float, log: bool) -> Call
 
 def _ticks(values: Sequence[float], log: bool) -> list[float]:
     low, high = min(values), max(values)
-    if low == high:
-        return [low]
+    different = sorted(set(values))
+    if len(different) <= TICKS:
+        return different
     steps = range(TICKS)
     if log:
         return [low * (high / low) ** (i / (TICKS - 1)) for i in steps]

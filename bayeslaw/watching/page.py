@@ -156,6 +156,7 @@ def _cell(cell: Cell, runs: Sequence[Row], posterior: Posterior | None) -> str:
     line = _fitted(posterior, cell, best, [x for x, *_ in dots])
     chart = Chart("peak learning rate", "loss", dots, [line] if line else [], log_x=True)
     words = f"{title}: best {best['loss']:.4f} at {best['learning_rate']:.3g}"
+    words += f"; line: the fit at that run's batch, {short(float(best['batch_tokens']))}" if line else ""
     return f"<figure>{svg(chart, title)}<figcaption>{escape(words)}</figcaption></figure>"
 
 
