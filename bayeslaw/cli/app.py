@@ -909,6 +909,9 @@ def watch_(
         str, typer.Option(help="Address to listen on; by default this machine alone.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0 for one that is free.")] = 8765,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the progress once, and serve nothing.")
+    ] = False,
 ) -> None:
     """Serve a page that shows a sweep or loop while it runs; it only reads the folder.
 
@@ -920,9 +923,14 @@ def watch_(
     the optimum round by round, the journal, and a run's curve on a click. Stop it with Ctrl-C.
     """
     from contextlib import suppress
+    from dataclasses import asdict
 
     from bayeslaw.watching.server import serve
+    from bayeslaw.watching.state import read_state
 
+    if as_json:
+        print_json({"folder": folder} | asdict(read_state(folder).progress))
+        return
     with serve(folder, host, port, posterior) as server, suppress(KeyboardInterrupt):
         say(f"http://{host}:{server.server_address[1]}")
         server.serve_forever()

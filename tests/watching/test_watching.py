@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import threading
 import urllib.error
@@ -67,6 +68,14 @@ def test_other_folders_are_refused(tmp_path, monkeypatch, capsys):
     code, _, err = run(monkeypatch, capsys, "watch", str(tmp_path / "none"))
     assert code == 2
     assert "expected the folder of a sweep or a loop" in err
+
+
+def test_the_command_prints_the_progress_once(tmp_path, monkeypatch, capsys):
+    code, out, _ = run(monkeypatch, capsys, "watch", str(running_sweep(tmp_path)), "--json")
+    told = json.loads(out)
+    assert code == 0
+    assert set(told) == {"folder", "planned", "ended", "counts", "seconds_left", "quiet_seconds"}
+    assert (told["planned"], told["counts"]["running"]) == (11, 2)
 
 
 def test_the_page_says_what_the_folder_says(tmp_path):
