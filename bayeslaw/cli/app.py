@@ -207,7 +207,8 @@ def import_(
         confirm=confirm,
     )
     write_runs(table, output)
-    print_readings(readings)
+    if not as_json:
+        print_readings(readings)
     for note in notes:
         say(f"note: {note}")
     if as_json:
