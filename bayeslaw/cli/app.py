@@ -645,7 +645,6 @@ def design_(
     targets = [parse_target(text, study) for text in target]
     result, found = design(fit, targets, table, most, batch, policy, tolerance, target_cost, unit=unit)
     flops = sum(training_flops(run["params_nonembedding"], run["tokens"]) for run in result["runs"])
-    result |= {"bill": bill_of(flops, device, reached, price_per_hour)}
     with write_atomically(output) as temporary:
         escaped(plan_table(table, found)).to_csv(temporary, index=False)
     if plot:
@@ -657,6 +656,7 @@ def design_(
         plot_candidates(table, found.first, found.rows, unit, figure.subplots())
         save_figure(figure, plot)
     result = {"output": output} | result | {"posterior": {"path": str(path)} | fit.provenance}
+    result |= {"bill": bill_of(flops, device, reached, price_per_hour)}
     print_json(result) if as_json else print_design(result)
 
 
