@@ -9,16 +9,21 @@ The functions of each step, loaded when they are first used:
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from bayeslaw.lazy import face
 
 if TYPE_CHECKING:
     from bayeslaw.advice.prediction import predict as predict
+    from bayeslaw.advice.result import Prediction as Prediction
     from bayeslaw.comparison.structures import compare as compare
-    from bayeslaw.diagnosis.diagnosis import diagnosis as diagnose  # noqa: F401
+    from bayeslaw.diagnosis.diagnosis import diagnose as diagnose
+    from bayeslaw.diagnosis.result import Diagnosis as Diagnosis
     from bayeslaw.evaluation.heldout import evaluate as evaluate
+    from bayeslaw.evaluation.result import Evaluation as Evaluation
     from bayeslaw.inference.fitting import fit as fit
     from bayeslaw.planning.batches import design as design
+    from bayeslaw.planning.result import Design as Design
     from bayeslaw.posterior.draws import Posterior as Posterior
     from bayeslaw.posterior.netcdf import read_posterior as read_posterior
     from bayeslaw.posterior.netcdf import write_posterior as write_posterior
@@ -28,35 +33,26 @@ if TYPE_CHECKING:
     from bayeslaw.runs.io import write_runs as write_runs
     from bayeslaw.target import Target as Target
 
-_HOMES = {
-    "Posterior": "posterior.draws:Posterior",
-    "Target": "target:Target",
-    "compare": "comparison.structures:compare",
-    "design": "planning.batches:design",
-    "diagnose": "diagnosis.diagnosis:diagnosis",
-    "evaluate": "evaluation.heldout:evaluate",
-    "fit": "inference.fitting:fit",
-    "import_runs": "runs.importing:import_runs",
-    "predict": "advice.prediction:predict",
-    "read_posterior": "posterior.netcdf:read_posterior",
-    "read_runs": "runs.io:read_runs",
-    "report": "reporting.page:write_report",
-    "write_posterior": "posterior.netcdf:write_posterior",
-    "write_runs": "runs.io:write_runs",
-}
-__all__ = list(_HOMES)
-
-
-def __getattr__(name: str) -> Any:
-    """Load a public name from its home (PEP 562)."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'bayeslaw' has no attribute {name!r}")
-    module, _, attribute = _HOMES[name].partition(":")
-    value = getattr(import_module(f"bayeslaw.{module}"), attribute)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    """Public names, whether loaded or not."""
-    return sorted({*globals(), *_HOMES})
+__getattr__, __dir__, __all__ = face(
+    __name__,
+    {
+        "Design": "planning.result",
+        "Diagnosis": "diagnosis.result",
+        "Evaluation": "evaluation.result",
+        "Posterior": "posterior.draws",
+        "Prediction": "advice.result",
+        "Target": "target",
+        "compare": "comparison.structures",
+        "design": "planning.batches",
+        "diagnose": "diagnosis.diagnosis",
+        "evaluate": "evaluation.heldout",
+        "fit": "inference.fitting",
+        "import_runs": "runs.importing",
+        "predict": "advice.prediction",
+        "read_posterior": "posterior.netcdf",
+        "read_runs": "runs.io",
+        "report": "reporting.page:write_report",
+        "write_posterior": "posterior.netcdf",
+        "write_runs": "runs.io",
+    },
+)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,19 +14,23 @@ WIDTH = 200
 """Columns of a table that is not printed on a terminal."""
 
 
-class Shown(NamedTuple):
-    """A result as a person reads it: a title, one table of finished text, and sentences."""
+class Section(NamedTuple):
+    """A part of a result as a person reads it: a title, a table of finished text, and sentences."""
 
     title: str
-    header: Sequence[str]
-    rows: Sequence[Sequence[object]]
-    lines: Sequence[str]
+    header: Sequence[str] = ()
+    rows: Sequence[Sequence[object]] = ()
+    lines: Sequence[str] = ()
 
 
-class Result:
-    """Base of results: a subclass says what it shows, and what it is as JSON."""
+class Result(Mapping[str, Any]):
+    """Base of results, frozen dataclasses that say what a person reads of them, and what they are as JSON.
 
-    def shown(self) -> Shown:
+    Attributes are the way to their parts. A result is also a read-only mapping over its JSON, so that
+    ``result["runs"]`` is ``result.to_json()["runs"]``.
+    """
+
+    def sections(self) -> Sequence[Section]:
         """The result as a person reads it."""
         raise NotImplementedError
 
@@ -34,14 +38,31 @@ class Result:
         """The result as the command line prints it with ``--json``: text, numbers, lists and dicts."""
         raise NotImplementedError
 
+    def __getitem__(self, key: str) -> Any:
+        return self.to_json()[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.to_json())
+
+    def __len__(self) -> int:
+        return len(self.to_json())
+
     def __repr__(self) -> str:
-        title, header, rows, lines = self.shown()
-        return "\n".join([title, *([table_text(header, rows)] if rows else []), *lines])
+        return "\n".join(line for section in self.sections() for line in _lines(section))
 
     def _repr_html_(self) -> str:
-        title, header, rows, lines = self.shown()
-        table = html_table(header, rows) if rows else ""
-        return f"<p><b>{escape(title)}</b></p>{table}" + "".join(f"<p>{escape(line)}</p>" for line in lines)
+        return "".join(map(_html, self.sections()))
+
+
+def _lines(section: Section) -> list[str]:
+    title, header, rows, lines = section
+    return [title, *([table_text(header, rows)] if rows else []), *lines]
+
+
+def _html(section: Section) -> str:
+    title, header, rows, lines = section
+    table = html_table(header, rows) if rows else ""
+    return f"<p><b>{escape(title)}</b></p>{table}" + "".join(f"<p>{escape(line)}</p>" for line in lines)
 
 
 def rich_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> rich.table.Table:

@@ -13,6 +13,12 @@ from bayeslaw.text import parse_size
 NEVER_SEEN = "a set-up never seen"
 """Name of the study None, in texts and among drawn shifts."""
 
+SIZE = ("params_nonembedding", "tokens")
+"""Columns that tell the cells of one study and optimizer apart."""
+
+CELL = ("study", "optimizer", *SIZE)
+"""Columns that tell cells apart, without further covariates."""
+
 
 class Cell(NamedTuple):
     """What the runs of one cell share; N and D are counts.

@@ -14,12 +14,13 @@ from math import exp
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
-from bayeslaw.cli.app import app
+from bayeslaw.cli.app import LISTED, Listing, app, listed_help
 from bayeslaw.files import write_atomically
 from bayeslaw.hardware import DEVICES
 from bayeslaw.lab.train.optimizers import OPTIMIZERS
 from bayeslaw.law import published
-from bayeslaw.law.parameters import Parameter, of_level
+from bayeslaw.law.parameters import ALL_PARTS, Parameter, of_level
+from bayeslaw.law.rules import RULES
 from bayeslaw.law.terms import OPTIMA, formula
 from bayeslaw.planning.policies import POLICIES
 from bayeslaw.runs import column_names, conversions, importing, layouts, optimizer_names, schema
@@ -54,9 +55,9 @@ def families() -> str:
 
 def study_parameters() -> str:
     """Priors of each study's own parameters, and of the bend, which all share."""
-    known = of_level("study") | of_level("common")
-    rows = [(f"`{name}`", mean(row), row.sd, row.why) for name, row in known.items()]
-    return table(["parameter", "mean", "sd", "reason"], rows)
+    known = of_level("study", ALL_PARTS) | of_level("common")
+    rows = [(f"`{name}`", row.part, mean(row), row.sd, row.why) for name, row in known.items()]
+    return table(["parameter", "part", "mean", "sd", "reason"], rows)
 
 
 def mean(row: Parameter) -> str:
@@ -117,8 +118,24 @@ def layouts_table() -> str:
 
 def laws_table() -> str:
     """Published laws."""
-    rows = [(f"`{law.name}`", law.formula, law.units, law.source) for law in published.LAWS.values()]
-    return table(["name", "formula", "units", "source"], rows)
+    rows = [
+        (f"`{law.name}`", law.formula, law.units, _range(law), law.source, law.note)
+        for law in published.LAWS.values()
+    ]
+    return table(["name", "formula", "units", "fitted range", "source", "note"], rows)
+
+
+def _range(law: published.Law) -> str:
+    spans = {"N": law.params_range, "D": law.tokens_range, "C": law.flops_range}
+    return ", ".join(f"{name} {x[0]:.2g} to {x[1]:.2g}" for name, x in spans.items() if x) or "not stated"
+
+
+def rules_table() -> str:
+    """Published rules that carry a tuned run."""
+    rows = [
+        (f"`{rule.name}`", rule.optimizer, rule.formula, rule.source, rule.note) for rule in RULES.values()
+    ]
+    return table(["name", "for", "formula", "source", "note"], rows)
 
 
 def optimizers() -> str:
@@ -132,12 +149,8 @@ def optimizers() -> str:
 
 
 def policies() -> str:
-    """Ways to choose the next run, by the first line of their docstrings."""
-    rows = []
-    for name, policy in POLICIES.items():
-        first = " ".join((inspect.getdoc(policy) or "").split("\n\n")[0].split())
-        rows.append((f"`{name}`", re.sub(r":? view -> candidate\.$", ".", first)))
-    return table(["policy", "score of a candidate"], rows)
+    """Ways to choose the next run."""
+    return table(["policy", "score of a candidate"], [(f"`{k}`", row.help) for k, row in POLICIES.items()])
 
 
 # ------------------------------------------------------------------------------------------ commands
@@ -154,11 +167,18 @@ def commands() -> str:
 
     Read from the functions' own annotations, which stay as they are when typer changes its help.
     """
-    return "\n".join(command(info.name, info.callback) for info in app.registered_commands)
+    single = [(info.name, info) for info in app.registered_commands]
+    grouped = [
+        (f"{group.info.name} {info.name}", info)
+        for group in (each.typer_instance for each in app.registered_groups)
+        if group
+        for info in group.registered_commands
+    ]
+    return "\n".join(command(name, x.callback, x.cls is Listing) for name, x in single + grouped)
 
 
-def command(name: str | None, function: Callable[..., Any] | None) -> str:
-    """One command's section."""
+def command(name: str | None, function: Callable[..., Any] | None, lists: bool = False) -> str:
+    """One command's section; ``lists`` whether registries write the help of its ``LISTED`` options."""
     assert name is not None
     assert function is not None
     hints = get_type_hints(function, include_extras=True)
@@ -173,7 +193,8 @@ def command(name: str | None, function: Callable[..., Any] | None) -> str:
             usage.append(f"[{written[0]}]")
         shown = f"{', '.join(written)} {value}".strip()
         usual = "required" if required else default(parameter.default)
-        rows.append((f"`{shown}`", usual, info.help))
+        help_text = listed_help(parameter.name) if lists and parameter.name in LISTED else info.help
+        rows.append((f"`{shown}`", usual, help_text))
     text = explained(inspect.getdoc(function) or "")
     fenced = f"```text\n{' '.join([*usage, '[OPTIONS]'])}\n```"
     return f"## bayeslaw {name}\n\n{text}\n\n{fenced}\n\n{table(['option', 'default', 'meaning'], rows)}\n"
@@ -216,6 +237,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "families": families,
     "study-parameters": study_parameters,
     "laws": laws_table,
+    "rules": rules_table,
     "optimizers": optimizers,
     "policies": policies,
     "commands": commands,

@@ -27,7 +27,7 @@ from importlib.resources import files
 import matplotlib.pyplot as plt
 
 from bayeslaw.advice.prediction import predict
-from bayeslaw.cli.tables import print_fit, print_prediction
+from bayeslaw.cli.tables import print_fit
 from bayeslaw.diagnosis.summary import fit_summary
 from bayeslaw.inference.fitting import fit
 from bayeslaw.law.simulation import true_optimum, true_regret
@@ -94,7 +94,7 @@ plt.show()
 # %%
 target = Target(params_nonembedding=1e9, tokens=20e9, optimizer="adamw", study="ours")
 advice = predict(posterior, target)
-print_prediction(advice | {"posterior": {"path": "memory"} | advice["posterior"]})
+advice
 
 # %%
 plot_recommendation(posterior, target)
@@ -122,14 +122,14 @@ plt.show()
 
 # %%
 truth = true_optimum(target)
-for name, best in advice["optimum"].items():
+for name, best in advice.optimum.items():
     print(
-        f"{name:14s} advised {advice['recommendation'][name]:.3g}, interval {best['lower']:.3g} to "
-        f"{best['upper']:.3g}, truth {truth[name]:.3g}"
+        f"{name:14s} advised {advice.recommendation[name]:.3g}, interval {best.lower:.3g} to "
+        f"{best.upper:.3g}, truth {truth[name]:.3g}"
     )
 print(
-    f"loss given away: expected {advice['regret']['expected']:.2%}, "
-    f"in truth {true_regret(target, advice['recommendation']):.2%}"
+    f"loss given away: expected {advice.regret.expected:.2%}, "
+    f"in truth {true_regret(target, advice.recommendation):.2%}"
 )
 
 # %% [markdown]

@@ -73,15 +73,15 @@ candidates.groupby("params_nonembedding")["cost"].agg(["count", "min", "max"])
 
 # %%
 budget = 3e18
-plan, batch = design(posterior, [target], candidates, budget, batch=6)
+plan = design(posterior, [target], candidates, budget, batch=6)
 columns = ["params_nonembedding", "tokens", "learning_rate", "batch_tokens", "cost", "regret_reduction"]
-pd.DataFrame(plan["runs"])[columns]
+pd.DataFrame(plan.runs)[columns]
 
 # %%
-print(f"cost {plan['cost']:.2g} of {budget:.2g} {unit}")
-print(f"expected regret {plan['regret']['before']:.2%}, after these runs {plan['regret']['after']:.2%}")
-print("go on:" if not plan["stop"]["stop"] else "stop:", plan["stop"]["reason"])
-plot_candidates(candidates, batch.first, batch.rows, unit)
+print(f"cost {plan.cost:.2g} of {budget:.2g} {unit}")
+print(f"expected regret {plan.regret.before:.2%}, after these runs {plan.regret.after:.2%}")
+print("stop:" if plan.stop.stop else "go on:", plan.stop.reason)
+plot_candidates(candidates, plan.alone, plan.rows, unit)
 plt.show()
 
 # %% [markdown]
@@ -96,11 +96,11 @@ plt.show()
 # %%
 said = {}
 for policy in POLICIES:
-    result, _ = design(posterior, [target], candidates, budget, batch=6, policy=policy)
+    result = design(posterior, [target], candidates, budget, batch=6, policy=policy)
     said[policy] = {
-        "runs": len(result["runs"]),
-        "cost": f"{result['cost']:.2g}",
-        "expected regret after": f"{result['regret']['after']:.3%}",
+        "runs": len(result.runs),
+        "cost": f"{result.cost:.2g}",
+        "expected regret after": f"{result.regret.after:.3%}",
     }
 pd.DataFrame(said).T
 
@@ -110,7 +110,7 @@ pd.DataFrame(said).T
 # Here they are simulated; `bayeslaw-sweep` would train them (notebook 05).
 
 # %%
-new = simulate_runs(plan_table(candidates, batch), seed=7)
+new = simulate_runs(plan_table(candidates, plan), seed=7)
 new["run_id"] = [f"new-{i}" for i in range(len(new))]
 posterior_after = fit(pd.concat([runs, new], ignore_index=True))
 after = predict(posterior_after, target)
@@ -124,10 +124,10 @@ plt.show()
 # %%
 truth = true_optimum(target)["learning_rate"]
 for name, result in (("before", before), ("after", after)):
-    best = result["optimum"]["learning_rate"]
+    best = result.optimum["learning_rate"]
     print(
-        f"{name:7s} best learning rate {best['lower']:.2g} to {best['upper']:.2g} (truth {truth:.2g}), "
-        f"regret expected {result['regret']['expected']:.2%}"
+        f"{name:7s} best learning rate {best.lower:.2g} to {best.upper:.2g} (truth {truth:.2g}), "
+        f"regret expected {result.regret.expected:.2%}"
     )
 
 # %% [markdown]
@@ -138,5 +138,5 @@ for name, result in (("before", before), ("after", after)):
 # last is weighed too.
 
 # %%
-again, _ = design(posterior_after, [target], candidates, budget, batch=6, target_cost=6 * 1e9 * 20e9)
-print("stop:" if again["stop"]["stop"] else "go on:", again["stop"]["reason"])
+again = design(posterior_after, [target], candidates, budget, batch=6, target_cost=6 * 1e9 * 20e9)
+print("stop:" if again.stop.stop else "go on:", again.stop.reason)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,11 @@ import pytest
 import bayeslaw
 
 ROOT = Path(bayeslaw.__file__).parents[1]
+PACKAGES = sorted(
+    file.parent.name
+    for file in (ROOT / "bayeslaw").glob("*/__init__.py")
+    if "face(" in file.read_text(encoding="utf-8")
+)
 
 
 @pytest.mark.parametrize("name", bayeslaw.__all__)
@@ -25,10 +31,18 @@ def test_an_unknown_name_is_no_attribute():
         bayeslaw.magic  # noqa: B018
 
 
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_package_shows_its_public_names(package):
+    face = import_module(f"bayeslaw.{package}")
+    for name in face.__all__:
+        assert getattr(face, name) is not None
+        assert not (ROOT / "bayeslaw" / package / f"{name}.py").exists(), "a module hides the function"
+
+
 def test_the_package_alone_loads_none_of_its_modules():
     code = "import sys, bayeslaw; print(sorted(m for m in sys.modules if m.startswith('bayeslaw')))"
     ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert ran.stdout.strip() == "['bayeslaw']"
+    assert ran.stdout.strip() == "['bayeslaw', 'bayeslaw.lazy']"
 
 
 def test_a_function_used_does_not_disappear_behind_its_package():

@@ -12,11 +12,11 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1] / "bayeslaw"
 LAYERS = (  # lowest first: each imports itself and what stands above it here, and no neighbour
-    "errors",
+    "errors lazy",
     "text files arrays processes assets intervals space",
     "target results hardware",
     "theory spectra",
-    "runs",
+    "runs schedules",
     "law",
     "posterior",
     "inference advice",

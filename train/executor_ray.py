@@ -13,6 +13,13 @@ from bayeslaw.errors import BadInput
 from bayeslaw.lab.train.executor_local import RETRIES, Outcome, Outcomes, Reply, attempt
 
 ANSWER_SECONDS = 10.0
+"""Time for a cluster to accept a connection, and again for its first words."""
+
+GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+"""What opens an HTTP/2 connection, as gRPC and so Ray speak it: preface, empty settings (RFC 9113, 3.4)."""
+
+SETTINGS = 4
+"""Kind of frame with which every HTTP/2 server answers first; the fourth byte of a frame."""
 
 
 def run(work: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], address: str | None = None) -> Outcomes:
@@ -63,13 +70,19 @@ def run(work: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], address: str
 
 
 def _check_answer(address: str) -> None:
-    """Refuse an address where nothing listens: Ray itself would try for two minutes."""
+    """Refuse an address where nothing listens, or something else than Ray, which itself tries for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
-    if host and port.isdigit():  # else a word, such as auto, or what Ray refuses at once
-        try:
-            socket.create_connection((host.strip("[]"), int(port)), ANSWER_SECONDS).close()
-        except (OSError, OverflowError) as error:
-            raise _no_cluster(address, error) from None
+    if not (host and port.isdigit()):  # a word, such as auto, or what Ray refuses at once
+        return
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), ANSWER_SECONDS) as connection:
+            if os.environ.get("RAY_USE_TLS", "0") == "0":
+                connection.sendall(GREETING)
+                answer = connection.recv(9)
+                if len(answer) < 4 or answer[3] != SETTINGS:
+                    raise ConnectionError("what listens there is not Ray")
+    except (OSError, OverflowError) as error:
+        raise _no_cluster(address, error) from None
 
 
 def _no_cluster(address: str | None, error: Exception) -> BadInput:

@@ -6,11 +6,11 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from bayeslaw.advice.decision import capped, decide
+from bayeslaw.advice.result import Prediction, Regret
 from bayeslaw.advice.target_surface import (
     Settings,
     TargetSurface,
@@ -23,6 +23,7 @@ from bayeslaw.advice.target_surface import (
 )
 from bayeslaw.arrays import Floats
 from bayeslaw.errors import BadInput
+from bayeslaw.intervals import check_level, interval
 from bayeslaw.law import surface
 from bayeslaw.law.terms import COVARIATES, FACTORS, check_covariates, coordinates, to_coordinate
 from bayeslaw.posterior import pooling
@@ -59,7 +60,7 @@ class Outcome:
     diverges: Floats
 
 
-def predict(posterior: Posterior, target: Target, level: float = 0.9, seed: int = 0) -> dict[str, Any]:
+def predict(posterior: Posterior, target: Target, level: float = 0.9, seed: int = 0) -> Prediction:
     """Recommend settings, with the interval of the optimum and the price of following the advice.
 
     The recommendation minimises the posterior expected excess loss
@@ -68,13 +69,8 @@ def predict(posterior: Posterior, target: Target, level: float = 0.9, seed: int 
     Args:
         posterior: the fit.
         target: the run to advise on; a fixed batch is kept, and the learning rate follows the ridge.
-        level: level of the equal-tailed intervals; ``regret["upper"]`` is the quantile at ``level``.
+        level: level of the equal-tailed intervals; ``regret.upper`` is the quantile at ``level``.
         seed: seed of draws of unseen groups, studies and cells, and of the run's noise.
-
-    Returns:
-        JSON-ready, with the keys ``inputs``, ``recommendation``, ``optimum``, ``loss_nats_per_token``,
-        ``regret`` (fractions of the loss), ``extrapolation``, ``level``, ``posterior`` and ``warnings``.
-        Hyperparameters that were not fitted are absent.
 
     Raises:
         BadInput: a level outside (0, 1), or a target so far out that a number is not finite.
@@ -82,68 +78,48 @@ def predict(posterior: Posterior, target: Target, level: float = 0.9, seed: int 
     check_level(level)
     check_covariates(target.covariates)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        basin = surface_at(posterior, target, seed, independent=True)
-        settings = decide(basin)
-        outcome = outcome_of(basin, settings, seed)
-        optima = optimum_draws(basin)
-        optimum = {name: _interval(draws, level) for name, draws in optima.items()}
+        at = surface_at(posterior, target, seed, independent=True)
+        settings = decide(at)
+        outcome = outcome_of(at, settings, seed)
+        optima = optimum_draws(at)
+        optimum = {name: interval(draws, level) for name, draws in optima.items()}
     beyond = extrapolation(posterior, target)
-    result = {
-        "inputs": {
-            "params_nonembedding": float(target.params_nonembedding),
-            "tokens": float(target.tokens),
-            "optimizer": target.optimizer,
-            "study": target.study,
-            "batch_tokens": None if target.batch_tokens is None else float(target.batch_tokens),
-            **({"covariates": dict(target.covariates)} if target.covariates else {}),
-        },
-        "recommendation": settings,
-        "optimum": optimum,
-        "loss_nats_per_token": _interval(outcome.loss, level),
-        "regret": {
-            "expected": float(outcome.regret.mean()),
-            "upper": float(np.quantile(outcome.regret, level)),
-        },
-        "extrapolation": beyond,
-        "level": float(level),
-        "posterior": dict(posterior.provenance) | {"diagnostics": posterior.diagnostics},
-        "warnings": _warnings(posterior, basin, settings, outcome, beyond, level),
-    }
-    _refuse_unusable(result, target)
+    result = Prediction(
+        target=target,
+        recommendation=settings,
+        optimum=optimum,
+        loss_nats_per_token=interval(outcome.loss, level),
+        regret=Regret(float(outcome.regret.mean()), float(np.quantile(outcome.regret, level))),
+        extrapolation=beyond,
+        level=float(level),
+        posterior=dict(posterior.provenance) | {"diagnostics": posterior.diagnostics},
+        warnings=tuple(_warnings(posterior, at, settings, outcome, beyond, level)),
+    )
+    _refuse_unusable(result)
     return result
 
 
-def check_level(level: float) -> None:
-    """Refuse a level that is not a probability.
-
-    Raises:
-        BadInput: a level outside (0, 1).
-    """
-    if not 0 < level < 1:
-        raise BadInput(f"level = {level!r}; expected a probability between 0 and 1; give 0.9 for 90%")
-
-
-def outcome_of(basin: TargetSurface, settings: Settings, seed: int = 0) -> Outcome:
+def outcome_of(at: TargetSurface, settings: Settings, seed: int = 0) -> Outcome:
     """Compute the outcome of a run with these settings at the target of a surface.
 
     Args:
-        basin: surface of the target.
+        at: surface of the target.
         settings: ``learning_rate`` and ``batch_tokens``; ``weight_decay`` and ``momentum`` if fitted.
         seed: seed of the run's noise.
     """
-    fixed = basin.target.batch_tokens is not None
+    fixed = at.target.batch_tokens is not None
     rate, batch = (np.log([settings[name]]) for name in ("learning_rate", "batch_tokens"))
-    whole = capped(lr_batch_excess(basin, rate, batch))[:, 0]
-    own = capped(lr_batch_excess(basin, rate, batch, beyond_batch=True))[:, 0] if fixed else whole
+    whole = capped(lr_batch_excess(at, rate, batch))[:, 0]
+    own = capped(lr_batch_excess(at, rate, batch, beyond_batch=True))[:, 0] if fixed else whole
     others = np.zeros_like(whole)
-    for name in basin.extras:
-        others += capped(extra_excess(basin, name, to_coordinate(name, np.array([settings[name]]))))[:, 0]
-    log_loss = basin.log_loss + whole + others + run_noise(basin.p, whole + others, run_rng(seed))
+    for name in at.extras:
+        others += capped(extra_excess(at, name, to_coordinate(name, np.array([settings[name]]))))[:, 0]
+    log_loss = at.log_loss + whole + others + run_noise(at.p, whole + others, run_rng(seed))
     return Outcome(
         regret=np.expm1(own + others),
         batch_cost=np.expm1(np.maximum(whole - own, 0.0)),
         loss=np.exp(log_loss),
-        diverges=chance_diverged(basin, rate, batch)[:, 0],
+        diverges=chance_diverged(at, rate, batch)[:, 0],
     )
 
 
@@ -262,32 +238,29 @@ def loss_curve(
     Returns:
         Excess loss as a fraction (0.01 is 1%), shape (quantile, rate).
     """
-    basin = surface_at(posterior, target, seed, independent=True)
-    batch = target.batch_tokens or decide(basin)["batch_tokens"]
-    excess = lr_batch_excess(
-        basin, np.log(np.asarray(learning_rates, float)), np.log(batch), beyond_batch=True
-    )
+    at = surface_at(posterior, target, seed, independent=True)
+    batch = target.batch_tokens or decide(at)["batch_tokens"]
+    excess = lr_batch_excess(at, np.log(np.asarray(learning_rates, float)), np.log(batch), beyond_batch=True)
     return np.quantile(np.expm1(capped(excess)), quantiles, axis=0)
 
 
-def _interval(draws: Floats, level: float) -> dict[str, float]:
-    lower, median, upper = np.quantile(draws, [(1 - level) / 2, 0.5, (1 + level) / 2])
-    return {"median": float(median), "lower": float(lower), "upper": float(upper)}
-
-
-def _refuse_unusable(result: Mapping[str, Any], target: Target) -> None:
-    parts = ("recommendation", "loss_nats_per_token", "regret", "extrapolation")
-    numbers = {f"{part} {name}": value for part in parts for name, value in result[part].items()}
-    numbers |= {f"optimum {k} {name}": v for k, part in result["optimum"].items() for name, v in part.items()}
-    rate = result["recommendation"]["learning_rate"]
+def _refuse_unusable(found: Prediction) -> None:
+    parts = {
+        "recommendation": found.recommendation,
+        "loss_nats_per_token": found.loss_nats_per_token._asdict(),
+        "regret": found.regret._asdict(),
+        "extrapolation": found.extrapolation,
+        **{f"optimum {name}": best._asdict() for name, best in found.optimum.items()},
+    }
+    numbers = {f"{part} {name}": value for part, values in parts.items() for name, value in values.items()}
     wrong = [name for name, value in numbers.items() if not np.isfinite(value)]
-    if wrong or not rate > 0:
+    if wrong or not found.recommendation["learning_rate"] > 0:
         name = wrong[0] if wrong else "recommendation learning_rate"
-        value = numbers[name]
+        target = found.target
         raise BadInput(
-            f"target: {name} = {value:g} at N = {target.params_nonembedding:g}, D = {target.tokens:g}; "
-            "expected a finite number above 0, but the posterior says nothing this far out; "
-            "choose a target nearer to its runs"
+            f"target: {name} = {numbers[name]:g} at N = {target.params_nonembedding:g}, "
+            f"D = {target.tokens:g}; expected a finite number above 0, but the posterior says nothing this "
+            "far out; choose a target nearer to its runs"
         )
 
 
@@ -296,14 +269,14 @@ def _refuse_unusable(result: Mapping[str, Any], target: Target) -> None:
 
 def _warnings(
     posterior: Posterior,
-    basin: TargetSurface,
+    at: TargetSurface,
     settings: Settings,
     outcome: Outcome,
     beyond: Mapping[str, float],
     level: float,
 ) -> list[str]:
     """Warnings on this advice, one sentence each."""
-    said = [*about_fit(posterior), *about_group(posterior, basin.target)]
+    said = [*about_fit(posterior), *about_group(posterior, at.target)]
     for name in posterior.pivot:
         decades = beyond[distance_key(name)]
         if decades > FAR:
@@ -311,15 +284,15 @@ def _warnings(
                 f"{covariate_words(name)} lies {decades:.1f} decades outside the fitted runs: "
                 "far to extrapolate"
             )
-    said += _about_batch(basin, settings, outcome, level)
+    said += _about_batch(at, settings, outcome, level)
     chance = float(outcome.diverges.mean())
     if chance > RISKY:
         said.append(
             f"the recommended learning rate diverges with probability {chance:.0%}: "
             "have a restart at half of it ready"
         )
-    said += about_covariates(posterior, basin.target)
-    return said + about_extras(posterior, basin.target, basin.extras)
+    said += about_covariates(posterior, at.target)
+    return said + about_extras(posterior, at.target, at.extras)
 
 
 def about_fit(posterior: Posterior) -> list[str]:
@@ -395,18 +368,18 @@ def about_extras(posterior: Posterior, target: Target, extras: Iterable[str]) ->
     ]
 
 
-def _about_batch(basin: TargetSurface, settings: Settings, outcome: Outcome, level: float) -> list[str]:
-    fixed, tokens = basin.target.batch_tokens, basin.target.tokens
+def _about_batch(at: TargetSurface, settings: Settings, outcome: Outcome, level: float) -> list[str]:
+    fixed, tokens = at.target.batch_tokens, at.target.tokens
     if fixed is None:
         if settings["batch_tokens"] < tokens:
             return []
         return [f"the best batch exceeds the {tokens:.3g} tokens of the run: cut to a single step"]
-    best = _interval(np.exp(basin.log_batch), level)
-    if best["lower"] <= fixed <= best["upper"]:
+    best = interval(np.exp(at.log_batch), level)
+    if best.lower <= fixed <= best.upper:
         return []
-    times = max(fixed / best["median"], best["median"] / fixed)
-    side = "above" if fixed > best["median"] else "below"
+    times = max(fixed / best.median, best.median / fixed)
+    side = "above" if fixed > best.median else "below"
     return [
-        f"the fixed batch is {times:.1f} times {side} the best one ({best['median']:.2g} tokens), which "
+        f"the fixed batch is {times:.1f} times {side} the best one ({best.median:.2g} tokens), which "
         f"costs about {100 * float(outcome.batch_cost.mean()):.2g}% of the loss"
     ]

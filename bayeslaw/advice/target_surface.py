@@ -95,17 +95,29 @@ def surface_at(
             together.
     """
     p = surface_draws(posterior, target.study, target.optimizer, seed)
-    return assemble_surface(posterior, target, p, seed, independent)
+    path = None if independent else smooth_path(posterior, target.study, target.optimizer, p, seed)
+    return assemble_surface(posterior, target, p, seed, independent, path)
 
 
 def assemble_surface(
-    posterior: Posterior, target: Target, p: dict[str, Floats], seed: int = 0, independent: bool = False
+    posterior: Posterior,
+    target: Target,
+    p: dict[str, Floats],
+    seed: int = 0,
+    independent: bool = False,
+    path: Path | None = None,
 ) -> TargetSurface:
-    """``surface_at``, given what all cells of the target's group share: ``p`` of ``surface_draws``."""
+    """``surface_at``, given what all cells of the target's group share.
+
+    Args:
+        posterior, target, seed, independent: as of ``surface_at``.
+        p: of ``surface_draws``.
+        path: of ``smooth_path``, so that cells never seen deviate together; without it each does by itself.
+    """
     x = place(posterior, target)
     p = p | factor_shifts(posterior, target, seed)
     p = p | drifted(p, x)
-    shifts = cell_shifts(posterior, target, p, seed, independent)
+    shifts = cell_shifts(posterior, target, p, seed, independent, path)
     known = [name for name, optimum in OPTIMA.items() if (optimum.curvature or "alpha") in p]
     optima = {name: optimum_of(name, p, x) for name in known}
     for shift, name in SHIFTED.items():
@@ -147,12 +159,17 @@ def factor_shifts(posterior: Posterior, target: Target, seed: int = 0) -> dict[s
 
 
 def cell_shifts(
-    posterior: Posterior, target: Target, p: dict[str, Floats], seed: int = 0, independent: bool = False
+    posterior: Posterior,
+    target: Target,
+    p: dict[str, Floats],
+    seed: int = 0,
+    independent: bool = False,
+    path: Path | None = None,
 ) -> dict[str, Floats]:
     """Shifts of ln loss (``level``), ln eta* (``lr``) and ln B* (``batch``) of a target's cell; each (draw,).
 
-    The cell's own where it was fitted; else fresh ones of the spread ``exp(log_tau_*)`` between cells.
-    Arguments as of ``surface_at``.
+    The cell's own where it was fitted; else fresh ones of the spread ``exp(log_tau_*)`` between cells, and
+    smooth ones where the fit has them. Arguments as of ``assemble_surface``.
     """
     seen = fitted_cell(posterior, target)
     if seen is not None:
@@ -164,32 +181,99 @@ def cell_shifts(
     drawn = {name: np.exp(p[f"log_tau_{name}"]) * values for name, values in normals.items()}
     size = _size_shifts(posterior, target, p, seed, independent)
     if "log_tau_smooth_level" in p:
-        return _smooth_shifts(posterior, target, p, size, normals)
+        if path is None:
+            drawn = _deviations(posterior, target, p, normals)
+        else:
+            drawn = _on_path(posterior, target, p, path, normals, fresh_normals(posterior, "cell", seed))
+        return {name: size[name] + values for name, values in drawn.items()}
     size["level"] = size["level"] + size["slope"] * place(posterior, target)["d"]
     return {name: values + size[name] for name, values in drawn.items()}
 
 
-def _smooth_shifts(
+def _deviations(
+    posterior: Posterior, target: Target, p: dict[str, Floats], normals: dict[str, Floats]
+) -> dict[str, Floats]:
+    """Deviations of a cell never fitted given its group's fitted ones."""
+    fitted = fitted_deviations(posterior, target.study, target.optimizer)
+    here, across = _seen_from(fitted, posterior, target)
+    distance = smoothness.beyond(fitted.places, here)
+    drawn = {}
+    for name in CELL_SHIFTS:
+        smooth, white = _spreads(p, name)
+        wandered = smoothness.WANDER[name] ** 2 * distance
+        drawn[name] = smoothness.deviation(
+            fitted.known[name], fitted.variances, across, smooth, white, normals[name], wandered
+        )
+    return drawn
+
+
+def _spreads(p: dict[str, Floats], name: str) -> tuple[Floats, Floats]:
+    """Standard deviations of a shift's smooth part and of what each cell has of its own, (draw,) each."""
+    return np.exp(p[f"log_tau_smooth_{name}"]), np.exp(p[f"log_tau_{name}"])
+
+
+def _seen_from(fitted: Deviations, posterior: Posterior, target: Target) -> tuple[dict[str, float], Floats]:
+    """A target's covariates, and its correlation with the fitted cells along their modes, (cell,)."""
+    here = {name: float(value) for name, value in place(posterior, target).items()}
+    to_here = smoothness.correlation(fitted.places, {name: np.array([x]) for name, x in here.items()})
+    return here, fitted.modes.T @ to_here[:, 0]
+
+
+class Path(NamedTuple):
+    """Smooth deviations of a group as a function of the place, one function per draw.
+
+    Attributes:
+        fitted: those of its fitted cells.
+        waves: functions of variance 1 that know nothing of them.
+        pull: shift -> what bends these functions to the fitted cells, along the modes, (draw, cell).
+    """
+
+    fitted: Deviations
+    waves: smoothness.Waves
+    pull: dict[str, Floats]
+
+
+def smooth_path(
+    posterior: Posterior, study: str | None, optimizer: str, p: dict[str, Floats], seed: int = 0
+) -> Path | None:
+    """Draw a group's smooth deviations everywhere at once, given its fitted cells; None if the fit has none.
+
+    A function of the prior is bent by what it lacks at the fitted cells (Matheron's rule; Wilson et al. 2020,
+    ICML, "Efficiently sampling functions from Gaussian process posteriors").
+    """
+    if "log_tau_smooth_level" not in p:
+        return None
+    rng = pooling.keyed_rng(seed, "smooth", study, optimizer)
+    fitted = fitted_deviations(posterior, study, optimizer)
+    waves = smoothness.draw_waves(rng, posterior.draws, CELL_SHIFTS)
+    there = smoothness.along(waves, fitted.places)
+    pull = {}
+    for name in CELL_SHIFTS:
+        smooth, white = (spread[:, None] for spread in _spreads(p, name))
+        own = white * rng.standard_normal((posterior.draws, len(fitted.variances)))
+        lacking = fitted.known[name] - (smooth * there[name] + own) @ fitted.modes
+        pull[name] = smooth**2 * lacking / (smooth**2 * fitted.variances + white**2)
+    return Path(fitted, waves, pull)
+
+
+def _on_path(
     posterior: Posterior,
     target: Target,
     p: dict[str, Floats],
-    size: dict[str, Floats],
-    normals: dict[str, Floats],
+    path: Path,
+    own: dict[str, Floats],
+    shared: dict[str, Floats],
 ) -> dict[str, Floats]:
-    """Shifts of a cell never fitted given its group's fitted ones (Rasmussen & Williams 2006, 2.19)."""
-    fitted = fitted_deviations(posterior, target.study, target.optimizer)
-    here = {name: float(value) for name, value in place(posterior, target).items()}
-    to_here = smoothness.correlation(fitted.places, {name: np.array([x]) for name, x in here.items()})
-    across, distance = fitted.modes.T @ to_here[:, 0], smoothness.beyond(fitted.places, here)
-    shifts = {}
+    """Deviations of a cell on a path: ``own`` normals are the cell's, ``shared`` ones those of wandering."""
+    here, across = _seen_from(path.fitted, posterior, target)
+    wave = smoothness.along(path.waves, {name: np.array([x]) for name, x in here.items()})
+    far = np.sqrt(smoothness.beyond(path.fitted.places, here))
+    drawn = {}
     for name in CELL_SHIFTS:
-        smooth, white = (np.exp(p[f"log_tau{kind}_{name}"]) for kind in ("_smooth", ""))
-        wandered = smoothness.WANDER[name] ** 2 * distance
-        drawn = smoothness.deviation(
-            fitted.known[name], fitted.variances, across, smooth, white, normals[name], wandered
-        )
-        shifts[name] = size[name] + drawn
-    return shifts
+        smooth, white = _spreads(p, name)
+        wandered = smoothness.WANDER[name] * far * shared[name]
+        drawn[name] = smooth * wave[name][:, 0] + path.pull[name] @ across + white * own[name] + wandered
+    return drawn
 
 
 class Deviations(NamedTuple):

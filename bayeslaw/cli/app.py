@@ -7,7 +7,8 @@ Results go to stdout, messages to stderr. Bad input and misuse exit with code 2.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,25 +16,27 @@ import typer
 from typer.core import TyperCommand, TyperOption
 
 from bayeslaw.cli.comparison import compare_
+from bayeslaw.cli.schedules import schedule
 from bayeslaw.cli.tables import (
     all_written,
+    print_bill,
     print_comparison,
-    print_design,
-    print_evaluation,
     print_fit,
     print_import,
     print_json,
     print_law,
     print_loop,
-    print_prediction,
     print_readings,
     print_replay,
     print_report,
+    print_result,
+    print_rule,
     replace_what_cannot_be_written,
     replay_progress,
     say,
 )
 from bayeslaw.errors import BadInput
+from bayeslaw.target import NEVER_SEEN
 from bayeslaw.text import parse_size
 
 app = typer.Typer(
@@ -124,20 +127,29 @@ def _optional_size(option: str, text: str | None) -> float | None:
     return None if text is None else _size(option, text)
 
 
-class _ImportCommand(TyperCommand):
-    """The command with its known layouts explained, which are read only when help is asked for."""
+LISTED = {"adapter": "runs.layouts:layouts_help", "policy": "planning.policies:policies_help"}
+"""Options whose help is written from a registry, and what writes it."""
+
+
+def listed_help(option: str) -> str:
+    """Help of an option of ``LISTED``."""
+    module, _, function = LISTED[option].partition(":")
+    text: str = getattr(import_module(f"bayeslaw.{module}"), function)()
+    return text
+
+
+class Listing(TyperCommand):
+    """A command whose ``LISTED`` options are explained in full, from registries read when help is asked."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """As every command's help, with the layouts."""
-        from bayeslaw.runs.layouts import layouts_help
-
+        """As every command's help, with the registries."""
         for parameter in self.params:
-            if isinstance(parameter, TyperOption) and parameter.name == "adapter":
-                parameter.help = layouts_help()
+            if isinstance(parameter, TyperOption) and parameter.name in LISTED:
+                parameter.help = listed_help(parameter.name)
         super().format_help(ctx, formatter)
 
 
-@app.command("import", cls=_ImportCommand)
+@app.command("import", cls=Listing)
 def import_(
     source: Annotated[
         str,
@@ -220,13 +232,15 @@ def import_(
 
 def _import_summary(table: Any, output: Path, notes: Sequence[str]) -> dict[str, Any]:
     """Summary for ``import --json``: where the runs went, how many there are, and of which kind."""
+    from bayeslaw.target import CELL
+
     return {
         "output": output,
         "runs": len(table),
         "status": table["status"].value_counts().to_dict(),
         "studies": sorted(table["study"].unique()),
         "optimizers": sorted(table["optimizer"].unique()),
-        "cells": int(table.groupby(["study", "optimizer", "params_nonembedding", "tokens"]).ngroups),
+        "cells": int(table.groupby(list(CELL)).ngroups),
         "notes": list(notes),
     }
 
@@ -241,8 +255,12 @@ def fit_(
         int, typer.Option(help="Draws per chain and block. Blocks are added until the chains agree.")
     ] = 200,
     parts: Annotated[
-        str, typer.Option(help="Optional parts of the law, joined by commas: drift, second, smooth.")
-    ] = "",
+        str,
+        typer.Option(
+            help="Parts of the law beyond its core, joined by commas, or core for none of them. "
+            "`bayeslaw compare` tells what each is worth."
+        ),
+    ] = "drift,second,smooth",
     effort: Annotated[
         str | None,
         typer.Option(
@@ -261,6 +279,9 @@ def fit_(
     Diverged runs are used too: they show which learning rates are too high. Runs that were stopped
     early are left out. gamma and delta are the exponents by which the best learning rate falls with N
     and D at the best batch; epsilon is the exponent by which the best batch grows with D.
+
+    A fit that was stopped or killed goes on when the same command is given again: its draws are kept
+    beside the output, every minute and at a signal.
     """
     from bayeslaw.files import check_writable
     from bayeslaw.runs.io import read_runs
@@ -268,17 +289,27 @@ def fit_(
     check_writable(output)
     table = read_runs(*runs)
 
-    from bayeslaw.comparison.structures import CORE, structure_named
+    from bayeslaw.comparison.structures import structure_named
     from bayeslaw.diagnosis.summary import fit_summary
+    from bayeslaw.inference.checkpoint import unfinished
     from bayeslaw.inference.fitting import fit
     from bayeslaw.posterior.netcdf import write_posterior
 
     sources = tuple(str(path) for path in runs)
-    chosen = structure_named("+".join(part.strip() for part in parts.split(",")) if parts else CORE)
-    posterior = fit(
-        table, seed=seed, chains=chains, draws=draws, sources=sources, say=say, parts=chosen, effort=effort
-    )
-    write_posterior(posterior, output)
+    chosen = structure_named("+".join(part.strip() for part in parts.split(",")))
+    with unfinished(output) as checkpoint:
+        posterior = fit(
+            table,
+            seed=seed,
+            chains=chains,
+            draws=draws,
+            sources=sources,
+            say=say,
+            parts=chosen,
+            effort=effort,
+            checkpoint=checkpoint,
+        )
+        write_posterior(posterior, output)
     summary = {"output": output} | fit_summary(posterior, table)
     print_json(summary) if as_json else print_fit(summary)
 
@@ -311,7 +342,16 @@ def predict_(
     level: Annotated[float, typer.Option(help="Credible level of the intervals.")] = 0.9,
     law: Annotated[
         str | None,
-        typer.Option(help="Published law to ask instead (step, deepseek, bjorck, ...), or all of them."),
+        typer.Option(
+            help="Published law to ask instead (step, deepseek, bjorck, ...), or all of them; with --tuned a "
+            "rule too (sqrt, surge, mup, ...)."
+        ),
+    ] = None,
+    tuned: Annotated[
+        str | None,
+        typer.Option(
+            help="N,D,BATCH,RATE of a tuned run, as in 100M,2B,131072,4e-3, for the rules of --law."
+        ),
     ] = None,
     covariate: Annotated[
         list[str] | None, typer.Option(help="NAME=VALUE of a further covariate of the law; repeated.")
@@ -344,7 +384,6 @@ def predict_(
     from bayeslaw.hardware import check_request, training_flops
     from bayeslaw.hardware import cost as bill_of
     from bayeslaw.integrations.exports import export as exported
-    from bayeslaw.law.agreement import ALL, law_answer, laws_named
     from bayeslaw.target import Target, parse_covariates
 
     reached = _optional_size("--throughput", throughput)
@@ -355,28 +394,57 @@ def predict_(
     sizes = _size("--params", params), _size("--tokens", tokens)
     batch = _optional_size("--batch-tokens", batch_tokens)
     target = Target(*sizes, optimizer.strip().lower(), study, batch, covariates)
-    named = _by_its_name(target)
-    answers = [law_answer(each, named) for each in laws_named(law)] if law else []
-    if law and law != ALL:
-        print_json({"inputs": _inputs(named)} | answers[0]) if as_json else print_law(answers[0], named)
+    if law:
+        _laws(target, law, tuned, posterior, level, as_json)
         return
+    if tuned:
+        raise BadInput(
+            f"--tuned {tuned}: given without --law; expected a rule that carries it; add --law all"
+        )
     result = _prediction(target, posterior, level)
     bill = bill_of(training_flops(target.params_nonembedding, target.tokens), device, reached, price_per_hour)
-    result |= {"bill": bill} | ({"export": exported(result, export, sequence_length)} if export else {})
-    if export and not as_json:
-        print(result["export"])
-    elif not law:
-        print_json(result) if as_json else print_prediction(result)
-    elif as_json:
-        print_json({"inputs": _inputs(target), "posterior": result, "laws": answers})
+    text = {"export": exported(result, export, sequence_length)} if export else {}
+    if as_json:
+        print_json({**result, "bill": bill, **text})
+    elif export:
+        print(text["export"])
     else:
-        print_comparison(result, answers)
+        print_result(result)
+        print_bill(bill)
 
 
-def _prediction(target: Any, path: Path | None, level: float) -> dict[str, Any]:
+def _laws(
+    target: Any, law: str, tuned: str | None, posterior: Path | None, level: float, as_json: bool
+) -> None:
+    """Answer of one published law or rule, or of all beside the posterior's."""
+    from bayeslaw.law.agreement import ALL, agreement, law_answer, laws_named
+    from bayeslaw.law.rules import RULES, parse_tuned, rule_answer
+
+    named = _by_its_name(target)
+    run = parse_tuned(tuned) if tuned else None
+    if run and law in RULES:
+        answer = rule_answer(RULES[law], run, named)
+        print_json({"inputs": _inputs(named)} | answer) if as_json else print_rule(answer, named)
+        return
+    answers = [law_answer(each, named) for each in laws_named(law)]
+    if law != ALL:
+        print_json({"inputs": _inputs(named)} | answers[0]) if as_json else print_law(answers[0], named)
+        return
+    rules = [rule_answer(rule, run, named) for rule in RULES.values()] if run else []
+    result = _prediction(target, posterior, level)
+    field = agreement(answers, named, result)
+    if as_json:
+        told = {"inputs": _inputs(target), "posterior": result, "laws": answers, "agreement": field}
+        print_json(told | ({"rules": rules} if run else {}))
+    else:
+        print_comparison(result, answers, field, rules)
+
+
+def _prediction(target: Any, path: Path | None, level: float) -> Any:
     """Answer of the posterior, with the name of its file. Refuses a study that was not fitted."""
-    from bayeslaw.advice.prediction import check_level, predict
+    from bayeslaw.advice.prediction import predict
     from bayeslaw.assets import POSTERIOR
+    from bayeslaw.intervals import check_level
     from bayeslaw.posterior.netcdf import read_posterior
 
     check_level(level)
@@ -386,8 +454,14 @@ def _prediction(target: Any, path: Path | None, level: float) -> dict[str, Any]:
     named = _by_its_name(target, posterior.optimizers)
     if named.optimizer != target.optimizer:
         say(f"note: optimizer {target.optimizer} read as {named.optimizer}")
-    result = predict(posterior, named, level)
-    return result | {"posterior": {"path": str(path)} | result["posterior"]}
+    return _of_file(predict(posterior, named, level), path)
+
+
+def _of_file(result: Any, path: Path) -> Any:
+    """The result of a posterior that was read from ``path``."""
+    from dataclasses import replace
+
+    return replace(result, posterior={"path": str(path)} | result.posterior)
 
 
 def _by_its_name(target: Any, known: Sequence[str] = ()) -> Any:
@@ -435,8 +509,8 @@ def evaluate_(
 
     Regret is the loss at the advised settings minus the cell's smoothed minimum, as a share of that minimum.
     """
-    from bayeslaw.advice.prediction import check_level
     from bayeslaw.evaluation.heldout import evaluate
+    from bayeslaw.intervals import check_level
     from bayeslaw.runs.io import read_runs
 
     check_level(level)
@@ -446,7 +520,7 @@ def evaluate_(
     result = evaluate(advisor, table, level)
     if plot:
         _plot_evaluation(result, plot)
-    print_json(result) if as_json else print_evaluation(result)
+    print_json(result) if as_json else print_result(result)
 
 
 def _advisor(
@@ -497,20 +571,20 @@ def _check_plot(path: Path | None) -> None:
         check_figure(path)
 
 
-def _plot_evaluation(result: Mapping[str, Any], path: Path) -> None:
+def _plot_evaluation(result: Any, path: Path) -> None:
     """Write a figure of reliability and regret side by side, whichever exist."""
     from matplotlib.figure import Figure
 
     from bayeslaw.plots import plot_regret, plot_reliability, save_figure
 
-    drawn = [plot_reliability] if "coverage_by_level" in result["runs"] else []
-    drawn += [plot_regret] if result["summary"]["cells_scored"] else []
+    drawn = [plot_reliability] if "coverage_by_level" in result.runs else []
+    drawn += [plot_regret] if result.summary.cells_scored else []
     if not drawn:
         raise BadInput("--plot: neither losses nor regret were scored; expected one; score other runs")
     figure = Figure(figsize=(5 * len(drawn), 4), layout="constrained")
     axes = figure.subplots(1, len(drawn), squeeze=False)
     for draw, ax in zip(drawn, axes[0], strict=True):
-        draw(dict(result), ax)
+        draw(result, ax)
     save_figure(figure, path)
 
 
@@ -554,25 +628,23 @@ def diagnose_(
     asked = parse_target(target, study) if target else None
 
     from bayeslaw.advice.prediction import example_target
-    from bayeslaw.cli.diagnosis import print_diagnosis
-    from bayeslaw.diagnosis.diagnosis import diagnosis
+    from bayeslaw.diagnosis.diagnosis import diagnose
     from bayeslaw.runs.io import read_runs
 
     table = read_runs(*runs) if runs else None
-    found = diagnosis(fit, asked or example_target(fit, study), table)
-    result = {"posterior": {"path": str(posterior)} | fit.provenance} | found
-    print_json(result) if as_json else print_diagnosis(result)
+    result = _of_file(diagnose(fit, asked or example_target(fit, study), table), posterior)
+    print_json(result) if as_json else print_result(result)
 
 
 def _refuse_unknown(study: str | None, known: Sequence[str], path: Path) -> None:
     if study is not None and study not in known:
         raise BadInput(
             f"--study {study}: not in {path}; expected one of {', '.join(known)}; "
-            "leave it out for a set-up never seen"
+            f"leave it out for {NEVER_SEEN}"
         )
 
 
-@app.command("design")
+@app.command("design", cls=Listing)
 def design_(
     target: Targets,
     budget: Annotated[
@@ -594,8 +666,7 @@ def design_(
     policy: Annotated[
         str,
         typer.Option(
-            help="How to choose runs: regret, or for comparison information, v-optimal, d-optimal, sobol, "
-            "random, cheapest, inverse-cost."
+            help="How to choose runs: regret, or for comparison another policy of docs/model.md#design."
         ),
     ] = "regret",
     tolerance: Tolerance = None,
@@ -643,8 +714,9 @@ def design_(
     study = _study_of(table, study, fit.studies, path)
     table = table.assign(study=study) if study is not None else table
     targets = [parse_target(text, study) for text in target]
-    result, found = design(fit, targets, table, most, batch, policy, tolerance, target_cost, unit=unit)
-    flops = sum(training_flops(run["params_nonembedding"], run["tokens"]) for run in result["runs"])
+    found = design(fit, targets, table, most, batch, policy, tolerance, target_cost, unit=unit)
+    flops = sum(training_flops(run["params_nonembedding"], run["tokens"]) for run in found["runs"])
+    bill = bill_of(flops, device, reached, price_per_hour)
     with write_atomically(output) as temporary:
         escaped(plan_table(table, found)).to_csv(temporary, index=False)
     if plot:
@@ -653,11 +725,15 @@ def design_(
         from bayeslaw.plots import plot_candidates, save_figure
 
         figure = Figure(figsize=(6.4, 4), layout="constrained")
-        plot_candidates(table, found.first, found.rows, unit, figure.subplots())
+        plot_candidates(table, found.alone, found.rows, unit, figure.subplots())
         save_figure(figure, plot)
-    result = {"output": output} | result | {"posterior": {"path": str(path)} | fit.provenance}
-    result |= {"bill": bill_of(flops, device, reached, price_per_hour)}
-    print_json(result) if as_json else print_design(result)
+    found = _of_file(found, path)
+    if as_json:
+        print_json({"output": output} | found.to_json() | {"bill": bill})
+    else:
+        print(f"plan written to {output}, ", end="")
+        print_result(found)
+        print_bill(bill)
 
 
 def _offered(command: str, candidates: Path | None, space: Path | None) -> tuple[Any, str]:
@@ -942,3 +1018,4 @@ if __name__ == "__main__":
 
 
 app.command("compare")(compare_)
+app.add_typer(schedule)

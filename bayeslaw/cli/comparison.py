@@ -35,7 +35,7 @@ def compare_(
     Each structure is fitted to the smaller cells by a Gaussian approximation, in seconds, and scored on
     the next larger N, and on the next larger D. The gain is the ln density of the measured optima over
     that of the first structure; cells of one size count as one. The winner is a suggestion:
-    confirm it with a full fit (`bayeslaw fit --parts drift,second,smooth`).
+    confirm it with a full fit (`bayeslaw fit --parts`).
     """
     from bayeslaw.comparison.structures import compare, structure_named, summarise
     from bayeslaw.inference.approximation import approximate

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -12,8 +11,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
+from bayeslaw.files import plain_json
 from bayeslaw.hardware import cost_words
-from bayeslaw.target import NEVER_SEEN
+from bayeslaw.results import Result
 from bayeslaw.text import percent, setting, short, three_digits
 
 
@@ -70,7 +70,7 @@ def _let_go() -> None:
 def print_json(result: Mapping[str, Any]) -> None:
     """Print one JSON object on stdout; a number that is not finite becomes null."""
     ascii_only = "utf" not in str(getattr(sys.stdout, "encoding", "")).lower()
-    print(json.dumps(_plain(result), allow_nan=False, ensure_ascii=ascii_only))
+    print(json.dumps(plain_json(result), allow_nan=False, ensure_ascii=ascii_only))
 
 
 def print_table(
@@ -80,35 +80,33 @@ def print_table(
     file: TextIO | None = None,
 ) -> None:
     """Print a table on stdout, or in ``file``; numbers are given as text."""
-    from rich import box
     from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in header:
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(str(value)) for value in row))
+    from bayeslaw.results import rich_table
+
     console = Console(file=file)
     if not console.is_terminal:
         console.width = 200  # a file or pipe has no width
     if title:
         print(title, file=file)
-    console.print(table)
+    console.print(rich_table(header, rows))
 
 
-def _plain(value: Any) -> Any:
-    """Turn mappings, sequences and numpy scalars into what json can write."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if hasattr(value, "tolist"):  # numpy scalars and arrays
-        return _plain(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return str(value) if isinstance(value, Path) else value
+def print_result(result: Result) -> None:
+    """Print a result: each section's title, table and sentences."""
+    for section in result.sections():
+        if section.rows:
+            print_table(section.header, section.rows, title=section.title)
+        else:
+            print(section.title)
+        for line in section.lines:
+            print(line)
+
+
+def print_bill(bill: dict[str, Any]) -> None:
+    """Print what runs cost, where a device or its throughput is known."""
+    if "device_hours" in bill:
+        print(f"cost           {cost_words(bill)}")
 
 
 def print_readings(readings: Sequence[Any]) -> None:
@@ -168,45 +166,10 @@ def print_fit(summary: Mapping[str, Any]) -> None:
         print(f"warning: {text}")
 
 
-def print_prediction(result: Mapping[str, Any]) -> None:
-    """Print advice: one row per hyperparameter, then what to expect and warnings."""
-    inputs, level = result["inputs"], f"{100 * result['level']:g}%"
-    rows = []
-    for name, value in result["recommendation"].items():
-        best = result["optimum"][name]
-        span = f"{setting(name, best['lower'])} to {setting(name, best['upper'])}"
-        fixed = name == "batch_tokens" and inputs["batch_tokens"] is not None
-        rows.append([words_of(name), setting(name, value) + (" (fixed)" if fixed else ""), span])
-    study = inputs["study"] or NEVER_SEEN
-    n, d = short(inputs["params_nonembedding"]), short(inputs["tokens"])
-    title = f"{inputs['optimizer']}, N = {n}, D = {d} tokens, {study}"
-    print_table(["", "use", f"optimum, {level} interval"], rows, title=title)
-    for line in _expectations(result, level):
-        print(line)
-    for text in result["warnings"]:
-        print(f"warning: {text}")
-
-
-def _expectations(result: Mapping[str, Any], level: str) -> list[str]:
-    loss, regret, beyond = (result[name] for name in ("loss_nats_per_token", "regret", "extrapolation"))
-    origin = result["posterior"]
-    told = [str(origin[name])[:10] for name in ("method", "created") if name in origin]
-    runs = [f"{origin['rows']} runs"] if isinstance(origin.get("rows"), int) else []
-    expected, most = percent(regret["expected"]), percent(regret["upper"])
-    bill = result.get("bill", {})
-    return [
-        *([f"cost           {cost_words(bill)}"] if "device_hours" in bill else []),
-        f"loss           {loss['median']:.3f} nats/token, {loss['lower']:.3f} to {loss['upper']:.3f}",
-        f"regret         {expected} of the loss expected, below {most} with probability {level}",
-        f"extrapolation  {beyond['params_decades']:.1f} decades in N, {beyond['tokens_decades']:.1f} in D",
-        f"posterior      {', '.join([str(origin['path']), *runs, *told])}",
-    ]
-
-
 def print_law(answer: Mapping[str, Any], target: Any) -> None:
     """Print a published law's answer, with its formula, units and fitted range."""
     law = answer["law"]
-    rows = [[words_of(name), setting(name, value)] for name, value in answer["recommendation"].items()]
+    rows = [[LAW_WORDS[name], _counted(name, value)] for name, value in answer["recommendation"].items()]
     title = f"{law['name']} law, N = {short(target.params_nonembedding)}, D = {short(target.tokens)} tokens"
     print_table(["", "use"], rows, title=title)
     for name in ("formula", "units", "source", "note"):
@@ -216,84 +179,116 @@ def print_law(answer: Mapping[str, Any], target: Any) -> None:
         print(f"warning: {text}")
 
 
-def print_comparison(result: Mapping[str, Any], answers: Sequence[Mapping[str, Any]]) -> None:
-    """Print the posterior's answer, then every published law's."""
-    print_prediction(result)
-    rows, wanted = [], ("learning_rate", "batch_tokens")
+def print_rule(answer: Mapping[str, Any], target: Any) -> None:
+    """Print what a published rule makes of a tuned run."""
+    rule = answer["rule"]
+    rows = [
+        [name.replace("_", " "), setting(name, value)] for name, value in answer["recommendation"].items()
+    ]
+    sizes = f"N = {short(target.params_nonembedding)}, D = {short(target.tokens)} tokens"
+    print_table(["", "use"], rows, title=f"{rule['name']} rule, {_tuned(answer)}, carried to {sizes}")
+    for name in ("formula", "source", "note"):
+        print(f"{name:13s}  {rule[name]}")
+    for text in answer["warnings"]:
+        print(f"warning: {text}")
+
+
+def print_comparison(
+    result: Result,
+    answers: Sequence[Mapping[str, Any]],
+    field: Mapping[str, Any],
+    rules: Sequence[Mapping[str, Any]] = (),
+) -> None:
+    """Print the posterior's answer, every published law's, whether they agree, and the rules' answers."""
+    print_result(result)
+    rows, wanted = [], ("learning_rate", "batch_tokens", "critical_batch_tokens", "weight_decay")
     for answer in answers:
         use = answer["recommendation"]
-        cells = [setting(name, use[name]) if name in use else "-" for name in wanted]
+        cells = [_counted(name, use[name]) if name in use else "-" for name in wanted]
         rows.append([answer["law"]["name"], *cells, _fitted_range(answer["law"]) or "not stated"])
-    print_table(["law", *(words_of(name) for name in wanted), "fitted range"], rows, title="")
-    for text in (text for answer in answers for text in answer["warnings"]):
+    header = ["law", *(LAW_WORDS[name] for name in wanted), "fitted range"]
+    print_table(header, rows, title="")
+    for line in _field(field):
+        print(line)
+    if rules:
+        _print_rules(rules)
+    else:
+        print(
+            "rules          carry a tuned run from one batch, size or optimizer to another: --tuned "
+            "N,D,BATCH,RATE"
+        )
+    broken = [rule for rule in rules if not rule["recommendation"]]
+    for text in (text for answer in [*answers, *broken] for text in answer["warnings"]):
         print(f"warning: {text}")
+
+
+LAW_WORDS = {
+    "learning_rate": "learning rate, peak",
+    "batch_tokens": "batch, tokens",
+    "critical_batch_tokens": "critical batch, tokens",
+    "weight_decay": "weight decay",
+}
+"""What published laws advise on, for people."""
+
+
+def _counted(name: str, value: float) -> str:
+    return setting("batch_tokens" if name.endswith("batch_tokens") else name, value)
+
+
+def _field(field: Mapping[str, Any]) -> list[str]:
+    """One line per quantity: where published laws agree, where not, and where ours stands."""
+    lines = []
+    for name, told in field["advice"].items():
+        words = LAW_WORDS[name].partition(",")[0]
+        span = f"{_counted(name, told['lower'])} to {_counted(name, told['upper'])}"
+        if told["agree"] is None:
+            said = f"one law speaks of it, {told['laws'][0]}: {_counted(name, told['median'])}"
+        else:
+            verdict = "agree within" if told["agree"] else "disagree by"
+            said = f"{len(told['laws'])} published laws {verdict} a factor of {told['factor']:.2g}: {span}"
+        if "ours" in told:
+            inside = f"{len(told['inside_interval'])} of {len(told['laws'])} inside our interval"
+            said += (
+                f"; ours, {_counted(name, told['ours'])}, is {told['ours_over_median']:.2g} times "
+                f"their median, {inside}"
+            )
+        lines.append(f"{words:14s}  {said}")
+    for size, letter in (("params", "N"), ("tokens", "D")):
+        if size in field["slopes"]:
+            lines.append(_slope_line(letter, field["slopes"][size]))
+    return lines
+
+
+def _slope_line(letter: str, told: Mapping[str, Any]) -> str:
+    ways = [f"{way} by {told[key]}" for key, way in (("raise", "raised"), ("reduce", "lowered")) if told[key]]
+    verdict = "agree on the direction" if len(ways) == 1 else "disagree on the direction"
+    span = f"exponents {told['lower']:+.2f} to {told['upper']:+.2f}"
+    return f"{'rate with ' + letter:14s}  published laws {verdict}: {', '.join(ways)}; {span}"
+
+
+def _tuned(answer: Mapping[str, Any]) -> str:
+    run = answer["tuned"]
+    sizes = f"N = {short(run['params_nonembedding'])}, D = {short(run['tokens'])}"
+    return f"{sizes}, batch {short(run['batch_tokens'])}, learning rate {three_digits(run['learning_rate'])}"
+
+
+def _print_rules(rules: Sequence[Mapping[str, Any]]) -> None:
+    rows = []
+    for answer in rules:
+        use = dict(answer["recommendation"])
+        cells = [
+            setting(name, use.pop(name)) if name in use else "-" for name in ("learning_rate", "batch_tokens")
+        ]
+        also = ", ".join(f"{name.replace('_', ' ')} {three_digits(value)}" for name, value in use.items())
+        rows.append([answer["rule"]["name"], answer["rule"]["optimizer"], *cells, also])
+    header = ["rule", "for", "learning rate, peak", "batch, tokens", "also"]
+    print_table(header, rows, title=f"\nrules that carry the tuned run, {_tuned(rules[0])}:")
 
 
 def _fitted_range(law: Mapping[str, Any]) -> str:
     letters = {"params": "N", "tokens": "D", "flops": "C"}
     spans = law["fitted_range"].items()
     return ", ".join(f"{letters[name]} {low:.2g} to {high:.2g}" for name, (low, high) in spans)
-
-
-def print_evaluation(result: Mapping[str, Any]) -> None:
-    """Print an evaluation: one row per cell, then the summary."""
-    rows = []
-    for cell in result["cells"]:
-        regret = "-" if cell["regret"] is None else percent(cell["regret"])
-        note = "beyond the runs: a lower bound" if cell.get("beyond_runs") else cell["note"]
-        sizes = [short(cell["params"]), short(cell["tokens"]), cell["n"]]
-        rows.append([cell["study"], cell["optimizer"], *sizes, regret, note])
-    header = ["study", "optimizer", "N", "tokens", "runs", "regret", "note"]
-    print_table(header, rows, title=f"{result['advisor']}: {result['runs']['n']} finished runs")
-    summary, runs = result["summary"], result["runs"]
-    if summary["regret_mean"] is not None:
-        middle, most = percent(summary["regret_median"]), percent(summary["regret_max"])
-        print(f"regret    {percent(summary['regret_mean'])} mean, {middle} median, {most} at most")
-    for name, share in (summary["optimum_coverage"] or {}).items():
-        width = summary["optimum_interval_factor"][name]
-        print(f"optimum   {share:.0%} of {words_of(name)} inside the interval, upper/lower {width:.3g}")
-    if "r2" in runs:
-        fit = "-" if runs["r2"] is None else f"{runs['r2']:.3f}"
-        print(f"loss      R2 {fit}, CRPS {runs['crps']:.4f}, MAE {runs['mae']:.4f} nats/token")
-        print(f"coverage  {runs['coverage']:.0%} of runs inside {100 * runs['level']:g}% intervals")
-
-
-def print_design(result: Mapping[str, Any]) -> None:
-    """One row a run, then what the batch costs and buys, and whether to stop."""
-    from bayeslaw.law.terms import own_bowls
-
-    unit, regret = result["inputs"]["cost_unit"], result["regret"]
-    extras = [name for name in own_bowls() if any(name in run for run in result["runs"])]
-    rows = []
-    for number, run in enumerate(result["runs"], start=1):
-        sizes = [short(run[name]) for name in ("params_nonembedding", "tokens", "batch_tokens")]
-        tuned = [three_digits(run[name]) if name in run else "-" for name in ("learning_rate", *extras)]
-        cost, chance = f"{run['cost']:.3g}", f"{run['chance_diverges']:.0%}"
-        rows.append(
-            [number, run["optimizer"], *sizes, *tuned, cost, chance, percent(run["regret_reduction"])]
-        )
-    told = [words_of(name) for name in ("batch_tokens", "learning_rate", *extras)]
-    header = ["", "optimizer", "N", "tokens", *told, f"cost, {unit}", "diverges", "lowers regret by"]
-    shown = ", ".join(
-        f"{t['optimizer']} N = {short(t['params_nonembedding'])} D = {short(t['tokens'])}"
-        for t in result["inputs"]["targets"]
-    )
-    print_table(header, rows, title=f"plan written to {result['output']}, for {shown}")
-    share = " + ".join(
-        f"{percent(value)} {name.replace('_', ' ')}" for name, value in regret["before_by_decision"].items()
-    )
-    pool = result["candidates"]
-    print(
-        f"cost    {result['cost']:.3g} of {result['inputs']['budget']:.3g} {unit}; "
-        f"{pool['affordable']} of {pool['offered']} candidates affordable"
-    )
-    if "device_hours" in result["bill"]:
-        print(f"bill    {cost_words(result['bill'])}")
-    print(f"regret  {percent(regret['before'])} of the loss expected now ({share})")
-    print(f"        {percent(regret['after'])} expected after these runs (each counted given those above it)")
-    print(f"{'stop' if result['stop']['stop'] else 'go on':6s}  {result['stop']['reason']}")
-    for text in result["warnings"]:
-        print(f"warning: {text}")
 
 
 def print_loop(result: Mapping[str, Any]) -> None:
@@ -323,12 +318,13 @@ def print_loop(result: Mapping[str, Any]) -> None:
 
 def print_report(result: Mapping[str, Any]) -> None:
     """Print the path of the report, and its advice at the example target."""
-    asked, use = result["example"]["inputs"], result["example"]["recommendation"]
-    told = ", ".join(f"{words_of(name)} {setting(name, value)}" for name, value in use.items())
+    advice = result["example"]
+    asked = advice.target
+    told = ", ".join(f"{words_of(n)} {setting(n, value)}" for n, value in advice.recommendation.items())
     print(f"report written to {result['output']} ({result['bytes'] / 1e6:.1f} MB); open it in any browser")
     print(
-        f"example  {asked['optimizer']}, N = {short(asked['params_nonembedding'])}, "
-        f"D = {short(asked['tokens'])} tokens, {asked['study']}: {told}"
+        f"example  {asked.optimizer}, N = {short(asked.params_nonembedding)}, "
+        f"D = {short(asked.tokens)} tokens, {asked.study}: {told}"
     )
 
 

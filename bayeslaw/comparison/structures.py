@@ -15,22 +15,21 @@ from bayeslaw.comparison.judge import Judged, judged_cells
 from bayeslaw.errors import BadInput
 from bayeslaw.evaluation.advisors import PosteriorAdvisor
 from bayeslaw.evaluation.scores import coverage, crps, r2_within_cells
+from bayeslaw.intervals import ends
 from bayeslaw.law.parameters import PARTS
 from bayeslaw.posterior.draws import Posterior
 from bayeslaw.runs.cells import cell_of, finished_runs
 from bayeslaw.target import Target
 
 Fit = Callable[[pd.DataFrame, Sequence[str]], Posterior]
-"""Runs and optional parts of the law -> posterior."""
+"""Runs and parts of the law -> posterior."""
 
 CORE = "core"
-"""The structure without optional parts."""
-
-ENDS = (0.05, 0.95)
+"""The structure without parts beyond the core."""
 
 
 def structure_named(text: str) -> tuple[str, ...]:
-    """The optional parts of a structure such as ``drift+second``.
+    """The parts beyond the core of a structure such as ``drift+second``.
 
     >>> structure_named("core"), structure_named("drift+smooth")
     ((), ('drift', 'smooth'))
@@ -91,21 +90,32 @@ def compare(
 
 def scores_of(posterior: Posterior, fold: Fold, cells: Sequence[Judged]) -> dict[str, Any]:
     """What a posterior scores on the held-out runs and cells of a fold; keys as of ``compare``."""
-    advisor = PosteriorAdvisor(posterior)
+    return loss_scores(posterior, fold) | optimum_scores(posterior, cells)
+
+
+def loss_scores(posterior: Posterior, fold: Fold) -> dict[str, float]:
+    """What it scores on the losses of the held-out runs."""
     finished = finished_runs(fold.held_out)
-    losses, observed = advisor.loss_draws(finished), finished["loss"].to_numpy(float)
+    losses, observed = PosteriorAdvisor(posterior).loss_draws(finished), finished["loss"].to_numpy(float)
+    return {
+        "crps": crps(losses, observed),
+        "r2_within_cells": r2_within_cells(np.median(losses, axis=0), observed, cell_of(finished)),
+        "coverage_50": coverage(losses, observed, 0.5),
+        "coverage_90": coverage(losses, observed, 0.9),
+    }
+
+
+def optimum_scores(posterior: Posterior, cells: Sequence[Judged]) -> dict[str, Any]:
+    """What it scores on the measured optima of the held-out cells, at least one."""
+    advisor = PosteriorAdvisor(posterior)
     predicted = [_predicted(posterior, each) for each in cells]
     inside = np.array([_inside(draws, each) for draws, each in zip(predicted, cells, strict=True)])
-    widths = [np.ptp(np.quantile(draws[:, 1:], ENDS, axis=0), axis=0) for draws in predicted]
+    widths = [np.ptp(np.quantile(draws[:, 1:], ends(0.9), axis=0), axis=0) for draws in predicted]
     regret = [_regret(advisor, each) for each in cells]
     return {
         "cells": len(cells),
         "sizes": len({each.cell.key.params_nonembedding for each in cells}),
         "density": _density(predicted, cells),
-        "crps": crps(losses, observed),
-        "r2_within_cells": r2_within_cells(np.median(losses, axis=0), observed, cell_of(finished)),
-        "coverage_50": coverage(losses, observed, 0.5),
-        "coverage_90": coverage(losses, observed, 0.9),
         "optimum_coverage_90": float(inside.mean()),
         "optimum_factor": float(np.exp(np.median(widths))),
         "regret_mean": float(np.mean(regret)),
@@ -122,14 +132,14 @@ def _predicted(posterior: Posterior, judged: Judged) -> Floats:
 def _inside(draws: Floats, judged: Judged) -> Floats:
     """Whether 90% intervals of ln eta* and ln B*, with the judge's error, hold what was measured, (2,)."""
     noise = judged.error * np.random.default_rng(0).standard_normal(draws.shape)
-    low, high = np.quantile((draws + noise)[:, 1:], ENDS, axis=0)
+    low, high = np.quantile((draws + noise)[:, 1:], ends(0.9), axis=0)
     return (low <= judged.optimum[1:]) & (judged.optimum[1:] <= high)
 
 
 def _regret(advisor: PosteriorAdvisor, judged: Judged) -> float:
     """Excess loss of the advice over the cell's smoothed minimum, a fraction."""
     advice = advisor.recommend(Target.of_cell(judged.cell.key))
-    return float(judged.cell.regret(advice["learning_rate"], advice["batch_tokens"])[0]) / 100
+    return float(judged.cell.regret(advice["learning_rate"], advice["batch_tokens"])[0])
 
 
 def _density(predicted: Sequence[Floats], cells: Sequence[Judged]) -> float:

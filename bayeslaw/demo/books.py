@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -87,23 +87,21 @@ def print_advice(posterior: Posterior, runs: pd.DataFrame, target: Target) -> No
     result = predict(posterior, target)
     usual = usual_method(runs, target)
     rows = []
-    for name, value in result["recommendation"].items():
-        best = result["optimum"][name]
-        span = f"{setting(name, best['lower'])} to {setting(name, best['upper'])}"
+    for name, value in result.recommendation.items():
+        best = result.optimum[name]
+        span = f"{setting(name, best.lower)} to {setting(name, best.upper)}"
         rows.append(
             [words_of(name), setting(name, value), span, setting(name, usual[name]) if name in usual else "-"]
         )
-    loss = result["loss_nats_per_token"]
-    rows.append(
-        ["loss, nats/token", f"{loss['median']:.3f}", f"{loss['lower']:.3f} to {loss['upper']:.3f}", "-"]
-    )
-    given = result["regret"]
-    rows.append(["loss given away", f"{given['expected']:.1%}", f"below {given['upper']:.1%}", "-"])
+    loss = result.loss_nats_per_token
+    rows.append(["loss, nats/token", f"{loss.median:.3f}", f"{loss.lower:.3f} to {loss.upper:.3f}", "-"])
+    given = result.regret
+    rows.append(["loss given away", f"{given.expected:.1%}", f"below {given.upper:.1%}", "-"])
     title = (
         f"{target.optimizer}, N = {target.params_nonembedding:,.0f}, D = {target.tokens / 1e6:.1f}M tokens"
     )
     print_table(["", "use", "90% interval", "best of each cell, regressed"], rows, title=title)
-    for text in result["warnings"]:
+    for text in result.warnings:
         print(f"warning: {text}")
 
 
@@ -137,13 +135,8 @@ def _optimum_against_size(posterior: Posterior, runs: pd.DataFrame, ax: Axes) ->
     largest = runs["params_nonembedding"].max()
     ax.axvspan(sizes[0], largest, color="#666666", alpha=0.15, lw=0, label="sizes run")
     for optimizer in sorted(set(runs["optimizer"])):
-        found: list[dict[str, Any]] = [
-            predict(posterior, Target(n, 20 * n, optimizer, TARGET.study), level=0.5)["optimum"][
-                "learning_rate"
-            ]
-            for n in sizes
-        ]
-        low, middle, high = ([each[key] for each in found] for key in ("lower", "median", "upper"))
+        advice = [predict(posterior, Target(n, 20 * n, optimizer, TARGET.study), level=0.5) for n in sizes]
+        middle, low, high = zip(*(each.optimum["learning_rate"] for each in advice), strict=True)
         ax.fill_between(sizes, low, high, color=COLOURS[optimizer], alpha=0.2, lw=0)
         ax.plot(sizes, middle, color=COLOURS[optimizer], lw=1.5, label=optimizer)
     ax.set(xscale="log", yscale="log", xlim=(sizes[0], sizes[-1]))

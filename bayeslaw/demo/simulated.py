@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bayeslaw.advice.prediction import predict
+from bayeslaw.advice.result import Prediction
 from bayeslaw.assets import EXAMPLE_SWEEP
 from bayeslaw.cli.tables import print_fit, print_table, say
 from bayeslaw.demo.books import run_in_folder
@@ -62,33 +63,33 @@ def _fit(path: Path) -> Posterior:
     return posterior
 
 
-def print_comparison(result: dict[str, Any]) -> None:
+def print_comparison(result: Prediction) -> None:
     """Print the advice with intervals, the simulated truth and a published law's answer, and the cost of
     each.
 
     Args:
-        result: result of ``bayeslaw.advice.prediction.predict`` at ``TARGET``.
+        result: advice at ``TARGET``.
     """
     truth = true_optimum(TARGET)
     law = LAW.recommend(TARGET.params_nonembedding, TARGET.tokens)
-    advice = result["recommendation"]
+    advice = result.recommendation
     rows = []
     for name in ("learning_rate", "batch_tokens"):
-        best = result["optimum"][name]
-        span = f"{setting(name, best['lower'])} to {setting(name, best['upper'])}"
+        best = result.optimum[name]
+        span = f"{setting(name, best.lower)} to {setting(name, best.upper)}"
         shown = [setting(name, values[name]) for values in (advice, truth, law)]
         rows.append([words_of(name), shown[0], span, *shown[1:]])
-    loss = result["loss_nats_per_token"]
-    span = f"{loss['lower']:.3f} to {loss['upper']:.3f}"
-    rows.append(["loss, nats/token", f"{loss['median']:.3f}", span, f"{truth['loss']:.3f}", "-"])
+    loss = result.loss_nats_per_token
+    span = f"{loss.lower:.3f} to {loss.upper:.3f}"
+    rows.append(["loss, nats/token", f"{loss.median:.3f}", span, f"{truth['loss']:.3f}", "-"])
     costs = [f"{100 * true_regret(TARGET, settings):.2f}%" for settings in (advice, law)]
-    expected = f"expected {100 * result['regret']['expected']:.2f}%"
+    expected = f"expected {100 * result.regret.expected:.2f}%"
     rows.append(["loss given away, in truth", costs[0], expected, "0%", costs[1]])
     header = ["", "use", "90% interval", "simulated truth", "Step Law"]
     print_table(header, rows, title="Advice for N = 1B, D = 20B tokens, from runs of at most 300M parameters")
     print("The truth is simulated. Step Law (arXiv 2503.04715) was fitted to other, real runs:")
     print("it shows what a law from elsewhere would say here, and is no contest.")
-    for text in result["warnings"]:
+    for text in result.warnings:
         print(f"warning: {text}")
 
 
@@ -129,7 +130,7 @@ def _optimum_against_size(posterior: Posterior, ax: Axes) -> None:
     ax.plot(
         sizes, [true_optimum(t)["learning_rate"] for t in targets], "k--", lw=1.2, label="simulated truth"
     )
-    published = [LAW.learning_rate(t.params_nonembedding, t.tokens) for t in targets]
+    published = [LAW.recommend(t.params_nonembedding, t.tokens)["learning_rate"] for t in targets]
     ax.plot(sizes, published, color=ORANGE, ls=":", lw=1.5, label="Step Law, other data")
     ax.set(xscale="log", yscale="log", xlim=(sizes[0], sizes[-1]))
     ax.set_xlabel("N, non-embedding parameters, at 20 tokens each")

@@ -48,7 +48,7 @@ def run_checks(cells: Sequence[CellRuns]) -> pd.DataFrame:
 
 
 def _checked(cell: CellRuns) -> pd.DataFrame:
-    told = moments(cell, cell.basin)
+    told = moments(cell, cell.surface)
     smooth = [smoothed(-density) for density in log_density(cell, told).T]
     weights = np.column_stack([w for w, _ in smooth])
     observed = log_loss(cell)
@@ -145,7 +145,7 @@ def _usual_conventions(posterior: Posterior, cells: Sequence[CellRuns]) -> dict[
 
 def _unusual(cell: CellRuns, usual: dict[str, dict[str, Any]]) -> list[str]:
     """Conventions that none of the cell's runs shares with most of its study."""
-    study = usual.get(str(cell.basin.target.study), {})
+    study = usual.get(str(cell.surface.target.study), {})
     return [name for name, value in study.items() if not (cell.rows[name] == value).any()]
 
 

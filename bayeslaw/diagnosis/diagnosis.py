@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from bayeslaw.diagnosis import findings
 from bayeslaw.diagnosis.prior_sensitivity import prior_part
+from bayeslaw.diagnosis.result import Diagnosis, Verdict
 from bayeslaw.posterior.draws import Posterior
 from bayeslaw.posterior.importance import RELIABLE
 from bayeslaw.target import Target
@@ -15,21 +15,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def diagnosis(posterior: Posterior, target: Target, runs: pd.DataFrame | None = None) -> dict[str, Any]:
+def diagnose(posterior: Posterior, target: Target, runs: pd.DataFrame | None = None) -> Diagnosis:
     """Diagnose a posterior.
 
     Args:
         posterior: the fit.
         target: target of the advice.
-        runs: run table that it was fitted to; without it ``cells`` and ``influence`` are None.
-
-    Returns:
-        JSON-ready: ``verdict`` (``level``: sound, usable with care, or do not use; ``reasons``),
-        ``convergence`` (``Posterior.diagnostics``), ``cells`` (``as_fitted``: whether the table is, row by
-        row, the one fitted; ``not_fitted``: runs in other cells, left out; over all finished runs
-        ``inside_50``, ``inside_90``; ``cells``: ``cell_fit.cell_checks``), ``influence`` (``runs``: how many,
-        and those of large Pareto k; ``cells``: ``influence.left_out``), ``prior`` (``target``;
-        ``quantities``: ``prior_sensitivity.prior_part``) and ``actions``, sentences.
+        runs: run table that it was fitted to; without it its ``cells`` and ``influence`` are None.
 
     Raises:
         BadInput: none of the runs' cells was fitted.
@@ -43,14 +35,16 @@ def diagnosis(posterior: Posterior, target: Target, runs: pd.DataFrame | None = 
     found += [] if runs is None else _of_sweep(runs, target)
     weights = {each.weight for each in found}
     level = next((weight for weight in (findings.STOP, findings.CARE) if weight in weights), "sound")
-    return {
-        "verdict": {"level": level, "reasons": [each.reason for each in found if each.weight]},
-        "convergence": dict(posterior.diagnostics),
-        "cells": cells,
-        "influence": influence,
-        "prior": {"target": asdict(target), "quantities": prior},
-        "actions": [each.action for each in found],
-    }
+    return Diagnosis(
+        posterior=dict(posterior.provenance),
+        verdict=Verdict(level, tuple(each.reason for each in found if each.weight)),
+        convergence=dict(posterior.diagnostics),
+        cells=cells,
+        influence=influence,
+        target=target,
+        prior=prior,
+        actions=tuple(each.action for each in found),
+    )
 
 
 def _of_sweep(runs: pd.DataFrame, target: Target) -> list[findings.Finding]:

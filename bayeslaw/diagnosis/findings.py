@@ -66,7 +66,7 @@ def of_convergence(told: Mapping[str, Any]) -> list[Finding]:
     rhat, ess = told.get("rhat_max", 1.0), min(told.get(f"ess_{k}_min", ESS_MIN) for k in ("bulk", "tail"))
     divergent, draws = told.get("divergences", 0), told.get("chains", 1) * told.get("draws", 1)
     found = []
-    if not rhat <= RHAT_MAX:
+    if not (rhat <= told.get("rhat_limit", RHAT_MAX) and told.get("rhat_reported_max", 1.0) <= RHAT_MAX):
         worst = [f"{w['parameter']} ({w['rhat']:.2f})" for w in told.get("worst", ()) if w["rhat"] > RHAT_MAX]
         action = f"R-hat above {RHAT_MAX}: {longer}" + (f"; worst: {', '.join(worst)}" if worst else "")
         weight = CARE if rhat <= RHAT_APART else STOP

@@ -26,7 +26,7 @@ class CellRuns:
     Attributes:
         index: index of the cell in ``Posterior.cells``.
         rows: its runs, without stopped ones.
-        basin: its surface, including the cell's shifts.
+        surface: its surface, including the cell's shifts.
         absorbed: hyperparameters whose effect is part of its group's level.
         off: 1 where a hyperparameter outside the model departs from the cell's usual value, (run,).
         outcomes: what the runs did.
@@ -34,7 +34,7 @@ class CellRuns:
 
     index: int
     rows: pd.DataFrame
-    basin: TargetSurface
+    surface: TargetSurface
     absorbed: list[str]
     off: Floats
     outcomes: Outcomes
@@ -60,10 +60,10 @@ def fitted_runs(posterior: Posterior, runs: pd.DataFrame) -> tuple[list[CellRuns
         index = fitted_cell(posterior, target)
         if index is not None:
             where = np.flatnonzero(observed.cell == number)
-            basin = surface_at(posterior, target)
-            absorbed = absorbed_by(posterior, target, basin.extras)
+            at = surface_at(posterior, target)
+            absorbed = absorbed_by(posterior, target, at.extras)
             outcomes = observed.outcomes.at(where)
-            known.append(CellRuns(index, used.iloc[where], basin, absorbed, observed.off[where], outcomes))
+            known.append(CellRuns(index, used.iloc[where], at, absorbed, observed.off[where], outcomes))
     if not known:
         raise _not_fitted(len(observed.cells))
     return known, len(used) - sum(len(cell.rows) for cell in known)
@@ -107,14 +107,14 @@ def _not_fitted(cells: int) -> BadInput:
     )
 
 
-def moments(cell: CellRuns, basin: TargetSurface) -> Moments:
+def moments(cell: CellRuns, at: TargetSurface) -> Moments:
     """Expected outcomes of a cell's runs.
 
     Args:
         cell: the runs.
-        basin: their surface: ``cell.basin``, or a shifted copy.
+        at: their surface: ``cell.surface``, or a shifted copy.
     """
-    return run_draws(basin, cell.rows, cell.absorbed, cell.off).moments
+    return run_draws(at, cell.rows, cell.absorbed, cell.off).moments
 
 
 def log_density(cell: CellRuns, told: Moments) -> Floats:
@@ -129,6 +129,6 @@ def log_loss(cell: CellRuns) -> Floats:
 
 def labels(cell: CellRuns) -> dict[str, Any]:
     """Study, optimizer, N and D of the cell, for a table or JSON."""
-    target = cell.basin.target
+    target = cell.surface.target
     names = ("study", "optimizer", "params_nonembedding", "tokens")
     return {name: getattr(target, name) for name in names} | dict(target.covariates)

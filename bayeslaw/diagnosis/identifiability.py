@@ -10,6 +10,7 @@ import pandas as pd
 from bayeslaw.arrays import Floats
 from bayeslaw.law.places import cell_labels, known_covariates
 from bayeslaw.law.terms import COVARIATES, OPTIMA, coordinates, covariates_in, degree, reference, value_of
+from bayeslaw.target import SIZE
 
 MIN_TRIED = 3
 """Number of distinct values in a cell below which its edges are not informative."""
@@ -42,7 +43,7 @@ def fit_doubts(runs: pd.DataFrame) -> list[str]:
 def _one_value(group: pd.DataFrame) -> Iterable[str]:
     """Find a learning rate or batch that never varies within a cell, which says nothing about its optimum."""
     for name, words in SETTINGS.items():
-        per_cell = group.groupby(["params_nonembedding", "tokens"])[name].nunique()
+        per_cell = group.groupby(list(SIZE))[name].nunique()
         if per_cell.max() == 1:
             tried = group[name].unique()
             how = f"{tried[0]:.3g}" if len(tried) == 1 else "one a cell"
@@ -119,7 +120,7 @@ def _edges(group: pd.DataFrame) -> Iterable[str]:
     A diverged run bounds the learning rate from above, like a worse loss.
     """
     for name, words in SETTINGS.items():
-        sides = [_side(cell, name) for _, cell in group.groupby(["params_nonembedding", "tokens"])]
+        sides = [_side(cell, name) for _, cell in group.groupby(list(SIZE))]
         known = [side for side in sides if side is not None]
         for side, beyond in (("smallest", "lower"), ("largest", "higher")):
             count = known.count(side)

@@ -15,14 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from bayeslaw.advice.target_surface import TargetSurface, shift, surface_at
+from bayeslaw.advice.target_surface import TargetSurface, fitted_deviations, shift, surface_at
 from bayeslaw.arrays import Floats
 from bayeslaw.diagnosis.fitted_runs import CellRuns, labels, log_density, log_loss, moments
 from bayeslaw.law.likelihood import Moments
 from bayeslaw.law.parameters import CELL_SHIFTS
 from bayeslaw.posterior.draws import Posterior
 from bayeslaw.posterior.importance import RELIABLE, smoothed
-from bayeslaw.target import Target
+from bayeslaw.target import Cell, Target
 
 STEPS = 2
 """Steps of Fisher scoring from the drawn shifts to the most likely ones; the last is only a correction."""
@@ -57,8 +57,8 @@ def left_out(posterior: Posterior, cells: Sequence[CellRuns], target: Target) ->
         sizes=(),
         size={name: values[:, :0] for name, values in posterior.size.items()},
     )
-    basin = surface_at(unseen, target, independent=True)
-    optima = {"learning_rate": basin.log_lr, "batch_tokens": basin.log_batch}
+    at = surface_at(unseen, target, independent=True)
+    optima = {"learning_rate": at.log_lr, "batch_tokens": at.log_batch}
     return [_without(cell, *own_shifts(posterior, cell), optima) for cell in cells]
 
 
@@ -80,18 +80,36 @@ def own_shifts(posterior: Posterior, cell: CellRuns) -> tuple[Floats, Floats]:
         Two arrays of shape (draw, 3). The level is relative to the fitted one.
     """
     own = posterior.cells[cell.index]
-    study, n, p = own.study, own.params_nonembedding, cell.basin.p
+    study, n, p = own.study, own.params_nonembedding, cell.surface.p
     alone = sum((c.study, c.params_nonembedding) == (study, n) for c in posterior.cells) == 1
     sized = (study, n) in posterior.sizes
     shifts, variance = np.zeros((posterior.draws, 3)), np.full((posterior.draws, 3), FREE**2)
     for k, name in enumerate(CELL_SHIFTS[1:], start=1):
-        shifts[:, k] = posterior.cell[name][:, cell.index]
-        variance[:, k] = np.exp(2.0 * p[f"log_tau_{name}"])
+        of_size = posterior.size[name][:, posterior.sizes.index((study, n))] if sized else 0.0
+        if "log_tau_smooth_lr" in p:
+            shifts[:, k], variance[:, k] = _unshared(posterior, own, name, p)
+        else:
+            shifts[:, k] = posterior.cell[name][:, cell.index] - of_size
+            variance[:, k] = np.exp(2.0 * p[f"log_tau_{name}"])
         if sized and alone:
+            shifts[:, k] += of_size
             variance[:, k] += np.exp(2.0 * p[f"log_tau_size_{name}"])
-        elif sized:
-            shifts[:, k] -= posterior.size[name][:, posterior.sizes.index((study, n))]
     return shifts, variance
+
+
+def _unshared(posterior: Posterior, cell: Cell, name: str, p: dict[str, Floats]) -> tuple[Floats, Floats]:
+    """A cell's smooth deviation from what its group's other cells foretell, and its variance, (draw,) each.
+
+    With the precision matrix P of the deviations y: (P y)_i / P_ii and 1 / P_ii (Rasmussen & Williams 2006,
+    5.12).
+    """
+    group = [each for each in posterior.cells if each.group == cell.group]
+    fitted = fitted_deviations(posterior, *cell.group)
+    smooth, white = (np.exp(2.0 * p[f"log_tau{kind}_{name}"])[:, None] for kind in ("_smooth", ""))
+    mode = fitted.modes[group.index(cell)]
+    precision = 1.0 / (smooth * fitted.variances + white)
+    variance = 1.0 / np.sum(mode**2 * precision, axis=1)
+    return np.sum(mode * fitted.known[name] * precision, axis=1) * variance, variance
 
 
 def log_marginal(cell: CellRuns, shifts: Floats, variance: Floats) -> Floats:
@@ -104,28 +122,28 @@ def log_marginal(cell: CellRuns, shifts: Floats, variance: Floats) -> Floats:
         shifts: starting point, (draw, 3), from ``own_shifts``.
         variance: of the shifts given the law, (draw, 3).
     """
-    basin = cell.basin
+    at = cell.surface
     for turn in range(STEPS):
-        told = moments(cell, basin)
-        score, information = _score(cell, told, _slopes(cell, basin, told))
+        told = moments(cell, at)
+        score, information = _score(cell, told, _slopes(cell, at, told))
         precision = information + np.eye(3) / variance[:, :, None]
         step = np.linalg.solve(precision, (score - shifts / variance)[:, :, None])[:, :, 0]
         if turn < STEPS - 1:
             shifts = shifts + step
             for k, name in enumerate(CELL_SHIFTS):
-                basin = shift(basin, name, np.asarray(step[:, k], np.float64))
+                at = shift(at, name, np.asarray(step[:, k], np.float64))
     prior = -0.5 * np.sum(shifts**2 / variance + np.log(variance), axis=1)
     ahead = 0.5 * np.einsum("sk,skl,sl->s", step, precision, step)
     total: Floats = log_density(cell, told).sum(axis=1) + prior + ahead
     return total - 0.5 * np.linalg.slogdet(precision)[1]
 
 
-def _slopes(cell: CellRuns, basin: TargetSurface, here: Moments) -> list[Moments]:
+def _slopes(cell: CellRuns, at: TargetSurface, here: Moments) -> list[Moments]:
     """Derivatives of the moments ``here`` by each shift; the level shifts only the mean."""
     none = np.zeros_like(here.mean)
     slopes = [Moments(none + 1.0, none, none, none)]
     for name in CELL_SHIFTS[1:]:
-        there = moments(cell, shift(basin, name, NUDGE))
+        there = moments(cell, shift(at, name, NUDGE))
         slopes.append(Moments(*((to - of) / NUDGE for of, to in zip(here, there, strict=True))))
     return slopes
 

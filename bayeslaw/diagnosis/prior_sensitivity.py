@@ -42,7 +42,7 @@ def prior_part(posterior: Posterior, target: Target) -> list[dict[str, Any]]:
         ``prior_pulls`` (sensitivity above ``SENSITIVE``).
     """
     before = replace(
-        prior_posterior(known_bowls(posterior), PRIOR_DRAWS),
+        prior_posterior(known_bowls(posterior), PRIOR_DRAWS, parts=posterior.provenance.get("parts", ())),
         group_prior=posterior.group_prior,
         study_prior=posterior.study_prior,
         pivot=posterior.pivot,
@@ -69,9 +69,9 @@ def _part(name: str, after: Floats, before: Floats, pulls: Mapping[str, float]) 
 
 def quantities(posterior: Posterior, target: Target) -> dict[str, Floats]:
     """ln eta* and ln B* at a target, and ``EXPONENTS`` of its group; (draw,) each."""
-    basin = surface_at(posterior, target, independent=True)
-    return {"learning_rate": basin.log_lr, "batch_tokens": basin.log_batch} | {
-        name: basin.p[name] for name in EXPONENTS
+    at = surface_at(posterior, target, independent=True)
+    return {"learning_rate": at.log_lr, "batch_tokens": at.log_batch} | {
+        name: at.p[name] for name in EXPONENTS
     }
 
 

@@ -9,10 +9,11 @@ import pandas as pd
 
 from bayeslaw.advice.target_surface import optimum_draws, surface_at
 from bayeslaw.diagnosis.identifiability import MIN_TRIED, fit_doubts
+from bayeslaw.intervals import interval
 from bayeslaw.law.parameters import derived
 from bayeslaw.law.terms import own_bowls
 from bayeslaw.posterior.draws import Posterior
-from bayeslaw.target import Target
+from bayeslaw.target import SIZE, Target
 
 EXPONENTS = ("gamma", "delta", "epsilon")
 LEVEL = 0.9
@@ -60,7 +61,7 @@ def _beyond_the_scan(posterior: Posterior, runs: pd.DataFrame) -> list[str]:
         for name in [name for name in own_bowls() if name in used]:
             sides = [
                 _side_of_the_scan(posterior, Target(float(n), float(d), optimizer, study), cell[name])
-                for (n, d), cell in group.groupby(["params_nonembedding", "tokens"])
+                for (n, d), cell in group.groupby(list(SIZE))
                 if cell[name].nunique() >= MIN_TRIED
             ]
             found += [
@@ -90,18 +91,8 @@ def _group(posterior: Posterior, runs: pd.DataFrame, index: int, level: float) -
         "optimizer": optimizer,
         "runs": len(own),
         "status": {str(name): int(count) for name, count in own["status"].value_counts().items()},
-        "cells": int(own.groupby(["params_nonembedding", "tokens"]).ngroups),
+        "cells": int(own.groupby(list(SIZE)).ngroups),
         "params_nonembedding": [float(n.min()), float(n.max())],
         "tokens": [float(d.min()), float(d.max())],
-        "exponents": {name: interval(values[name][:, index], level) for name in EXPONENTS},
+        "exponents": {name: interval(values[name][:, index], level).to_json() for name in EXPONENTS},
     }
-
-
-def interval(draws: np.ndarray, level: float) -> dict[str, float]:
-    """Median and equal-tailed interval of draws.
-
-    >>> interval(np.arange(5.0), 0.5)
-    {'median': 2.0, 'lower': 1.0, 'upper': 3.0}
-    """
-    lower, median, upper = np.quantile(draws, [(1 - level) / 2, 0.5, (1 + level) / 2])
-    return {"median": float(median), "lower": float(lower), "upper": float(upper)}

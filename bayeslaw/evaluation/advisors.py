@@ -59,17 +59,17 @@ class PosteriorAdvisor:
         off = off_settings(rows, self.posterior)
         result = np.empty((self.posterior.draws, len(rows)))
         for where, cell in cells_of(rows, self.posterior):
-            basin = surface_at(self.posterior, Target.of_cell(cell), self.seed)
-            result[:, where] = self._cell_draws(basin, rows.iloc[where], off[where])
+            at = surface_at(self.posterior, Target.of_cell(cell), self.seed)
+            result[:, where] = self._cell_draws(at, rows.iloc[where], off[where])
         return result
 
-    def _cell_draws(self, basin: TargetSurface, runs: pd.DataFrame, off: Floats) -> Floats:
-        target = basin.target
-        excess = run_excess(basin, runs, absorbed_by(self.posterior, target, basin.extras))
+    def _cell_draws(self, at: TargetSurface, runs: pd.DataFrame, off: Floats) -> Floats:
+        target = at.target
+        excess = run_excess(at, runs, absorbed_by(self.posterior, target, at.extras))
         key = (target.study, target.optimizer, target.params_nonembedding, target.tokens)
-        p = {name: values[:, None] for name, values in basin.p.items()}
+        p = {name: values[:, None] for name, values in at.p.items()}
         noise = run_noise(p, excess, pooling.keyed_rng(self.seed, "runs", *key), off)
-        return np.exp(basin.log_loss[:, None] + excess + noise)
+        return np.exp(at.log_loss[:, None] + excess + noise)
 
 
 def fitted_cells(posterior: Posterior, runs: pd.DataFrame) -> int:

@@ -11,14 +11,16 @@ import pandas as pd
 
 from bayeslaw.errors import BadInput
 from bayeslaw.evaluation import scores
+from bayeslaw.evaluation.result import Evaluation, Summary
 from bayeslaw.evaluation.scores import Advisor
 from bayeslaw.evaluation.smoothing import SmoothedCell, smooth_cell
+from bayeslaw.intervals import check_level, interval
 from bayeslaw.law.published import LAWS, Law, step_batch_tokens
 from bayeslaw.runs.cells import cell_of, finished_runs, group_cells
 from bayeslaw.target import Target
 
 
-def evaluate(advisor: Advisor, runs: pd.DataFrame, level: float = 0.9) -> dict[str, Any]:
+def evaluate(advisor: Advisor, runs: pd.DataFrame, level: float = 0.9) -> Evaluation:
     """Score an advisor on held-out runs.
 
     Args:
@@ -26,32 +28,10 @@ def evaluate(advisor: Advisor, runs: pd.DataFrame, level: float = 0.9) -> dict[s
         runs: held-out run table. Losses are scored on its finished runs; the others are counted.
         level: of the intervals.
 
-    Returns:
-        JSON-ready (numbers that do not exist are None):
-
-        ``runs``: n, r2, r2_within_cells, mae [nats/token], crps [nats/token], coverage, level,
-        coverage_by_level, not_finished (count by status). Only n, level and not_finished for an advisor that
-        predicts no loss. r2 and mae refer to the median of the draws.
-
-        ``cells``: one entry per cell: study, optimizer, params, tokens, n (finished runs), scorable, note,
-        ``regret``: relative excess loss of the advice over the smoothed minimum, **a fraction** (0.001 is
-        0.1%), ``beyond_runs``: whether the advice lies outside the cell's runs, so that its regret is a lower
-        bound, ``recommendation``, ``optimum`` (smoothed), ``noise`` (of ln loss near it),
-        ``optimum_interval`` (the advisor's, lower and upper) and ``optimum_covered``: whether it contains the
-        smoothed optimum, by hyperparameter. That optimum is itself uncertain, by about 7% on a grid of a
-        hundred runs (two halves of a Step Law cell differ by 14%): much narrower intervals cannot cover it.
-
-        ``summary``: mean, median and largest regret over the scorable cells, their number, the number whose
-        regret is a bound, the share of optima covered and ``optimum_interval_factor``, the typical upper over
-        lower end of the intervals, since wide intervals cover easily.
-
-        ``level``, ``advisor``: as given.
-
     Raises:
         BadInput: without a finished run, or for a level outside (0, 1).
     """
-    if not 0 < level < 1:
-        raise BadInput(f"level = {level!r}; expected a probability between 0 and 1; give 0.9 for 90%")
+    check_level(level)
     finished = finished_runs(runs)
     if len(finished) == 0:
         raise BadInput(
@@ -59,13 +39,13 @@ def evaluate(advisor: Advisor, runs: pd.DataFrame, level: float = 0.9) -> dict[s
             "check the table with `bayeslaw import`"
         )
     cells = [_score_cell(advisor, smooth_cell(key, rows), rows, level) for key, rows in group_cells(runs)]
-    return {
-        "runs": _score_runs(advisor, finished, level) | {"not_finished": _not_finished(runs, finished)},
-        "cells": cells,
-        "summary": _summary(cells),
-        "level": level,
-        "advisor": advisor.label,
-    }
+    return Evaluation(
+        runs=_score_runs(advisor, finished, level) | {"not_finished": _not_finished(runs, finished)},
+        cells=tuple(cells),
+        summary=_summary(cells),
+        level=level,
+        advisor=advisor.label,
+    )
 
 
 def _score_runs(advisor: Advisor, finished: pd.DataFrame, level: float) -> dict[str, Any]:
@@ -120,7 +100,7 @@ def _score_cell(advisor: Advisor, cell: SmoothedCell, rows: pd.DataFrame, level:
     truth = {"learning_rate": cell.learning_rate} | ({} if fixed else {"batch_tokens": cell.batch_tokens})
     limits = _intervals(optimum, list(truth), level)
     return scored | {
-        "regret": float(cell.regret(rate, batch)[0]) / 100,
+        "regret": float(cell.regret(rate, batch)[0]),
         "beyond_runs": not cell.inside(rate, batch)[0],
         "recommendation": {"learning_rate": float(rate), "batch_tokens": float(batch)},
         "optimum": {
@@ -139,7 +119,8 @@ def _intervals(
 ) -> dict[str, list[float]] | None:
     if draws is None:
         return None
-    return {n: [float(x) for x in scores.interval(draws[n], level)] for n in names if n in draws}
+    found = {name: interval(draws[name], level) for name in names if name in draws}
+    return {name: [each.lower, each.upper] for name, each in found.items()}
 
 
 def _covered(limits: dict[str, list[float]] | None, truth: dict[str, float]) -> dict[str, bool] | None:
@@ -148,23 +129,23 @@ def _covered(limits: dict[str, list[float]] | None, truth: dict[str, float]) -> 
     return {name: lower <= truth[name] <= upper for name, (lower, upper) in limits.items()}
 
 
-def _summary(cells: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _summary(cells: Sequence[dict[str, Any]]) -> Summary:
     scored = [c for c in cells if c["scorable"]]
     regret = [c["regret"] for c in scored]
     limits = [c["optimum_interval"] for c in scored if c["optimum_interval"]]
     covered = [c["optimum_covered"] for c in scored if c["optimum_covered"]]
     names = sorted({name for flags in covered for name in flags})
     factors = {n: [np.log(k[n][1] / k[n][0]) for k in limits if n in k] for n in names}
-    return {
-        "cells": len(cells),
-        "cells_scored": len(scored),
-        "regret_mean": float(np.mean(regret)) if regret else None,
-        "regret_median": float(np.median(regret)) if regret else None,
-        "regret_max": float(np.max(regret)) if regret else None,
-        "regret_lower_bounds": sum(c["beyond_runs"] for c in scored),
-        "optimum_coverage": {n: float(np.mean([f[n] for f in covered if n in f])) for n in names} or None,
-        "optimum_interval_factor": {n: float(np.exp(np.mean(f))) for n, f in factors.items()} or None,
-    }
+    return Summary(
+        cells=len(cells),
+        cells_scored=len(scored),
+        regret_mean=float(np.mean(regret)) if regret else None,
+        regret_median=float(np.median(regret)) if regret else None,
+        regret_max=float(np.max(regret)) if regret else None,
+        regret_lower_bounds=sum(c["beyond_runs"] for c in scored),
+        optimum_coverage={n: float(np.mean([f[n] for f in covered if n in f])) for n in names} or None,
+        optimum_interval_factor={n: float(np.exp(np.mean(f))) for n, f in factors.items()} or None,
+    )
 
 
 def _number(value: float) -> float | None:
@@ -195,7 +176,8 @@ class LawAdvisor:
         """Advice of the law. The batch is the target's if fixed, and Step Law's if the law has none."""
         n, d = target.params_nonembedding, target.tokens
         advice = self.law.recommend(n, d, target.batch_tokens)
-        return {"batch_tokens": step_batch_tokens(n, d)} | advice
+        own = {name: advice[name] for name in ("learning_rate", "batch_tokens") if name in advice}
+        return {"batch_tokens": step_batch_tokens(n, d)} | own
 
     def optimum_draws(self, target: Target) -> None:
         """None: published laws come without uncertainty here."""
@@ -217,8 +199,12 @@ def law_advisor(name: str) -> LawAdvisor:
     >>> law_advisor("bjorck").label
     'bjorck law (batch of the Step Law)'
     """
-    if name not in LAWS:
-        raise BadInput(f"law = {name!r}; expected one of {', '.join(LAWS)}; name one of these")
+    advising = [each for each, law in LAWS.items() if law.learning_rate]
+    if name not in advising:
+        raise BadInput(
+            f"law = {name!r}; expected one of {', '.join(advising)}, which give a learning rate; name one "
+            "of these"
+        )
     law = LAWS[name]
     borrowed = "no batch law of its own: the target's batch, else Step Law's 0.58 D^0.571, is used"
     return LawAdvisor(law, () if law.batch_tokens else (borrowed,))

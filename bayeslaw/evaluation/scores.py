@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from bayeslaw.arrays import Floats
 from bayeslaw.errors import BadInput
+from bayeslaw.intervals import ends
 from bayeslaw.target import Target
 
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
@@ -50,7 +51,7 @@ def r2(predicted: ArrayLike, observed: ArrayLike) -> float:
 def r2_within_cells(predicted: ArrayLike, observed: ArrayLike, cell: ArrayLike) -> float:
     """Mean over cells of R2 after removing each cell's mean offset between prediction and data.
 
-    Judges the shape of the basin, whatever its level. Cells with fewer than three runs or
+    Judges the shape of the surface, whatever its level. Cells with fewer than three runs or
     with runs that do not vary are left out; NaN where none remains.
 
     >>> r2_within_cells([11.0, 12.0, 13.0], [1.0, 2.0, 3.0], [0, 0, 0])
@@ -99,18 +100,6 @@ def crps(draws: ArrayLike, observed: ArrayLike) -> float:
     return float(np.mean(scoringrules.crps_ensemble(y, x, m_axis=0, estimator="pwm", backend="numpy")))
 
 
-def interval(draws: ArrayLike, level: float) -> tuple[Floats, Floats]:
-    """Equal-tailed interval of draws of shape (draw, ...) at ``level``, as (lower, upper).
-
-    >>> [round(float(x), 9) for x in interval(np.arange(101.0), 0.9)]
-    [5.0, 95.0]
-    """
-    if not 0 < level < 1:
-        raise BadInput(f"level = {level!r}; expected a probability between 0 and 1; give 0.9 for 90%")
-    lower, upper = np.quantile(np.asarray(draws, float), [(1 - level) / 2, (1 + level) / 2], axis=0)
-    return lower, upper
-
-
 def coverage(draws: ArrayLike, observed: ArrayLike, level: float) -> float:
     """Share of observed values inside their equal-tailed interval; draws (draw, run), observed (run,).
 
@@ -118,7 +107,7 @@ def coverage(draws: ArrayLike, observed: ArrayLike, level: float) -> float:
     0.3333333333333333
     """
     x, y = _ensemble(draws, observed)
-    lower, upper = interval(x, level)
+    lower, upper = np.quantile(x, ends(level), axis=0)
     return float(np.mean((lower <= y) & (y <= upper)))
 
 

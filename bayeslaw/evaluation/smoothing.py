@@ -84,16 +84,16 @@ class SmoothedCell:
     _surface: _Surface | _Curve | None = field(default=None, repr=False, compare=False)
 
     def regret(self, learning_rate: ArrayLike, batch_tokens: ArrayLike) -> Floats:
-        """Excess over the smoothed minimum [percent of the minimum], shape (advice,).
+        """Excess over the smoothed minimum [fraction of the minimum], shape (advice,).
 
-        100 (exp(s(x) - s_min) - 1), never below 0. Beyond the runs it is the value at their nearest edge,
+        exp(s(x) - s_min) - 1, never below 0. Beyond the runs it is the value at their nearest edge,
         a lower bound: see ``inside``. NaN in a cell without a surface.
         """
         points = self._points(learning_rate, batch_tokens)
         if self._surface is None:
             return np.full(len(points), np.nan)
         excess = self._surface.value(points) - np.log(self.loss)
-        return 100 * np.expm1(np.maximum(excess, 0.0))
+        return np.expm1(np.maximum(excess, 0.0))
 
     def inside(self, learning_rate: ArrayLike, batch_tokens: ArrayLike) -> NDArray[np.bool_]:
         """Whether runs surround the advice, so that its regret is not a mere bound; shape (advice,)."""

@@ -7,17 +7,22 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from bayeslaw.inference.effort import double_precision
+from bayeslaw.inference.effort import FULL, Effort, double_precision
 from bayeslaw.inference.fitting import keep_posterior, named_sites
 from bayeslaw.inference.laplace import density, whitening
 from bayeslaw.law.observations import prepare
+from bayeslaw.law.parameters import ALL_PARTS
 from bayeslaw.posterior.draws import Posterior
 
 DRAWS = 400
 
 
 def approximate(
-    runs: pd.DataFrame, parts: Sequence[str] = (), seed: int = 0, draws: int = DRAWS
+    runs: pd.DataFrame,
+    parts: Sequence[str] = ALL_PARTS,
+    seed: int = 0,
+    draws: int = DRAWS,
+    effort: Effort = FULL,
 ) -> Posterior:
     """Draws of the Gaussian with the mode and the information that NUTS would start from.
 
@@ -26,17 +31,18 @@ def approximate(
 
     Args:
         runs: a valid run table.
-        parts: optional parts of the law (``parameters.PARTS``).
+        parts: of the law, beyond its core (``parameters.PARTS``).
         seed: of the draws.
         draws: how many.
+        effort: rounds of EM, and how hard XLA optimises: many small fits want a low level.
 
     Raises:
         BadInput: nothing finished.
     """
     with double_precision():
         observed = prepare(runs, parts=parts)
-        target = density(observed)
-        w = whitening(observed, target, seed)
+        target = density(observed, effort)
+        w = whitening(observed, target, seed, effort.em_steps)
         z = np.random.default_rng(seed).standard_normal((draws, len(w.mean)))
         named = named_sites(target, (w.mean + z @ w.scale.T)[None])
         diagnostics = {"converged": False, "messages": ["a Gaussian approximation, not drawn by NUTS"]}

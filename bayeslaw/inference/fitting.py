@@ -7,6 +7,7 @@ import importlib.metadata
 import platform
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -16,15 +17,17 @@ import numpyro
 import pandas as pd
 
 from bayeslaw.errors import SEED_MAX, check_count
+from bayeslaw.inference.checkpoint import Arrays, Keep, Stopped, keeper, key_of, read_checkpoint
 from bayeslaw.inference.effort import EFFORTS, FULL, QUICK, Effort, double_precision, effort_named
-from bayeslaw.inference.laplace import Density, density, whitening
+from bayeslaw.inference.laplace import Density, Whitening, density, whitening
 from bayeslaw.inference.model import block_site, cells, factor_site, spread_site
 from bayeslaw.inference.nuts import Drawn, draw
 from bayeslaw.law.observations import Observations, prepare
-from bayeslaw.law.parameters import CELL_SHIFTS, SIZE_SHIFTS, SPREADS
+from bayeslaw.law.parameters import ALL_PARTS, CELL_SHIFTS, SIZE_SHIFTS, SPREADS, described
 from bayeslaw.law.structure import Structure, structure_of
 from bayeslaw.posterior.convergence import check_chains
 from bayeslaw.posterior.draws import Posterior
+from bayeslaw.processes import delayed_signals
 from bayeslaw.runs.checks import refuse_uninformative
 from bayeslaw.runs.io import table_sha256
 
@@ -45,13 +48,15 @@ def fit(
     draws: int = 200,
     sources: tuple[str, ...] = (),
     say: Callable[[str], None] = lambda message: None,
-    parts: Sequence[str] = (),
+    parts: Sequence[str] = ALL_PARTS,
     effort: str | None = None,
+    checkpoint: Path | None = None,
 ) -> Posterior:
     """Fit the posterior of the loss surface to runs.
 
-    Draws come in blocks of ``draws`` per chain, until every parameter has R-hat <= 1.01 and bulk and tail
-    ESS >= 400, or a chain has ``Effort.max_draws``; the diagnostics say which. JAX works in 64 bits during
+    Draws come in blocks of ``draws`` per chain, until bulk and tail ESS are at least 400 and R-hat at most
+    1.01 for every parameter that people read and at most ``convergence.rhat_limit`` for all others, or until
+    a chain has ``Effort.max_draws``; the diagnostics say which. JAX works in 64 bits during
     the fit; the settings of the process stay as they are.
 
     Args:
@@ -61,11 +66,13 @@ def fit(
         draws: draws per chain and block, after the warm-up.
         sources: origins of the runs, for the provenance.
         say: receives progress messages.
-        parts: optional parts of the law (``parameters.PARTS``); `bayeslaw compare` tells which these runs
-            support.
+        parts: of the law, beyond its core (``parameters.PARTS``); `bayeslaw compare` tells what each is
+            worth.
         effort: ``full``, or ``quick`` for a trial of everything around the fit: seconds of sampling, whose
             intervals nobody should believe; the diagnostics say so, and that it has not converged. Without
             it, what ``BAYESLAW_EFFORT`` says in the environment, else ``full``.
+        checkpoint: file that keeps the draws so far, every minute and at SIGINT or SIGTERM; the same fit goes
+            on from it. Whoever writes the posterior removes it (``checkpoint.unfinished``).
 
     Raises:
         BadInput: nothing finished, one loss in all runs, an unknown effort, or as ``check_fit``.
@@ -73,7 +80,7 @@ def fit(
     work = effort_named(effort)
     check_fit(seed, chains, draws)
     with double_precision():
-        return _fit(runs, seed, chains, draws, sources, say, work, parts)
+        return _fit(runs, seed, chains, draws, sources, say, work, parts, checkpoint)
 
 
 def _fit(
@@ -85,6 +92,7 @@ def _fit(
     say: Callable[[str], None],
     effort: Effort,
     parts: Sequence[str],
+    checkpoint: Path | None,
 ) -> Posterior:
     began = time.perf_counter()
     refuse_uninformative(runs)
@@ -94,7 +102,10 @@ def _fit(
         "study and optimizer; finding the mode"
     )
     target = density(observed, effort)
-    named, diagnostics = _draw(observed, target, seed, chains, draws, say, effort)
+    facts = {"runs": table_sha256(runs), "seed": seed, "chains": chains, "draws": draws}
+    facts |= {"parts": list(parts), "effort": vars(effort), "versions": _versions()}
+    key = key_of(facts, [target.start, target.sd])
+    named, diagnostics = _draw(observed, target, seed, chains, draws, say, effort, checkpoint, key)
     if effort != FULL:
         diagnostics |= {"converged": False, "messages": [QUICK, *diagnostics["messages"]]}
     diagnostics["effort"] = next(name for name, each in EFFORTS.items() if each == effort)
@@ -124,17 +135,25 @@ def _draw(
     draws: int,
     say: Callable[[str], None],
     effort: Effort,
+    checkpoint: Path | None,
+    key: str,
 ) -> tuple[Draws, dict[str, Any]]:
     """Draws until converged, by the names of their sites, and their diagnostics."""
-    w = whitening(observed, target, seed, effort.em_steps)
-    say(f"{len(target.start)} parameters, mode found: warming up {chains} chains")
+    saved = read_checkpoint(checkpoint, key, say) if checkpoint else {}
+    if saved:
+        w = Whitening(saved.pop("mode"), saved.pop("scale"))
+        say(f"{checkpoint}: going on after {len(saved['blocks']) * effort.block} draws per chain")
+    else:
+        w = whitening(observed, target, seed, effort.em_steps)
+        say(f"{len(target.start)} parameters, mode found: warming up {chains} chains")
     named: Draws = {}
     diagnostics: dict[str, Any] = {}
 
     def enough(drawn: Drawn) -> bool:
         nonlocal named, diagnostics
         named = named_sites(target, drawn.x)
-        diagnostics = check_chains(_by_parameter(structure_of(observed), named), drawn.divergences)
+        parameters = _by_parameter(structure_of(observed), named)
+        diagnostics = check_chains(parameters, drawn.divergences, described(parameters))
         say(
             f"{drawn.x.shape[1]} draws per chain: R-hat {diagnostics['rhat_max']:.3f}, ESS bulk "
             f"{diagnostics['ess_bulk_min']:.0f}, tail {diagnostics['ess_tail_min']:.0f}, "
@@ -142,8 +161,34 @@ def _draw(
         )
         return bool(diagnostics["enough"])
 
-    drawn = draw(target.energy, w, chains, draws, seed, enough, say, effort)
+    def drawn_with(keep: Keep) -> Drawn:
+        return draw(target.energy, w, chains, draws, seed, enough, say, effort, saved, keep)
+
+    if checkpoint is None:
+        drawn = drawn_with(lambda pack: None)
+    else:
+        drawn = _kept(drawn_with, checkpoint, key, {"mode": w.mean, "scale": w.scale}, say)
     return named, diagnostics | {"leapfrog_steps_mean": drawn.leapfrog_steps}
+
+
+def _kept(
+    drawn_with: Callable[[Keep], Drawn],
+    checkpoint: Path,
+    key: str,
+    before: Arrays,
+    say: Callable[[str], None],
+) -> Drawn:
+    """Draws, kept in the checkpoint; a signal takes effect once they are.
+
+    Raises:
+        KeyboardInterrupt: after a signal whose handler does not end the process.
+    """
+    with delayed_signals() as came:
+        try:
+            return drawn_with(keeper(checkpoint, key, before, came))
+        except Stopped:
+            say(f"stopped: the draws so far are kept in {checkpoint}; the same command goes on from them")
+    raise KeyboardInterrupt
 
 
 def named_sites(target: Density, flat: np.ndarray) -> Draws:
@@ -248,7 +293,6 @@ def _conventions(runs: pd.DataFrame) -> dict[str, Any]:
 
 
 def _provenance(runs: pd.DataFrame, seed: int, sources: tuple[str, ...]) -> dict[str, Any]:
-    packages = ("bayeslaw", "numpyro", "jax", "numpy")
     return {
         "sources": list(sources),
         "rows": len(runs),
@@ -256,9 +300,14 @@ def _provenance(runs: pd.DataFrame, seed: int, sources: tuple[str, ...]) -> dict
         "statuses": {str(k): int(v) for k, v in runs["status"].value_counts().items()},
         "table_sha256": table_sha256(runs),
         "seed": seed,
-        "versions": {name: _version(name) for name in packages} | {"python": platform.python_version()},
+        "versions": _versions(),
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
+
+
+def _versions() -> dict[str, str]:
+    packages = ("bayeslaw", "numpyro", "jax", "numpy")
+    return {name: _version(name) for name in packages} | {"python": platform.python_version()}
 
 
 def _version(package: str) -> str:

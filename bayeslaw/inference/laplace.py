@@ -1,4 +1,4 @@
-"""A Gaussian stand-in for the posterior, its mode and information: start and first metric of NUTS."""
+"""Gaussian approximation of the posterior: its mode and information, the start and first metric of NUTS."""
 
 from __future__ import annotations
 
@@ -21,31 +21,37 @@ from bayeslaw.law.parameters import SPREADS
 from bayeslaw.law.structure import Structure, structure_of
 
 HELD = ("log_tau", "log_noise", "log_dof", "log_off")
-"""Beginnings of the names of a study's scales."""
+"""Prefixes of the names of a study's scales."""
 
 EM_DRAWS = 16
+"""Draws of the Gaussian over which EM averages the energy."""
 
 NOISE_FIRST = 2.0
-"""So much above its prior's mean is ln noise where the search for the mode begins: with little noise the
-energy is rough, and where the search ends hangs on rounding errors."""
+"""The search for the mode starts with ln noise this much above its prior mean. With little noise the energy
+is rough, and the end of the search depends on rounding errors."""
 
 DIFFERENCE = 1e-4
-"""Step of differences, in standard deviations of the prior."""
+"""Step of central differences [standard deviations of the prior]."""
 
 ROUNDS = 6
-"""At most so often is the mode sought anew in better coordinates."""
+"""Maximum number of searches for the mode, each in better coordinates than the last."""
 
 Sloped = Callable[[Any, float, float], tuple[tuple[jax.Array, jax.Array], jax.Array]]
-"""Vector, ``losses``, ``fitted`` -> (energy, moments), gradient; see ``Density``."""
+"""Maps a vector, ``losses`` and ``fitted`` to ((energy, moments), gradient); see ``Density``."""
 
 
 class Density(NamedTuple):
-    """The posterior of one sweep over a flat vector of ``dim`` coordinates.
+    """Posterior of one sweep over a flat vector, (dim,).
 
-    ``energy`` is minus the log density. ``sloped`` takes a vector and the two numbers that
-    ``model.surface_model`` takes to ((energy, moments of the losses), gradient); it is compiled once, which
-    takes seconds. ``unravel`` turns the vector into named sites; ``start`` and ``sd`` are the prior's mean
-    and scale; ``scales`` marks noise, tails, and spreads of groups and cells, ``noise`` the noise alone.
+    Attributes:
+        energy: minus the log density.
+        sloped: maps a vector and the two numbers of ``model.surface_model`` to ((energy, moments of the
+            losses), gradient). It is compiled once, which takes seconds.
+        unravel: turns the vector into named sites.
+        start: mean of the prior, (dim,).
+        sd: standard deviation of the prior, (dim,).
+        scales: whether a coordinate is a noise, a tail, or a spread of groups or cells, (dim,).
+        noise: whether a coordinate is a noise, (dim,).
     """
 
     energy: Callable[[jax.Array], jax.Array]
@@ -58,14 +64,14 @@ class Density(NamedTuple):
 
 
 class Whitening(NamedTuple):
-    """x = mean + scale @ z, with z about standard normal; scale has shape (dim, dim)."""
+    """Coordinates z, about standard normal, with x = mean + scale @ z; mean (dim,), scale (dim, dim)."""
 
     mean: Floats
     scale: Floats
 
 
 def density(observed: Observations, effort: Effort = FULL) -> Density:
-    """The flat log density of some runs and its prior's centre."""
+    """Build the posterior density of runs over a flat vector, with the centre of its prior."""
     mean, variance = _prior_moments(observed)
     start, unravel = ravel_pytree(mean)
     sd, _ = ravel_pytree({name: jnp.sqrt(value) for name, value in variance.items()})
@@ -88,11 +94,11 @@ def density(observed: Observations, effort: Effort = FULL) -> Density:
 
 
 def _posterior_of(sloped: Sloped, inner: Sloped) -> Callable[[jax.Array], jax.Array]:
-    """The energy with its losses; whoever asks for its gradient gets what is compiled already.
+    """Build the energy whose gradient is the one already compiled.
 
     Args:
-        sloped: compiled with options, for vectors of numbers.
-        inner: the same without them, for what is part of another compilation: JAX takes options once.
+        sloped: compiled with options; serves vectors of numbers.
+        inner: the same without options; serves inside another compilation, since JAX takes options once.
     """
 
     def value_and_grad(x: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -108,16 +114,18 @@ def _posterior_of(sloped: Sloped, inner: Sloped) -> Callable[[jax.Array], jax.Ar
 def whitening(
     observed: Observations, target: Density, seed: int = 0, em_steps: int = FULL.em_steps
 ) -> Whitening:
-    """Mode of the posterior given its scales, the scales by EM, and the information there.
+    """Find the mode of the posterior given its scales, the scales by EM, and the information at the mode.
 
-    All of it as if the scatter grew with the observed excess, not with the fitted one: else there are modes
-    with an optimum far away, whose excess serves to raise the scatter. And the joint mode is a trap: noise
-    and spreads shrink as effects absorb the data. So effects are integrated out, roughly: a mode given the
-    scales, a Gaussian about it, then the scales that best explain draws of that Gaussian (Monte Carlo EM, Wei
-    & Tanner 1990), ``em_steps`` times, the first from a mode with more noise (``NOISE_FIRST``). The
-    information is the expected (Fisher) information of the losses plus the curvature of prior and outcomes:
-    unlike the observed Hessian of a Student-t likelihood it is positive, so it whitens even where the mode is
-    flat.
+    Two traps are avoided. A mode may have a distant optimum, whose excess raises the scatter; here the
+    scatter grows with the observed excess instead of the fitted one. At the joint mode noise and spreads
+    shrink as effects absorb the data; here effects are integrated out approximately, by Monte Carlo EM (Wei &
+    Tanner 1990). Each of ``em_steps`` steps finds the mode given the scales, takes a Gaussian about it, and
+    chooses the scales that best explain draws of that Gaussian. The first mode has more noise
+    (``NOISE_FIRST``).
+
+    The information is the expected (Fisher) information of the losses plus the curvature of prior and
+    outcomes. It is positive, unlike the observed Hessian of a Student-t likelihood, so it whitens even where
+    the mode is flat.
     """
     information = _information(observed, target)
     improve = _scales_step(target, np.random.default_rng(seed))
@@ -139,7 +147,7 @@ def _value_and_grad(target: Density, x: Floats) -> tuple[float, Floats]:
 
 
 def _scales_step(target: Density, rng: np.random.Generator) -> Callable[[Floats, Floats], Floats]:
-    """A step that puts the scales where the energy averaged over draws of x + scale z is least."""
+    """Build the step of EM that minimises, over the scales, the mean energy of draws of x + scale z."""
     held = np.flatnonzero(target.scales)
 
     def improve(x: Floats, scale: Floats) -> Floats:
@@ -161,7 +169,7 @@ def _scales_step(target: Density, rng: np.random.Generator) -> Callable[[Floats,
 def _mode(
     target: Density, information: Callable[[Floats], Floats], x: Floats, scale: Floats
 ) -> tuple[Floats, Floats, Floats]:
-    """Mode given the scales, in ever better coordinates; the last of these; the information."""
+    """Find the mode given the scales; returns it, its whitening coordinates and the information there."""
     for _ in range(ROUNDS):
         base, steps = x, scale
 
@@ -180,7 +188,7 @@ def _mode(
 
 
 def _inverse_root(information: Floats, free: np.ndarray) -> Floats:
-    """S with S S' the inverse of the information on the ``free`` coordinates, 0 elsewhere."""
+    """Root S with S S' = inverse of the information on the ``free`` coordinates; 0 on the others."""
     index = np.flatnonzero(free)
     values, vectors = np.linalg.eigh(information[np.ix_(index, index)])
     root = np.zeros_like(information)
@@ -189,7 +197,7 @@ def _inverse_root(information: Floats, free: np.ndarray) -> Floats:
 
 
 def _information(observed: Observations, target: Density) -> Callable[[Floats], Floats]:
-    """Point -> information there, (dim, dim); derivatives by central differences of ``target.sloped``."""
+    """Build the map from a point to the information there, (dim, dim), by central differences."""
     finished = observed.finished.astype(float)
 
     def at(x: Floats) -> tuple[Floats, Floats]:
@@ -216,7 +224,7 @@ def _information(observed: Observations, target: Density) -> Callable[[Floats], 
 
 
 def _prior_moments(observed: Observations) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
-    """Mean and variance of every latent site given that the sites before it are at their means."""
+    """Mean and variance of every latent site, the sites before it being at their means."""
 
     def moments() -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
         centred = numpyro.handlers.substitute(

@@ -1,10 +1,10 @@
 """The hierarchical model of the loss surface in NumPyro. Every latent site is real-valued.
 
-Group values are drawn centred, as Gaussian processes over (study, optimizer): the population mean
-and the optimizer and study effects are integrated out analytically, and drawn back when a
-prediction needs them (``bayeslaw.posterior.pooling``). Cell and size effects are centred in proportion to
-what the runs say about them. Which parameters there are, and what they multiply, is the law's table
-(``bayeslaw.law.structure``); nothing here names a covariate or a hyperparameter.
+Group values are drawn centred, as Gaussian processes over (study, optimizer). The population mean and the
+effects of optimizer and study are integrated out analytically; a prediction that needs them draws them back
+(``bayeslaw.posterior.pooling``). Cell and size effects are centred the more, the more the runs say about
+them. The parameters and what they multiply come from the law's table (``bayeslaw.law.structure``); nothing
+here names a covariate or a hyperparameter.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from bayeslaw.law.terms import FACTORS, OPTIMA, drifted, optimum_of, own_bowls, 
 Values = dict[str, jax.Array]
 
 BEST = {"level": "cell_level", "lr": "best_learning_rate", "batch": "best_batch_tokens"}
-"""Cell shift -> the value that it moves: ln loss, ln eta* and ln B* at the cell's best settings."""
+"""Value that each cell shift moves: ln loss, ln eta* and ln B* at the cell's best settings."""
 
 RUNS_TO_CENTRE = {"level": 2.0, "lr": 8.0, "batch": 8.0}
-"""Finished runs at which a cell's shift is half centred; for the level, runs at the best settings."""
+"""Number of finished runs at which a cell's shift is half centred; of the level, runs at the best."""
 
 
 def centring(observed: Observations) -> dict[str, Floats]:
-    """How centred the cell effects, shape (cell,), and the size effect, shape (size,), are drawn; 0 to 1."""
+    """Degree of centring, from 0 to 1, of the cell effects, (cell,), and of the size effects, (size,)."""
     finished = observed.cell[observed.finished]
     runs = np.bincount(finished, minlength=len(observed.cell_group))
     informative = np.bincount(finished, _level_runs(observed), minlength=len(observed.cell_group))
@@ -45,10 +45,10 @@ def centring(observed: Observations) -> dict[str, Floats]:
 
 
 def _level_runs(observed: Observations) -> Floats:
-    """Number of runs at the best settings that each finished run is worth for its cell's level, (finished
-    run,).
+    """Worth of each finished run for its cell's level, in runs at the best settings, (finished run,).
 
-    Scatter grows with the excess, so a run far from the optimum says little. By the medians of the priors.
+    Scatter grows with the excess, so a run far from the optimum says little. The scatter is that of the prior
+    medians.
     """
     ratio = np.exp(PARAMETERS["log_noise_slope"].mean - PARAMETERS["log_noise"].mean)
     return np.asarray((1.0 + ratio * observed.above_best[observed.finished]) ** -2)
@@ -57,10 +57,14 @@ def _level_runs(observed: Observations) -> Floats:
 def surface_model(
     observed: Observations, losses: jax.Array | float = 1.0, fitted: jax.Array | float = 1.0
 ) -> None:
-    """Joint density of parameters, outcomes and losses, these to the power of ``losses``.
+    """Joint density of parameters, outcomes and losses.
 
-    The scatter grows with the ``fitted`` excess: 1 in the model; 0 takes the observed one in its place, for
-    ``laplace``, because a distant optimum can mimic larger noise, which creates spurious modes.
+    Args:
+        observed: the runs.
+        losses: power of the density of the losses; 1 in the model.
+        fitted: weight of the fitted excess in the scatter; 1 in the model. With 0 the scatter grows with the
+            observed excess, as ``laplace`` needs it: a distant optimum can mimic larger noise, which creates
+            spurious modes.
     """
     at_cell, shifts = cells(observed)
     for name, best in BEST.items():
@@ -83,7 +87,7 @@ def surface_model(
 
 
 def _at_runs(at_cell: Values, observed: Observations) -> Values:
-    """Each cell's values at its runs: one gather of rows, whose gradient is one scatter and not thirty."""
+    """Values of each run's cell, (run,); one gather of rows, so that its gradient is a single scatter."""
     own = [name for optimum in own_bowls().values() for name in (optimum.curvature, f"best_{optimum.name}")]
     wanted = (*surface.RUN_PARAMETERS, *BEST.values(), "fading", "dof", "off_dof", "tails", "off_tails", *own)
     names = [name for name in wanted if name in at_cell]
@@ -91,12 +95,12 @@ def _at_runs(at_cell: Values, observed: Observations) -> Values:
 
 
 def _by_name(names: Iterable[str], table: jax.Array) -> Values:
-    """Rows of a table by name. Gather first, name then: one gather and not one per row."""
+    """Rows of a table by name; naming them after the gather needs one gather in place of one per row."""
     return {name: row[0] for name, row in zip(names, jnp.split(table, len(table)), strict=True)}
 
 
 def group_values(observed: Observations, known: Structure) -> jax.Array:
-    """Each group parameter's value in each group, (parameter, group), in their order; 0 if it has none."""
+    """Values of the group parameters, (parameter, group), in their order; 0 where a group lacks one."""
     names = list(known.group)
     spread = {}
     for kind in SPREADS:
@@ -118,23 +122,23 @@ def group_values(observed: Observations, known: Structure) -> jax.Array:
 
 
 def block_site(block: str) -> str:
-    """The site that holds the group values of a block of parameters."""
+    """Name of the site that holds the group values of a block of parameters."""
     return f"{block}_values"
 
 
 def study_values(observed: Observations, known: Structure) -> jax.Array:
-    """Each study's level, noise and spreads of cells, (parameter, study), in their order."""
+    """Level, noise and spreads of cells of each study, (parameter, study), in their order."""
     mean, sd = np.array(list(known.study.values())).T[:, :, None] * np.ones(len(observed.studies))
     return numpyro.sample("study_values", dist.Normal(mean, sd).to_event(2))
 
 
 def common_values(known: Structure) -> Values:
-    """What all groups share."""
+    """Parameters that all groups share."""
     return {name: numpyro.sample(name, dist.Normal(*prior)) for name, prior in known.common.items()}
 
 
 def factor_shifts(observed: Observations) -> Values:
-    """What the factors add to quantities at each cell, (cell,), by ``terms.shift_key``; 0 where unknown."""
+    """Shifts of quantities by the factors at each cell, (cell,), by ``terms.shift_key``; 0 where unknown."""
     shifts: Values = {}
     for name, values in observed.factor_values.items():
         row = FACTORS[name]
@@ -146,17 +150,17 @@ def factor_shifts(observed: Observations) -> Values:
 
 
 def factor_site(name: str) -> str:
-    """The site of a factor's shifts."""
+    """Name of the site of a factor's shifts."""
     return f"factor_{name}"
 
 
 def spread_site(name: str) -> str:
-    """The site of the logarithm of their spread."""
+    """Name of the site of the logarithm of their spread."""
     return f"log_spread_{name}"
 
 
 def cells(observed: Observations) -> tuple[Values, Values]:
-    """Every value at each cell, shape (cell,), and the shifts that are added to those of ``BEST``."""
+    """All values at each cell, (cell,), and the shifts to be added to those of ``BEST``."""
     known = structure_of(observed)
     groups, studies = group_values(observed, known), study_values(observed, known)
     x = {name: jnp.asarray(values) for name, values in observed.x.items()}
@@ -180,14 +184,14 @@ def cells(observed: Observations) -> tuple[Values, Values]:
 
 
 def cell_shifts(observed: Observations, at_cell: Values, studies: Values) -> Values:
-    """Shifts of level, ln eta* and ln B* of each cell; partially centred (Papaspiliopoulos et al. 2007).
+    """Shifts of level, ln eta* and ln B* of each cell, partially centred (Papaspiliopoulos et al. 2007).
 
     All cells of one size shift together, since width, depth and their ratio change with N: ``size_level``,
-    ``size_slope`` (of the level in ln D), ``size_lr`` and ``size_batch``, one value per size. They are part
-    of the cells' shifts ``level``, ``lr`` and ``batch``.
+    ``size_slope`` (of the level in ln D), ``size_lr`` and ``size_batch`` have one value per size. They are
+    part of the cells' shifts ``level``, ``lr`` and ``batch``.
 
-    What is drawn for a cell of many runs is its value, law and shifts together: the runs fix it ever more
-    tightly, and in terms of the shift alone the posterior would be a thin shell about a curved law.
+    A cell of many runs is drawn as its value, the sum of law and shifts. The runs fix that sum tightly, so in
+    terms of the shift alone the posterior would be a thin shell about a curved law.
     """
     weights = centring(observed)
     sizes = {
@@ -212,9 +216,10 @@ def cell_shifts(observed: Observations, at_cell: Values, studies: Values) -> Val
 
 
 def _smooth(name: str, observed: Observations, at_cell: Values, shared: jax.Array) -> jax.Array:
-    """Deviations of cells from law and size, (cell,): a Gaussian process per group, and white noise.
+    """Deviations of cells from law and size, (cell,): a Gaussian process per group, plus white noise.
 
-    Drawn centred, all cells at once, as the values that they are deviations from (``law.smoothness``).
+    All cells are drawn at once and centred: the values are drawn, and law and size subtracted
+    (``law.smoothness``).
     """
     same = observed.cell_group[:, None] == observed.cell_group[None]
     correlation = jnp.asarray(smoothness.correlation(observed.x, observed.x) * same)
@@ -230,13 +235,13 @@ def _smooth(name: str, observed: Observations, at_cell: Values, shared: jax.Arra
 def _partly_centred(
     site: str, weight: Floats, log_tau: jax.Array, centre: jax.Array | float = 0.0
 ) -> jax.Array:
-    """Normal shifts of spread exp(log_tau) about ``centre``, drawn with it in proportion to ``weight``."""
+    """Normal shifts of spread exp(log_tau); the part ``weight`` of ``centre`` is drawn with them."""
     raw = numpyro.sample(site, dist.Normal(weight * centre, jnp.exp(weight * log_tau)).to_event(1))
     return jnp.exp((1.0 - weight) * log_tau) * (raw - weight * centre)
 
 
 def _own_bowls_excess(observed: Observations, p: Values) -> jax.Array:
-    """Excess at the pivot of hyperparameters with a bowl of their own, (run,); 0 where a value is unknown."""
+    """Excess at the pivot by hyperparameters with a bowl of their own, (run,); 0 for an unknown value."""
     total = jnp.zeros(len(observed.cell))
     for name, optimum in own_bowls().items():
         known = np.isfinite(observed.settings[name])

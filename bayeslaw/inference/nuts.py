@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple
@@ -15,6 +15,7 @@ from numpyro.infer import NUTS
 from numpyro.infer.hmc import HMCState
 
 from bayeslaw.arrays import Floats
+from bayeslaw.inference.checkpoint import Keep
 from bayeslaw.inference.effort import FULL, Effort
 from bayeslaw.inference.laplace import Whitening
 
@@ -49,6 +50,24 @@ class _Block(NamedTuple):
     leapfrog_steps: float
 
 
+class Chains(NamedTuple):
+    """Everything that the next block of draws depends on.
+
+    ``warm`` are the draws of each block of the warm-up, ``redrawn`` how often a block was drawn anew.
+    """
+
+    states: list[HMCState]
+    covariance: Floats
+    step: float
+    warm: tuple[Floats, ...] = ()
+    redrawn: int = 0
+    parts: tuple[_Block, ...] = ()
+
+
+Run = Callable[[list[HMCState]], tuple[list[HMCState], _Block]]
+"""States of the chains -> states after one block, and the block."""
+
+
 def draw(
     energy: Energy,
     w: Whitening,
@@ -58,48 +77,103 @@ def draw(
     enough: Callable[[Drawn], bool],
     say: Callable[[str], None],
     effort: Effort = FULL,
+    saved: Mapping[str, np.ndarray] | None = None,
+    keep: Keep = lambda pack: None,
 ) -> Drawn:
     """Draws of exp(-energy), ``draws`` per chain and more until ``enough`` or ``effort.max_draws``.
 
     All chains share the metric (inverse of the pooled covariance) and the step size, as in the cross-chain
     warm-up of Bales et al. (2019, arXiv:1905.11916, section 4). Nothing adapts after it.
+
+    ``keep`` is called after each block with what packs the chains; from what it packed, as ``saved``, the
+    same call goes on and returns the same draws.
     """
-    rng = np.random.default_rng(seed)
-    keys = list(jax.random.split(jax.random.PRNGKey(seed), chains))
-    dim = len(w.mean)
-    at = [w.mean + 0.5 * w.scale @ rng.standard_normal(dim) for _ in keys]
-    covariance, step = w.scale @ w.scale.T, 0.3
     kernel = partial(_kernel, energy, effort.tree_depth)
-    states = _states(kernel, covariance, step, keys, at)
+    at = _start(kernel, w, chains, seed)
+    if saved:
+        at = unpacked(saved, at.states[0])
+    warm_blocks = effort.warm_blocks + len(w.mean) // DIMS_A_WARM_BLOCK
     with ThreadPoolExecutor(os.cpu_count()) as threads:
-        run = partial(_run, _compile_block(kernel, states[0], effort), threads)
-        warm: list[Floats] = []
-        blocks = effort.warm_blocks + dim // DIMS_A_WARM_BLOCK
-        for number in range(blocks):
-            states, block = run(states)
-            warm.append(block.x)
-            settling = number >= blocks - 3
-            step *= SMALLER if settling and block.divergences else _longer(block.accepted)
-            if number < blocks - 2:
-                covariance = pooled_covariance(w, np.concatenate(warm[(number + 1) // 2 :], axis=1))
-            states = _restart(kernel, covariance, step, states)
-        redrawn, parts = 0, list[_Block]()
+        run = partial(_run, _compile_block(kernel, at.states[0], effort), threads)
+        while len(at.warm) < warm_blocks:
+            at = _warmed(at, run, kernel, w, warm_blocks)
+            keep(partial(packed, at))
         while True:
-            after, block = run(states)
-            if block.divergences and redrawn < REDRAWN:
-                say(
-                    f"{block.divergences} divergences: these {effort.block} draws anew, "
-                    "in smaller steps from now on"
-                )
-                redrawn, step = redrawn + 1, step * SMALLER
-                states = _restart(kernel, covariance, step, states)
-                continue
-            states = after
-            parts.append(block)
-            if len(parts) % -(-draws // effort.block) == 0:
-                drawn = _join(parts)
+            at = _sampled(at, run, kernel, say, effort)
+            if len(at.parts) % -(-draws // effort.block) == 0:
+                drawn = _join(at.parts)
                 if enough(drawn) or drawn.x.shape[1] >= effort.max_draws:
                     return drawn
+            keep(partial(packed, at))
+
+
+def _start(kernel: MakeKernel, w: Whitening, chains: int, seed: int) -> Chains:
+    rng = np.random.default_rng(seed)
+    keys = list(jax.random.split(jax.random.PRNGKey(seed), chains))
+    at = [w.mean + 0.5 * w.scale @ rng.standard_normal(len(w.mean)) for _ in keys]
+    covariance, step = w.scale @ w.scale.T, 0.3
+    return Chains(_states(kernel, covariance, step, keys, at), covariance, step)
+
+
+def _warmed(at: Chains, run: Run, kernel: MakeKernel, w: Whitening, blocks: int) -> Chains:
+    """The chains after one more of so many blocks of warm-up."""
+    number = len(at.warm)
+    states, block = run(at.states)
+    warm, covariance = (*at.warm, block.x), at.covariance
+    settling = number >= blocks - 3
+    step = at.step * (SMALLER if settling and block.divergences else _longer(block.accepted))
+    if number < blocks - 2:
+        covariance = pooled_covariance(w, np.concatenate(warm[(number + 1) // 2 :], axis=1))
+    return Chains(_restart(kernel, covariance, step, states), covariance, step, warm)
+
+
+def _sampled(at: Chains, run: Run, kernel: MakeKernel, say: Callable[[str], None], effort: Effort) -> Chains:
+    """The chains after one more block of draws, drawn anew in smaller steps while it has divergences."""
+    while True:
+        states, block = run(at.states)
+        if not block.divergences or at.redrawn >= REDRAWN:
+            return at._replace(states=states, parts=(*at.parts, block))
+        say(f"{block.divergences} divergences: these {effort.block} draws anew, in smaller steps from now on")
+        step = at.step * SMALLER
+        at = at._replace(
+            states=_restart(kernel, at.covariance, step, at.states), step=step, redrawn=at.redrawn + 1
+        )
+
+
+def packed(at: Chains) -> dict[str, np.ndarray]:
+    """The chains as arrays, by name."""
+    leaves = zip(*(jax.tree.leaves(state) for state in at.states), strict=True)
+    arrays = {f"state {k}": np.stack([np.asarray(leaf) for leaf in each]) for k, each in enumerate(leaves)}
+    arrays |= {f"warm {k}": x for k, x in enumerate(at.warm)}
+    arrays |= {f"draws {k}": block.x for k, block in enumerate(at.parts)}
+    told = [(block.divergences, block.accepted, block.leapfrog_steps) for block in at.parts]
+    return arrays | {
+        "covariance": at.covariance,
+        "step": np.array(at.step),
+        "redrawn": np.array(at.redrawn),
+        "blocks": np.reshape(np.array(told, float), (-1, 3)),
+    }
+
+
+def unpacked(arrays: Mapping[str, np.ndarray], like: HMCState) -> Chains:
+    """The chains that ``packed`` packed; ``like`` is any state of such a chain."""
+    of_like, form = jax.tree.flatten(like)
+    leaves = [arrays[f"state {k}"] for k in range(len(of_like))]
+    blocks = [
+        _Block(arrays[f"draws {k}"], int(divergences), float(accepted), float(leapfrogs))
+        for k, (divergences, accepted, leapfrogs) in enumerate(arrays["blocks"])
+    ]
+    return Chains(
+        states=[
+            jax.tree.unflatten(form, [jnp.asarray(each[chain]) for each in leaves])
+            for chain in range(len(leaves[0]))
+        ],
+        covariance=arrays["covariance"],
+        step=float(arrays["step"]),
+        warm=tuple(arrays[f"warm {k}"] for k in range(sum(name.startswith("warm ") for name in arrays))),
+        redrawn=int(arrays["redrawn"]),
+        parts=tuple(blocks),
+    )
 
 
 def pooled_covariance(w: Whitening, x: Floats) -> Floats:
@@ -173,7 +247,7 @@ def _run(
     return [state for state, _ in done], block
 
 
-def _join(parts: list[_Block]) -> Drawn:
+def _join(parts: Sequence[_Block]) -> Drawn:
     return Drawn(
         np.concatenate([p.x for p in parts], axis=1),
         sum(p.divergences for p in parts),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,10 @@ from typing import Any
 from bayeslaw.advice.prediction import predict
 from bayeslaw.assets import POSTERIOR
 from bayeslaw.errors import BadInput
+from bayeslaw.intervals import Interval
 from bayeslaw.posterior.draws import Posterior
 from bayeslaw.posterior.netcdf import read_posterior
-from bayeslaw.target import Target
+from bayeslaw.target import NEVER_SEEN, Target
 from bayeslaw.text import short
 
 USUAL_BETA1 = 0.9
@@ -36,7 +37,7 @@ class Advice:
         weight_decay: decoupled weight decay: a step multiplies a weight by 1 - learning rate x weight decay,
             as in AdamW. None if it was not fitted.
         momentum: momentum of SGD or Muon, or Adam's beta1; None likewise.
-        optimum: hyperparameter -> ``median``, ``lower`` and ``upper`` of the best setting, 90%.
+        optimum: hyperparameter -> 90% interval of the best setting.
         regret_expected, regret_upper: excess loss of following the advice, as a fraction of the loss (0.001
             is 0.1%): its mean, and its bound with probability 90%.
         warnings: one sentence each.
@@ -50,7 +51,7 @@ class Advice:
     batch_tokens: float
     weight_decay: float | None
     momentum: float | None
-    optimum: dict[str, dict[str, float]]
+    optimum: Mapping[str, Interval]
     regret_expected: float
     regret_upper: float
     warnings: tuple[str, ...]
@@ -88,11 +89,11 @@ def recommended(
     if study is not None and study not in fit.studies:
         raise BadInput(
             f"study = {study!r}: not in the posterior; expected one of {', '.join(fit.studies)}; "
-            "leave it out for a set-up never seen"
+            f"leave it out for {NEVER_SEEN}"
         )
     answer = predict(fit, target)
-    settings = answer["recommendation"]
-    if doubts := tuple(answer["warnings"]):
+    settings = answer.recommendation
+    if doubts := answer.warnings:
         size = f"N = {short(params_nonembedding)}, D = {short(tokens)}, {target.optimizer}"
         warnings.warn(f"advice for {size}: {'; '.join(doubts)}", AdviceWarning, stacklevel=2)
     return Advice(
@@ -104,9 +105,9 @@ def recommended(
         batch_tokens=settings["batch_tokens"],
         weight_decay=settings.get("weight_decay"),
         momentum=settings.get("momentum"),
-        optimum=answer["optimum"],
-        regret_expected=answer["regret"]["expected"],
-        regret_upper=answer["regret"]["upper"],
+        optimum=answer.optimum,
+        regret_expected=answer.regret.expected,
+        regret_upper=answer.regret.upper,
         warnings=doubts,
     )
 

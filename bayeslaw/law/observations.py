@@ -46,7 +46,7 @@ class Observations:
         cells, groups, sizes, studies, optimizers: labels.
         factor_values: factor -> its values, the most common first.
         pivot: covariate -> natural value where its coordinate is 0.
-        parts: optional parts of the law that are fitted (``parameters.PARTS``).
+        parts: of the law, beyond its core, that are fitted (``parameters.PARTS``).
     """
 
     log_lr: Floats
@@ -97,7 +97,7 @@ def prepare(
         pivot: covariate -> natural value; by default the geometric means over cells, to two digits, of the
             covariates that the table tells about.
         factors: names; by default those that the table tells about.
-        parts: optional parts of the law to fit (``parameters.PARTS``).
+        parts: of the law, beyond its core, to fit (``parameters.PARTS``).
 
     Raises:
         BadInput: no run finished.

@@ -65,7 +65,7 @@ class Parameter:
         meaning: in a few words, for lists.
         axis: in full, for the axis of a figure; ``{pivot}`` stands for N0 and D0.
         logarithm: whether it is the logarithm of what a person wants to see.
-        part: the optional part of the law that it belongs to, one of ``PARTS``; empty for the core, which
+        part: the part of the law that it belongs to, one of ``PARTS``; empty for the core, which
             every fit has.
     """
 
@@ -88,7 +88,9 @@ PARTS = {
     "second": "laws of the optima to second order in ln N and ln D",
     "smooth": "deviations of cells are smooth in ln N and ln D, a Gaussian process",
 }
-"""Optional parts of the law, which `bayeslaw compare` switches on and off."""
+"""Parts of the law beyond its core. A fit has them all by default; `bayeslaw compare` tells what each is worth."""
+
+ALL_PARTS = tuple(PARTS)
 
 
 PARAMETERS: dict[str, Parameter] = {}
@@ -111,7 +113,7 @@ def of_level(level: Level, parts: Collection[str] = ()) -> dict[str, Parameter]:
 
 
 def _optional(part: str, name: str, mean: float, sd: float, why: str) -> Parameter:
-    """A ``study`` row of an optional part of the law."""
+    """A ``study`` row of a part of the law beyond its core."""
     return Parameter(name, "study", mean, sd, why, part=part, logarithm=name.startswith("log_"))
 
 
@@ -364,7 +366,7 @@ register(
     ),
 )  # fmt: skip
 
-# ------------------------------------------------------------------------------ optional parts of the law
+# ----------------------------------------------------------------------- parts of the law beyond its core
 
 register(
     _optional("drift", "rho_d", 0.0, 0.1, "the ridge below B* steepens with D: +.11 a nat over Step Law's cells"),

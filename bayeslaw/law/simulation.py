@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.stats import qmc
 
 from bayeslaw.errors import BadInput
 from bayeslaw.law import surface
@@ -23,6 +22,7 @@ from bayeslaw.law.parameters import CELL_SHIFTS
 from bayeslaw.law.terms import coordinates, optimum_of, reference
 from bayeslaw.runs.io import write_runs
 from bayeslaw.runs.schema import CELL
+from bayeslaw.space import sobol
 from bayeslaw.target import Target
 
 PIVOT = reference()
@@ -130,7 +130,7 @@ def example_design(
         batch_tokens: range of the batch [tokens], likewise; rounded to whole sequences of 2,048.
         seed: of the scrambling.
     """
-    points = qmc.Sobol(2, seed=seed).random_base2(int(np.ceil(np.log2(max(runs, 2)))))[:runs]
+    points = sobol(runs, 2, seed)
     low, high = np.log([learning_rate, batch_tokens]).T
     rates, batches = np.exp(low + points * (high - low)).T
     cells = [(n, n * ratio) for n in params for ratio in tokens_per_param]

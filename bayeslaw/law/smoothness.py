@@ -6,7 +6,8 @@ near fitted ones shares their deviation, and one far away has a fresh one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -93,3 +94,47 @@ def deviation(
     weight = variance * across / (variance * values + own)
     left = np.maximum(smooth**2 + white**2 - smooth**2 * np.sum(weight * across, axis=1), 0.0)
     return np.asarray(np.sum(weight * known, axis=1) + np.sqrt(left + wandered) * normal)
+
+
+WAVES = 32
+"""Waves of which one draw of a smooth function is made."""
+
+
+class Waves(NamedTuple):
+    """Draws of smooth functions of the place, of variance 1, as sums of waves.
+
+    Attributes:
+        frequencies: shape (draw, wave, covariate).
+        phases: shape (draw, wave).
+        heights: shift -> shape (draw, wave).
+    """
+
+    frequencies: Floats
+    phases: Floats
+    heights: dict[str, Floats]
+
+
+def draw_waves(rng: np.random.Generator, draws: int, names: Sequence[str]) -> Waves:
+    """Random Fourier features of ``correlation``, anew in each draw (Rahimi & Recht 2007, NeurIPS 20).
+
+    Frequencies of a Matern-5/2 correlation are multivariate t with 5 degrees of freedom (Rasmussen & Williams
+    2006, 4.15).
+    """
+    scale = np.sqrt(5.0 / rng.chisquare(5.0, (draws, WAVES, 1))) / np.array(list(LENGTHS.values()))
+    frequencies = scale * rng.standard_normal((draws, WAVES, len(LENGTHS)))
+    phases = rng.uniform(0.0, 2.0 * np.pi, (draws, WAVES))
+    return Waves(frequencies, phases, {name: rng.standard_normal((draws, WAVES)) for name in names})
+
+
+def along(waves: Waves, x: Mapping[str, Floats]) -> dict[str, Floats]:
+    """The drawn functions at places, shift -> (draw, place).
+
+    >>> waves = draw_waves(np.random.default_rng(0), 20_000, ["lr"])
+    >>> x = {"n": np.array([0.0, 0.5]), "d": np.zeros(2)}
+    >>> bool(np.allclose(np.cov(along(waves, x)["lr"].T), correlation(x, x), atol=0.03))
+    True
+    """
+    places = np.array([np.atleast_1d(x[name]) for name in LENGTHS])
+    angles = np.einsum("dwk,kp->dwp", waves.frequencies, places) + waves.phases[:, :, None]
+    cosines = np.sqrt(2.0 / WAVES) * np.cos(angles)
+    return {name: np.einsum("dw,dwp->dp", heights, cosines) for name, heights in waves.heights.items()}

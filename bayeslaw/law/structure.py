@@ -49,7 +49,7 @@ def structure(
     Args:
         members: ``surface``, or a hyperparameter -> groups that have its parameters.
         pivot: covariate -> natural value where its coordinate is 0; names those that the fit knows.
-        parts: optional parts of the law (``parameters.PARTS``).
+        parts: of the law, beyond its core (``parameters.PARTS``).
     """
     unknown = _of_unknown_covariates(pivot)
     named = {

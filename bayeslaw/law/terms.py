@@ -473,7 +473,7 @@ def axis_of(name: str) -> str:
 
 
 def formula(terms: Iterable[Term]) -> str:
-    """A quantity's terms as a formula, for docs and reports; those of optional parts of the law in brackets.
+    """A quantity's terms as a formula, for docs and reports; those of parts beyond its core in brackets.
 
     >>> formula(OPTIMA["weight_decay"].terms)
     'lambda - mu n'

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayeslaw.advice.prediction import predict
+from bayeslaw.advice.result import Prediction
 from bayeslaw.errors import SEED_MAX, BadInput, check_count
 from bayeslaw.files import alone, make_folder, write_atomically
 from bayeslaw.law.observations import varied_settings
@@ -127,7 +128,7 @@ def _believed(
     posterior = read_posterior(path)
     if not (folder / "believed.json").exists():
         told = [predict(posterior, target, seed=task.seed) for target in task.targets]
-        doubts = dict.fromkeys(doubt for each in told for doubt in each["warnings"])
+        doubts = dict.fromkeys(doubt for each in told for doubt in each.warnings)
         write_json(
             folder / "believed.json",
             {
@@ -163,7 +164,7 @@ def _chosen(
             "budget",
             f"a round may cost {most:.3g} {task.unit}, and the cheapest candidate costs {cheapest:.3g}",
         )
-    result, batch = design(
+    found = design(
         posterior,
         task.targets,
         offered,
@@ -175,25 +176,24 @@ def _chosen(
         task.unit,
         seed=task.seed,
     )
-    verdict = result["stop"]
-    if verdict["stop"] and posterior.groups:
-        return "rule", verdict["reason"]
+    if found.stop.stop and posterior.groups:
+        return "rule", found.stop.reason
     unknown = "no run has finished yet, so the priors alone say what is worth trying"
     choice = {
         "policy": task.policy,
-        "rows": [int(waiting[row]) for row in batch.rows],
-        "runs": result["runs"],
-        "cost": result["cost"],
+        "rows": [int(waiting[row]) for row in found.rows],
+        "runs": list(found.runs),
+        "cost": found.cost,
         "left": left,
         "unit": task.unit,
-        "regret": {name: result["regret"][name] for name in ("before", "after")},
-        "reason": verdict["reason"] if posterior.groups else unknown,
-        "warnings": result["warnings"],
+        "regret": {"before": found.regret.before, "after": found.regret.after},
+        "reason": found.stop.reason if posterior.groups else unknown,
+        "warnings": list(found.warnings),
     }
     folder = round_folder(task, number)
     write_json(folder / "design.json", choice)
     with write_atomically(folder / "plan.csv") as temporary:
-        escaped(plan_table(offered, batch)).to_csv(temporary, index=False)
+        escaped(plan_table(offered, found)).to_csv(temporary, index=False)
     return None
 
 
@@ -256,7 +256,8 @@ def _stopped(
     }
 
 
-def _advice(result: dict[str, Any]) -> dict[str, Any]:
-    sizes = {name: result["inputs"][name] for name in ("params_nonembedding", "tokens", "optimizer")}
-    told = {name: result[name] for name in ("recommendation", "optimum", "regret")}
-    return sizes | told | {"loss": result["loss_nats_per_token"]}
+def _advice(advice: Prediction) -> dict[str, Any]:
+    told = advice.to_json()
+    sizes = {name: told["inputs"][name] for name in ("params_nonembedding", "tokens", "optimizer")}
+    parts = {name: told[name] for name in ("recommendation", "optimum", "regret")}
+    return sizes | parts | {"loss": told["loss_nats_per_token"]}

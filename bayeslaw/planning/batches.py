@@ -1,8 +1,8 @@
 """Choose the next batch of runs for a target, with its expected value and the decision to stop.
 
-posterior + targets + candidates --joint_draws--> Joint --choose--> Batch --plan_table--> plan.csv
-                                                                     |
-                                                                stop_rule
+posterior + targets + candidates --joint_draws--> Joint --choose--> Batch --design--> Design --> plan.csv
+                                                                              |
+                                                                          stop_rule
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,13 +25,13 @@ from bayeslaw.planning.candidates import SETTINGS, places
 from bayeslaw.planning.conditioning import Joint, chosen, joint_draws
 from bayeslaw.planning.policies import (
     WORTHWHILE,
-    Policy,
     View,
     expected_regret,
     policy_named,
     reduction,
     regret_and_reduction,
 )
+from bayeslaw.planning.result import Design, ExpectedRegret, Request
 from bayeslaw.planning.stopping import compute_slope, percent, seed_noise, stop_rule
 from bayeslaw.posterior.draws import Posterior
 from bayeslaw.runs.schema import BY_NAME
@@ -104,7 +104,7 @@ def choose(
     Raises:
         BadInput: an unknown policy, a batch below 1, or a budget below the cheapest candidate.
     """
-    score_of = policy_named(policy)
+    policy_named(policy)
     if batch < 1:
         raise BadInput(f"batch = {batch}; expected at least one run; raise it")
     if not budget >= cost.min():
@@ -113,7 +113,7 @@ def choose(
             "expected a budget that pays for one; raise it, or offer smaller runs"
         )
     first, before = reduction(joint), expected_regret(joint)
-    rows = _greedy(joint, cost, place, budget, batch, score_of, seed)
+    rows = greedy(joint, cost, place, budget, batch, policy, seed)
     if policy == POLICY:
         rows = _exchanged(joint, cost, budget, rows, sum(before.values()))
     regrets = [sum(before.values())]
@@ -123,17 +123,28 @@ def choose(
     return Batch(tuple(rows), -np.diff(regrets), first, before, joint)
 
 
-def _greedy(
-    joint: Joint, cost: Floats, place: Floats, budget: float, batch: int, score_of: Policy, seed: int
+def greedy(
+    joint: Joint | None,
+    cost: Floats,
+    place: Floats,
+    budget: float,
+    batch: int,
+    policy: str = POLICY,
+    seed: int = 0,
 ) -> list[int]:
+    """Positions of the runs of a batch: the best score, then the best score given that run, and so on.
+
+    Arguments as of ``choose``; ``joint`` may be None for a policy without a model.
+    """
     rows: list[int] = []
+    score = policy_named(policy).score
     left, waiting = budget, np.ones(len(cost), bool)
     while len(rows) < batch and (waiting & (cost <= left)).any():
         affordable = waiting & (cost <= left)
-        view = View(joint, cost, affordable, place, len(rows), seed)
-        best = int(np.argmax(np.where(affordable, score_of(view), -np.inf)))
+        view = View(cast(Joint, joint), cost, affordable, place, len(rows), seed)
+        best = int(np.argmax(np.where(affordable, score(view), -np.inf)))
         rows.append(best)
-        joint = chosen(joint, best)
+        joint = chosen(joint, best) if joint is not None else None
         left -= float(cost[best])
         waiting[best] = False
     return rows
@@ -176,8 +187,8 @@ def design(
     unit: str = "FLOP",
     weights: Floats | None = None,
     seed: int = 0,
-) -> tuple[dict[str, Any], Batch]:
-    """Design a batch for targets, with everything reported about it.
+) -> Design:
+    """Design a batch for targets: runs, cost, what they are expected to buy, and whether to stop.
 
     Args:
         posterior: the fit.
@@ -189,12 +200,8 @@ def design(
         tolerance: regret small enough to stop at [fraction of the loss].
         target_cost: cost of all target runs together, in the unit of the cost.
         unit: unit of the cost, for texts.
-        weights: weights of the draws (``reweighting.reweighted``).
+        weights: weights of the draws (``reweighting.reweight``).
         seed: seed of the draws.
-
-    Returns:
-        JSON-ready, with the keys ``inputs``, ``runs``, ``cost``, ``regret`` (fractions of the loss),
-        ``stop``, ``candidates`` and ``warnings``; and the batch.
 
     Raises:
         BadInput: no target, a number out of its range, or as ``choose``.
@@ -217,29 +224,18 @@ def design(
     diverges = np.full(len(candidates), np.nan)
     diverges[affordable] = joint.linear.diverges
     runs = _runs(candidates, found, diverges)
-    result = {
-        "inputs": {
-            "targets": [_target(t) for t in targets],
-            "budget": budget,
-            "cost_unit": unit,
-            "batch": batch,
-            "policy": policy,
-            "tolerance": tolerance,
-            "target_cost": target_cost,
-        },
-        "runs": runs,
-        "cost": spent,
-        "regret": {
-            "before": sum(found.before.values()),
-            "after": found.after,
-            "before_by_decision": found.before,
-            "seed_noise": noise,
-        },
-        "stop": verdict._asdict(),
-        "candidates": {"offered": len(candidates), "affordable": int((cost <= budget).sum())},
-        "warnings": _warnings(posterior, targets, candidates, runs, found.before),
-    }
-    return result, found
+    return Design(
+        request=Request(tuple(targets), budget, unit, batch, policy, tolerance, target_cost),
+        runs=tuple(runs),
+        cost=spent,
+        regret=ExpectedRegret(sum(found.before.values()), found.after, found.before, noise),
+        stop=verdict,
+        offered=len(candidates),
+        affordable=int((cost <= budget).sum()),
+        alone=found.first,
+        posterior=dict(posterior.provenance),
+        warnings=tuple(_warnings(posterior, targets, candidates, runs, found.before)),
+    )
 
 
 def check_request(
@@ -271,18 +267,19 @@ def _in_table(batch: Batch, positions: NDArray[np.int64], count: int) -> Batch:
     return Batch(rows, batch.reductions, first, batch.before, batch.joint)
 
 
-def plan_table(candidates: pd.DataFrame, batch: Batch) -> pd.DataFrame:
+def plan_table(candidates: pd.DataFrame, found: Design) -> pd.DataFrame:
     """Table of the chosen candidates in order, with all their columns, readable by ``train.plan``.
 
     Adds ``cost`` and, for people, ``expected_regret_reduction`` [fraction of the loss], which a sweep
     ignores.
     """
-    plan = candidates.iloc[list(batch.rows)].reset_index(drop=True)
+    plan = candidates.iloc[found.rows].reset_index(drop=True)
     for name in plan:
         column = BY_NAME.get(str(name))
         if column is not None and column.kind == "count" and (plan[name] % 1 == 0).all():
             plan[name] = plan[name].astype("int64")
-    return plan.assign(expected_regret_reduction=[float(f"{gain:.3g}") for gain in batch.reductions])
+    gains = [float(f"{run['regret_reduction']:.3g}") for run in found.runs]
+    return plan.assign(expected_regret_reduction=gains)
 
 
 def _runs(candidates: pd.DataFrame, batch: Batch, diverges: Floats) -> list[dict[str, Any]]:
@@ -302,15 +299,6 @@ def _runs(candidates: pd.DataFrame, batch: Batch, diverges: Floats) -> list[dict
             | {"regret_reduction": float(gain), "chance_diverges": float(diverges[row])}
         )
     return runs
-
-
-def _target(target: Target) -> dict[str, Any]:
-    return {
-        "params_nonembedding": float(target.params_nonembedding),
-        "tokens": float(target.tokens),
-        "optimizer": target.optimizer,
-        "study": target.study,
-    }
 
 
 def _warnings(

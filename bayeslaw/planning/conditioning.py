@@ -35,7 +35,7 @@ from bayeslaw.advice.target_surface import (
 )
 from bayeslaw.arrays import Floats
 from bayeslaw.law.terms import OPTIMA
-from bayeslaw.planning.linearisation import Linear, grounded, linearised
+from bayeslaw.planning.linearisation import Linear, ground, linearise
 from bayeslaw.posterior.draws import Posterior
 from bayeslaw.target import NEVER_SEEN, Target
 
@@ -123,21 +123,21 @@ def joint_draws(
         candidates: one row a run, with ``optimizer``, ``params_nonembedding``, ``tokens``, ``batch_tokens``
             and ``learning_rate``; ``weight_decay`` and ``momentum`` count where the posterior knows of them;
             ``study`` where it is not the first target's.
-        weights: of the draws, (draw,), as ``reweight.reweighted`` returns; None for equal ones.
-        seed: of what must be drawn; the one of ``reweighted``.
+        weights: of the draws, (draw,), as ``reweighting.reweight`` returns; None for equal ones.
+        seed: of what must be drawn; the one of ``reweight``.
     """
     w = np.full(posterior.draws, 1.0 / posterior.draws) if weights is None else weights / np.sum(weights)
     rows = candidates if "study" in candidates else candidates.assign(study=targets[0].study)
     groups = {(t.study, t.optimizer) for t in targets} | set(
         zip(rows["study"], rows["optimizer"], strict=True)
     )
-    known = grounded(posterior, groups, seed)
-    basins = [surface_at(known, replace(t, study=t.study or NEVER_SEEN), seed) for t in targets]
-    decisions = [each for basin in basins for each in decisions_at(basin, 1.0 / len(targets))]
-    return assembled(linearised(posterior, known, rows, w, seed), decisions, w)
+    known = ground(posterior, groups, seed)
+    surfaces = [surface_at(known, replace(t, study=t.study or NEVER_SEEN), seed) for t in targets]
+    decisions = [each for at in surfaces for each in decisions_at(at, 1.0 / len(targets))]
+    return assemble(linearise(posterior, known, rows, w, seed), decisions, w)
 
 
-def assembled(linear: Linear, decisions: Sequence[Decision], weights: Floats) -> Joint:
+def assemble(linear: Linear, decisions: Sequence[Decision], weights: Floats) -> Joint:
     """Covariances before any run is chosen; arguments as the attributes of ``Joint``."""
     root = np.sqrt(weights)[:, None]
     spread = np.subtract(linear.coordinates, weights @ linear.coordinates, order="F")  # read by column
@@ -191,38 +191,38 @@ def chosen(joint: Joint, candidate: int) -> Joint:
 # -------------------------------------------------------------------------------------------- decisions
 
 
-def decisions_at(basin: TargetSurface, weight: float = 1.0) -> list[Decision]:
+def decisions_at(at: TargetSurface, weight: float = 1.0) -> list[Decision]:
     """What is to be decided at a target.
 
     Learning rate and batch together; the learning rate alone where the batch is fixed, its regret then
     counted from the best one there. Weight decay and momentum apart, since their excess adds
-    (``basin.extra_excess``).
+    (``target_surface.extra_excess``).
     """
-    fixed = basin.target.batch_tokens
+    fixed = at.target.batch_tokens
     if fixed is None:
 
         def both(optimum: Floats, actions: Floats) -> Floats:
             best = {"learning_rate": optimum[:, 0], "batch_tokens": optimum[:, 1]}
-            there = replace(basin, optima=basin.optima | best)
+            there = replace(at, optima=at.optima | best)
             return capped(lr_batch_excess(there, actions[:, 0], actions[:, 1]))
 
-        limit = np.array([np.inf, np.log(basin.target.tokens)])
-        optimum = np.column_stack([basin.log_lr, basin.log_batch])
+        limit = np.array([np.inf, np.log(at.target.tokens)])
+        optimum = np.column_stack([at.log_lr, at.log_batch])
         found = [Decision("learning_rate, batch_tokens", optimum, both, limit, weight)]
     else:
-        rates = log_lr_at_batch(basin, np.log(fixed))
+        rates = log_lr_at_batch(at, np.log(fixed))
 
         def rate(optimum: Floats, actions: Floats) -> Floats:
-            there = shift(basin, "lr", optimum[:, 0] - rates)
+            there = shift(at, "lr", optimum[:, 0] - rates)
             return capped(lr_batch_excess(there, actions[:, 0], np.log(fixed), beyond_batch=True))
 
         found = [Decision("learning_rate", rates[:, None], rate, np.array([np.inf]), weight)]
-    return found + [_extra_decision(basin, name, weight) for name in basin.extras]
+    return found + [_extra_decision(at, name, weight) for name in at.extras]
 
 
-def _extra_decision(basin: TargetSurface, name: str, weight: float) -> Decision:
+def _extra_decision(at: TargetSurface, name: str, weight: float) -> Decision:
     def regret(optimum: Floats, actions: Floats) -> Floats:
-        return capped(extra_excess(with_coordinate(basin, name, optimum[:, 0]), name, actions[:, 0]))
+        return capped(extra_excess(with_coordinate(at, name, optimum[:, 0]), name, actions[:, 0]))
 
     _, highest = OPTIMA[name].transform.at_zero
-    return Decision(name, basin.optima[name][:, None], regret, np.array([highest]), weight)
+    return Decision(name, at.optima[name][:, None], regret, np.array([highest]), weight)

@@ -1,8 +1,8 @@
-"""Runs that could be made, in posterior draws: what was never seen is drawn once, and losses are linearised.
+"""Losses of possible runs, linear in the coordinates of their cells.
 
-A run tells of its cell: where its level, optimal learning rate and batch, curvatures and ridge lie
-(``COORDINATES``). These are close to Gaussian across draws; the loss is not linear in them, so its slopes are
-taken at each of ``POINTS`` draws.
+A run is informative about its cell: level, best learning rate and batch, curvatures and ridge
+(``COORDINATES``). These coordinates are close to Gaussian across draws. The loss is not linear in them, so
+its slopes are taken at each of ``POINTS`` draws. Groups and cells that were never seen are drawn once.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 
 from bayeslaw.advice.cells import cells_of
 from bayeslaw.advice.target_surface import (
+    Path,
     TargetSurface,
     absorbed_by,
     assemble_surface,
@@ -22,6 +23,7 @@ from bayeslaw.advice.target_surface import (
     coordinate,
     run_draws,
     shift,
+    smooth_path,
     surface_draws,
 )
 from bayeslaw.arrays import Floats, Ints
@@ -34,11 +36,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 POINTS = 48
-"""Draws about which the loss is linearised."""
+"""Number of draws about which the loss is linearised."""
 
 COORDINATES = ("level", "lr", "batch", "lr_curvature", "batch_curvature", "rho")
 STEP = 0.02
-"""Of differences that linearise the loss [nats]."""
+"""Step of the central differences that give the slopes [nats]."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +48,12 @@ class Linear:
     """Candidates linearised in the coordinates of their cells.
 
     Attributes:
-        coordinates: of all cells in draws, (draw, coordinate).
-        columns: which coordinates a candidate depends on, (candidate, k); two cells share none.
-        slopes: of its mean ln loss there, (point, candidate, k).
-        noise: variance of its ln loss given the draw, over the chance to finish, (point, candidate).
-        diverges: probability that it diverges, (candidate,).
+        coordinates: coordinates of all cells in each draw, (draw, coordinate).
+        columns: coordinates that each candidate depends on, (candidate, k); two cells share none.
+        slopes: derivatives of each candidate's mean ln loss by them, (point, candidate, k).
+        noise: variance of each candidate's ln loss given the draw, over its chance of finishing, (point,
+            candidate).
+        diverges: probability that each candidate diverges, (candidate,).
     """
 
     coordinates: Floats
@@ -60,10 +63,10 @@ class Linear:
     diverges: Floats
 
 
-def grounded(posterior: Posterior, groups: Iterable[tuple[str | None, str]], seed: int = 0) -> Posterior:
-    """The posterior with a value of every parameter for every group asked: drawn once, then as if seen.
+def ground(posterior: Posterior, groups: Iterable[tuple[str | None, str]], seed: int = 0) -> Posterior:
+    """Extend a posterior to ``groups``: parameters of a group never seen are drawn once, as if it were seen.
 
-    A study of None is called ``NEVER_SEEN``. Cells are left: those never seen stay so.
+    The study None gets the name ``NEVER_SEEN``. Cells are not extended: a cell never seen stays so.
     """
     known = posterior
     for study, optimizer in sorted(groups, key=str):
@@ -97,27 +100,29 @@ def _with_column(table: Floats, column: int, values: Floats) -> Floats:
 
 
 def cells(known: Posterior, runs: pd.DataFrame, seed: int = 0) -> Iterator[tuple[Ints, TargetSurface]]:
-    """Positions of the runs of each cell, and its surface.
+    """Yield the positions of each cell's runs, and the surface of the cell.
 
     Args:
-        known: the fit, ``grounded`` for the groups of the runs.
+        known: the fit, extended by ``ground`` to the groups of the runs.
         runs: as in ``joint_draws``, with ``study``.
-        seed: of the shifts of cells never seen.
+        seed: seed of the shifts of cells never seen.
     """
     table = runs.reset_index(drop=True).assign(study=[s or NEVER_SEEN for s in runs["study"]])
-    groups: dict[tuple[str, str], dict[str, Floats]] = {}
+    groups: dict[tuple[str, str], tuple[dict[str, Floats], Path | None]] = {}
     for where, cell in cells_of(table, known):
         if cell.group not in groups:
-            groups[cell.group] = surface_draws(known, *cell.group, seed)
-        yield where, assemble_surface(known, Target.of_cell(cell), groups[cell.group], seed)
+            p = surface_draws(known, *cell.group, seed)
+            groups[cell.group] = p, smooth_path(known, *cell.group, p, seed)
+        p, path = groups[cell.group]
+        yield where, assemble_surface(known, Target.of_cell(cell), p, seed, path=path)
 
 
-def linearised(
+def linearise(
     posterior: Posterior, known: Posterior, runs: pd.DataFrame, weights: Floats, seed: int = 0
 ) -> Linear:
-    """Runs in the coordinates of their cells; arguments as in ``cells``, and ``weights`` of draws, (draw,).
+    """Linearise runs in the coordinates of their cells; arguments as in ``cells``, and ``weights``, (draw,).
 
-    The noise is that of a Gaussian that tells as much about its mean as the Student-t: its scale squared
+    The noise is Gaussian with the Student-t's information about its mean: the variance is the scale squared
     times (dof + 3) / (dof + 1) (Lange, Little & Taylor 1989, JASA 84, section 3).
     """
     points = _systematic(weights, POINTS)
@@ -129,12 +134,12 @@ def linearised(
     diverges = np.empty(len(runs))
     coordinates: list[Floats] = []
     settings = {name: runs[name].to_numpy(float) for name in OPTIMA if name in runs}
-    for where, basin in cells(known, runs, seed):
+    for where, at in cells(known, runs, seed):
         members = {k: values[where] for k, values in settings.items()}
-        absorbed = absorbed_by(posterior, basin.target, basin.extras)
+        absorbed = absorbed_by(posterior, at.target, at.extras)
         columns[where] = len(names) * (len(coordinates) // len(names)) + np.arange(len(names))
-        coordinates += [coordinate(basin, name) for name in names]
-        run = run_draws(_around(at_draws(basin, points), names), members, absorbed)
+        coordinates += [coordinate(at, name) for name in names]
+        run = run_draws(_around(at_draws(at, points), names), members, absorbed)
         scale, dof = run.moments.scale[: len(points)], run.moments.dof[: len(points)]
         fall = run.diverges[: len(points)]
         noise[:, where] = scale**2 * (dof + 3.0) / (dof + 1.0) / np.maximum(1.0 - fall, 1e-3)
@@ -145,14 +150,14 @@ def linearised(
 
 
 def _systematic(weights: Floats, count: int) -> Ints:
-    """Draws in proportion to their weights, evenly through their order."""
+    """Choose ``count`` draws in proportion to their weights, evenly spaced in their order."""
     return np.searchsorted(np.cumsum(weights), (np.arange(count) + 0.5) / count).clip(0, len(weights) - 1)
 
 
-def _around(basin: TargetSurface, names: Sequence[str]) -> TargetSurface:
-    """The surface itself, then with each coordinate lower, then with each higher, as further draws."""
-    count, copies = len(basin.log_loss), 1 + 2 * len(names)
-    result = at_draws(basin, np.tile(np.arange(count), copies))
+def _around(at: TargetSurface, names: Sequence[str]) -> TargetSurface:
+    """Append draws with each coordinate a step lower, then draws with each a step higher."""
+    count, copies = len(at.log_loss), 1 + 2 * len(names)
+    result = at_draws(at, np.tile(np.arange(count), copies))
     for k, name in enumerate(names):
         by = np.zeros((copies, count))
         by[1 + k], by[1 + len(names) + k] = -STEP, STEP

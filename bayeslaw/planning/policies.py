@@ -1,10 +1,11 @@
 """Policies that choose the next candidate, all of one form.
 
-A policy maps a ``View`` to a score of each candidate, (candidate,); the highest is chosen first.
-``batches.choose`` takes the best open candidate, updates the view, and calls the policy again.
+A policy is a row of ``POLICIES``: its help text, and a function from a ``View`` to a score of each candidate,
+(candidate,). ``batches.greedy`` takes the open candidate of the highest score, updates the view, and asks
+again.
 
 Gains of information are per unit cost: ``expected_reduction`` (the default), ``information``, ``v_optimal``
-and ``d_optimal``. Policies without a model are common practice: ``sobol``, ``random``, ``cheapest`` and
+and ``d_optimal``. Those without a model are common practice: ``sobol``, ``random``, ``cheapest`` and
 ``inverse_cost``. Gains are averaged over the linearised worlds of ``bayeslaw.planning.conditioning``.
 """
 
@@ -13,10 +14,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bayeslaw import space
 from bayeslaw.advice.decision import minimise
 from bayeslaw.arrays import Floats
 from bayeslaw.errors import BadInput
@@ -50,7 +53,18 @@ class View:
     seed: int
 
 
-Policy = Callable[[View], Floats]
+class Policy(NamedTuple):
+    """A way to choose the next run.
+
+    Attributes:
+        help: what the score of a candidate is, for help texts and documents.
+        score: view -> score of each candidate, (candidate,).
+        model: whether the score looks at ``View.joint``; else a rehearsal refits only to score the advice.
+    """
+
+    help: str
+    score: Callable[[View], Floats]
+    model: bool = True
 
 
 # ------------------------------------------------------------------------------------ with the model
@@ -110,12 +124,10 @@ def d_optimal(view: View) -> Floats:
 def sobol(view: View) -> Floats:
     """Nearness to the next point of a scrambled Sobol sequence over the settings' ranges: view -> candidate.
 
-    Sobol (1967), scrambled after Owen (1998); the nearest candidate stands for the point.
+    The nearest candidate stands for the point.
     """
-    from scipy.stats import qmc
-
-    points = qmc.Sobol(view.place.shape[1], seed=view.seed).random_base2(int(view.step + 1).bit_length())
-    return -np.sum((view.place - points[view.step]) ** 2, axis=1)
+    point = space.sobol(view.step + 1, view.place.shape[1], view.seed)[view.step]
+    return -np.sum((view.place - point) ** 2, axis=1)
 
 
 def random(view: View) -> Floats:
@@ -138,15 +150,31 @@ def inverse_cost(view: View) -> Floats:
 
 
 POLICIES: dict[str, Policy] = {
-    "regret": expected_reduction,
-    "information": information,
-    "v-optimal": v_optimal,
-    "d-optimal": d_optimal,
-    "sobol": sobol,
-    "random": random,
-    "cheapest": cheapest,
-    "inverse-cost": inverse_cost,
+    "regret": Policy(
+        "expected reduction of the expected regret at the target per unit cost", expected_reduction
+    ),
+    "information": Policy(
+        "mutual information of a run and the target's (ln eta*, ln B*) [nats] per unit cost", information
+    ),
+    "v-optimal": Policy(
+        "reduction of the summed variance of the target's (ln eta*, ln B*) [nats^2] per unit cost", v_optimal
+    ),
+    "d-optimal": Policy(
+        "growth of the log determinant of the chosen runs' predictive covariance per unit cost", d_optimal
+    ),
+    "sobol": Policy(
+        "nearness to the next point of a scrambled Sobol sequence over the settings' ranges", sobol, False
+    ),
+    "random": Policy("equal chances", random, False),
+    "cheapest": Policy("the lowest cost first", cheapest, False),
+    "inverse-cost": Policy("chances in proportion to 1 / cost", inverse_cost, False),
 }
+"""Every policy by its name on the command line; the first is the default."""
+
+
+def policies_help() -> str:
+    """The policies as the command line explains them."""
+    return "How to choose runs: " + "; ".join(f"{name}, {row.help}" for name, row in POLICIES.items()) + "."
 
 
 def policy_named(name: str) -> Policy:

@@ -11,7 +11,7 @@ from bayeslaw.advice.target_surface import absorbed_by, run_draws
 from bayeslaw.arrays import Floats
 from bayeslaw.law.likelihood import log_density
 from bayeslaw.law.observations import outcomes_of
-from bayeslaw.planning.linearisation import cells, grounded
+from bayeslaw.planning.linearisation import cells, ground
 from bayeslaw.posterior.draws import Posterior
 from bayeslaw.posterior.importance import smoothed
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def reweighted(posterior: Posterior, runs: pd.DataFrame, seed: int = 0) -> tuple[Floats, float]:
+def reweight(posterior: Posterior, runs: pd.DataFrame, seed: int = 0) -> tuple[Floats, float]:
     """Weight the draws by runs that the posterior was not fitted to.
 
     Pareto-smoothed importance sampling with the likelihood of the new runs (``log_likelihood``).
@@ -52,7 +52,7 @@ def log_likelihood(posterior: Posterior, runs: pd.DataFrame, seed: int = 0) -> F
     total = np.zeros(posterior.draws)
     if used.empty:
         return total
-    known = grounded(posterior, set(zip(used["study"], used["optimizer"], strict=True)), seed)
+    known = ground(posterior, set(zip(used["study"], used["optimizer"], strict=True)), seed)
     off = off_settings(used, posterior)
     reported = outcomes_of(used, np.array([posterior.counts_outcomes(study) for study in used["study"]]))
     for where, at in cells(known, used, seed):

@@ -51,16 +51,16 @@ def plot_recommendation(posterior: Posterior, target: Target, ax: Axes | None = 
     Returns:
         The axis.
     """
-    advice = predict(posterior, target, seed=seed)["recommendation"]
+    advice = predict(posterior, target, seed=seed).recommendation
     rate, batch = advice["learning_rate"], advice["batch_tokens"]
     at_batch = replace(target, batch_tokens=batch)
-    best = predict(posterior, at_batch, seed=seed)["optimum"]["learning_rate"]
-    low, high = min(best["lower"], rate) / 4, max(best["upper"], rate) * 4
+    best = predict(posterior, at_batch, seed=seed).optimum["learning_rate"]
+    low, high = min(best.lower, rate) / 4, max(best.upper, rate) * 4
     rates = np.geomspace(low, high, 200)
     curve = 100 * loss_curve(posterior, at_batch, rates, seed=seed)
     ax = new_axis(ax)
     bands(ax, rates, curve)
-    ax.axvspan(best["lower"], best["upper"], color=GREY, alpha=0.3, lw=0, label="90% of optima", zorder=0)
+    ax.axvspan(best.lower, best.upper, color=GREY, alpha=0.3, lw=0, label="90% of optima", zorder=0)
     ax.axvline(rate, color=ORANGE, lw=1.5, label=f"recommended: {rate:.2g}")
     ax.set(xscale="log", xlim=(low, high), ylim=(0, 1.4 * curve[2].max()))
     round_ticks(ax.xaxis)
@@ -121,11 +121,11 @@ def _curve(
     ax: Axes, posterior: Posterior, target: Target, colour: Colour, name_group: bool, seed: int
 ) -> tuple[float, float, float]:
     """One scale; learning rate and loss of its optimum, and its batch."""
-    basin = surface_at(posterior, target, seed, independent=True)
-    batch = target.batch_tokens or decide(basin)["batch_tokens"]
-    best = log_lr_at_batch(basin, np.log(batch))
+    at = surface_at(posterior, target, seed, independent=True)
+    batch = target.batch_tokens or decide(at)["batch_tokens"]
+    best = log_lr_at_batch(at, np.log(batch))
     rates = np.median(best) + np.linspace(-REACH, REACH, 101)
-    draws = basin.log_loss[:, None] + lr_batch_excess(basin, rates, np.log(batch))
+    draws = at.log_loss[:, None] + lr_batch_excess(at, rates, np.log(batch))
     losses = np.exp(np.median(draws, axis=0))
     x, y = np.exp(np.quantile(best, BANDS)), float(losses[50])
     sizes = (target.params_nonembedding, target.tokens, batch)

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 NAMED = 8
 """Number of parameters named in each panel."""
 
+NAME_ENDS = (22, 16)
+"""Letters of a long name that are shown, of its beginning and its end."""
+
 
 def plot_ranks(posterior: Posterior, names: Sequence[str], ax: Sequence[Axes] | None = None) -> Any:
     """Plot ranks of each chain's draws among all draws, one panel per parameter: flat if the chains agree.
@@ -85,7 +88,7 @@ def plot_convergence(posterior: Posterior, ax: Sequence[Axes] | None = None) -> 
     axes = new_axes(ax, 2, "plot_convergence", (11, 3.8), 2)
     said = posterior.diagnostics
     least = min((said[name] for name in ("ess_bulk_min", "ess_tail_min") if name in said), default=None)
-    _worst(axes[0], list(known), rhat, RHAT_MAX, said.get("rhat_max"), largest=True)
+    _worst(axes[0], list(known), rhat, said.get("rhat_limit", RHAT_MAX), said.get("rhat_max"), largest=True)
     _worst(axes[1], list(known), ess, ESS_MIN, least, largest=False)
     axes[0].set_xlabel(f"R-hat of the {posterior.draws:,} kept draws")
     axes[0].locator_params(axis="x", nbins=5)
@@ -112,17 +115,28 @@ def _worst(
     size = np.concatenate([np.full(len(scores), 12.0), np.full(len(order), 36.0)])
     ax.scatter(shown[~failed], everywhere[~failed], s=size[~failed], color=BLUE, alpha=0.7, lw=0)
     ax.scatter(shown[failed], everywhere[failed], s=size[failed], color=ORANGE, marker="X", lw=0)
-    ax.axvline(threshold, color="black", lw=1, ls="--", label=f"threshold, {threshold:g}")
+    ax.axvline(threshold, color="black", lw=1, ls="--", label=f"threshold, {threshold:.4g}")
     if in_all is not None:
         ax.plot(
             in_all, 0, "D", color="black", mfc="white", markersize=6, label="worst in all draws of the fit"
         )
     ax.set_yticks(
-        -np.arange(len(order) + 1), [f"all {len(names)} parameters", *(names[place] for place in order)]
+        -np.arange(len(order) + 1),
+        [f"all {len(names)} parameters", *(_in_short(names[place]) for place in order)],
     )
     ax.tick_params(axis="y", length=0, labelsize="small")
     ax.grid(axis="y", color=GREY, alpha=0.3)
     legend_above(ax, 2)
+
+
+def _in_short(name: str) -> str:
+    """A parameter's name without its middle where it would leave no room for the axes.
+
+    >>> _in_short("cell_level[ours/adamw/50M/1B/shape=128.0/schedule=wsd]")
+    'cell_level[ours/adamw/….0/schedule=wsd]'
+    """
+    first, last = NAME_ENDS
+    return name if len(name) <= first + last + 1 else f"{name[:first]}…{name[-last:]}"
 
 
 def _chains(place: str, posterior: Posterior) -> dict[str, Floats]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import stats
 
 from bayeslaw.errors import BadInput
+from bayeslaw.evaluation.result import Evaluation
 from bayeslaw.plots.axes import BLUE, GREY, ORANGE, new_axis
 from bayeslaw.text import short
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def plot_reliability(result: dict[str, Any], ax: Axes | None = None) -> Axes:
+def plot_reliability(result: Evaluation, ax: Axes | None = None) -> Axes:
     """Plot the share of held-out runs inside their intervals against the level of the intervals.
 
     The band holds 95% of the shares that a calibrated advisor would show with as many independent runs.
@@ -31,10 +32,10 @@ def plot_reliability(result: dict[str, Any], ax: Axes | None = None) -> Axes:
     Raises:
         BadInput: the advisor predicts no loss.
     """
-    runs = result["runs"]
+    runs = result.runs
     if "coverage_by_level" not in runs:
         raise BadInput(
-            f"plot_reliability: {result.get('advisor', 'the advisor')} predicts no loss; "
+            f"plot_reliability: {result.advisor} predicts no loss; "
             "expected the result of an advisor with loss_draws; plot a fitted posterior"
         )
     ax = new_axis(ax)
@@ -44,7 +45,7 @@ def plot_reliability(result: dict[str, Any], ax: Axes | None = None) -> Axes:
     lower, upper = (stats.binom.ppf(q, runs["n"], grid) / runs["n"] for q in (0.025, 0.975))
     ax.fill_between(grid, lower, upper, color=GREY, alpha=0.3, lw=0, label="95% if calibrated")
     ax.plot([0, 1], [0, 1], color=GREY, lw=1)
-    ax.plot(nominal, shares, "o-", color=BLUE, label=result.get("advisor", "advisor"))
+    ax.plot(nominal, shares, "o-", color=BLUE, label=result.advisor)
     ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
     ax.set_xlabel("nominal level of the interval")
     ax.set_ylabel(f"share of {runs['n']} runs inside")
@@ -52,7 +53,7 @@ def plot_reliability(result: dict[str, Any], ax: Axes | None = None) -> Axes:
     return ax
 
 
-def plot_regret(result: dict[str, Any], ax: Axes | None = None) -> Axes:
+def plot_regret(result: Evaluation, ax: Axes | None = None) -> Axes:
     """Plot the regret of each scorable cell [percent], largest last; hollow if it is only a lower bound.
 
     Args:
@@ -65,11 +66,9 @@ def plot_regret(result: dict[str, Any], ax: Axes | None = None) -> Axes:
     Raises:
         BadInput: no cell could be scored.
     """
-    cells = sorted((c for c in result["cells"] if c["scorable"]), key=lambda c: c["regret"])
+    cells = sorted((c for c in result.cells if c["scorable"]), key=lambda c: c["regret"])
     if not cells:
-        raise BadInput(
-            "plot_regret: no scorable cell; expected at least one; read the notes of result['cells']"
-        )
+        raise BadInput("plot_regret: no scorable cell; expected at least one; read the notes of its cells")
     ax = new_axis(ax)
     for row, cell in enumerate(cells):
         face = "none" if cell["beyond_runs"] else ORANGE

@@ -62,14 +62,14 @@ def plot_surface(
             f"N = {target.params_nonembedding:g}, D = {target.tokens:g}; expected at least one; "
             "name a cell of the run table, its study too"
         )
-    basin = surface_at(posterior, target, seed, independent=True)
-    advice = decide(basin)
+    at = surface_at(posterior, target, seed, independent=True)
+    advice = decide(at)
     rates, batches = _grids(own, advice)
     ax = new_axis(ax, (7.0, 5.2))
-    colours = _contours(ax, basin, rates, batches)
-    _runs(ax, own, float(np.median(basin.log_loss)), colours)
-    _ridge(ax, basin, batches)
-    _optimum(ax, basin)
+    colours = _contours(ax, at, rates, batches)
+    _runs(ax, own, float(np.median(at.log_loss)), colours)
+    _ridge(ax, at, batches)
+    _optimum(ax, at)
     ax.plot(
         advice["learning_rate"], advice["batch_tokens"], "*", color="white", markersize=16,
         markeredgecolor="black", label="recommended", zorder=4,
@@ -104,13 +104,13 @@ def _grids(own: pd.DataFrame, advice: Settings) -> tuple[Floats, Floats]:
     return grids[0], grids[1]
 
 
-def _contours(ax: Axes, basin: TargetSurface, rates: Floats, batches: Floats) -> dict[str, Any]:
+def _contours(ax: Axes, at: TargetSurface, rates: Floats, batches: Floats) -> dict[str, Any]:
     """Fill the plane by the median excess; return the colours, for the dots."""
     from matplotlib import colormaps
     from matplotlib.colors import BoundaryNorm
 
     x, y = np.meshgrid(np.log(rates), np.log(batches))
-    excess = np.expm1(np.median(lr_batch_excess(basin, x.ravel(), y.ravel()), axis=0))
+    excess = np.expm1(np.median(lr_batch_excess(at, x.ravel(), y.ravel()), axis=0))
     colours: dict[str, Any] = {
         "cmap": colormaps["viridis_r"],
         "norm": BoundaryNorm(LEVELS, 256, extend="max"),
@@ -139,18 +139,18 @@ def _runs(ax: Axes, own: pd.DataFrame, log_best: float, colours: dict[str, Any])
         )  # fmt: skip
 
 
-def _ridge(ax: Axes, basin: TargetSurface, batches: Floats) -> None:
+def _ridge(ax: Axes, at: TargetSurface, batches: Floats) -> None:
     """Draw the best learning rate at each batch: median and 90% of the draws."""
-    rates = [np.quantile(np.exp(log_lr_at_batch(basin, np.log(batch))), BANDS) for batch in batches]
+    rates = [np.quantile(np.exp(log_lr_at_batch(at, np.log(batch))), BANDS) for batch in batches]
     lower, _, middle, _, upper = np.transpose(rates)
     ax.plot(middle, batches, color="black", lw=1.2, label="best rate at each batch")
     for edge, label in ((lower, "its 90% interval"), (upper, "_")):
         ax.plot(edge, batches, color="black", lw=1, ls=":", label=label)
 
 
-def _optimum(ax: Axes, basin: TargetSurface) -> None:
+def _optimum(ax: Axes, at: TargetSurface) -> None:
     """Draw the optimum: median, thick 50% and thin 90% intervals of either coordinate."""
-    x, y = (np.quantile(np.exp(draws), BANDS) for draws in (basin.log_lr, basin.log_batch))
+    x, y = (np.quantile(np.exp(draws), BANDS) for draws in (at.log_lr, at.log_batch))
     for first, last, width in ((0, 4, 1.2), (1, 3, 3.5)):
         ax.plot(x[[first, last]], [y[2], y[2]], color=ORANGE, lw=width, zorder=5)
         ax.plot([x[2], x[2]], y[[first, last]], color=ORANGE, lw=width, zorder=5)

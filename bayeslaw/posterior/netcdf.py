@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bayeslaw.arrays import Floats
 from bayeslaw.errors import BadInput
-from bayeslaw.files import write_atomically
+from bayeslaw.files import plain_json, write_atomically
 from bayeslaw.law.parameters import CELL_SHIFTS, PARAMETERS, SIZE_SHIFTS, SPREADS, derived
 from bayeslaw.posterior.draws import REFIT, Posterior, check_posterior
 from bayeslaw.target import Cell
@@ -63,7 +63,7 @@ def _fill(file: Any, p: Posterior) -> None:
     for name, (dimensions, values) in numbers.items():
         file.create_variable(name, dimensions, float, data=np.asarray(values, float))
     for name in ("conventions", "provenance", "diagnostics"):
-        _texts(file, name, np.array(json.dumps(getattr(p, name), default=_plain), object), ())
+        _texts(file, name, np.array(json.dumps(getattr(p, name), default=plain_json), object), ())
     packing: dict[str, Any] = {
         "compression": "gzip",
         "compression_opts": 6,
@@ -171,10 +171,6 @@ def rounded(values: Floats) -> NDArray[np.float32]:
     usable = np.isfinite(spread) & (spread > 0)
     step = 2.0 ** np.floor(np.log2(np.where(usable, spread, 1.0) / STEPS_PER_SD))
     return np.where(usable, np.round(values / step) * step, values).astype(np.float32)
-
-
-def _plain(value: Any) -> Any:
-    return value.tolist() if hasattr(value, "tolist") else str(value)
 
 
 # ------------------------------------------------------------------------------------------------ reading

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bayeslaw.law.parameters import CELL_SHIFTS, SIZE_SHIFTS, SPREAD_LOG_SD, SPREADS
+from bayeslaw.law.parameters import ALL_PARTS, CELL_SHIFTS, SIZE_SHIFTS, SPREAD_LOG_SD, SPREADS
 from bayeslaw.law.structure import structure
 from bayeslaw.law.terms import own_bowls, reference
 from bayeslaw.posterior.draws import Posterior
@@ -21,7 +21,9 @@ Fit = Callable[["pd.DataFrame", int], Posterior]
 DRAWS = 1000
 
 
-def prior_posterior(varied: Iterable[str] = (), draws: int = DRAWS, seed: int = 0) -> Posterior:
+def prior_posterior(
+    varied: Iterable[str] = (), draws: int = DRAWS, seed: int = 0, parts: Collection[str] = ALL_PARTS
+) -> Posterior:
     """A posterior without groups, studies or cells: whatever is asked of it is drawn from the priors.
 
     The pivot is where the priors are stated (``terms.reference``), so nothing has to be moved.
@@ -32,13 +34,14 @@ def prior_posterior(varied: Iterable[str] = (), draws: int = DRAWS, seed: int = 
         draws: how many.
         seed: of the spreads between groups and of what all groups share; all else is drawn where it is
             asked for.
+        parts: of the law, beyond its core (``parameters.PARTS``).
 
     >>> prior_posterior(draws=5).groups
     ()
     """
     rng = np.random.default_rng(seed)
     nobody = np.zeros(0, np.int64)
-    known = structure(dict.fromkeys(("surface", *varied), nobody), reference())
+    known = structure(dict.fromkeys(("surface", *varied), nobody), reference(), parts)
     spreads = {
         kind: {
             name: getattr(row, kind) * np.exp(SPREAD_LOG_SD * rng.standard_normal(draws))
@@ -62,7 +65,7 @@ def prior_posterior(varied: Iterable[str] = (), draws: int = DRAWS, seed: int = 
         cells=(),
         pivot=reference(),
         conventions={},
-        provenance={"sources": [], "rows": 0, "method": "prior", "seed": seed},
+        provenance={"sources": [], "rows": 0, "method": "prior", "seed": seed, "parts": list(parts)},
         diagnostics={"converged": True, "messages": []},
         size={name: np.empty((draws, 0)) for name in SIZE_SHIFTS},
     )

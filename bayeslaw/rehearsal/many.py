@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from bayeslaw.errors import BadInput, check_count
 from bayeslaw.files import alone, check_writable, plain_json
+from bayeslaw.intervals import interval
 from bayeslaw.planning.policies import policy_named
 from bayeslaw.posterior.prior import Fit
 from bayeslaw.processes import die_with_parent
@@ -25,7 +26,7 @@ from bayeslaw.rehearsal.task import Study
 METRICS = ("regret", "r2", "coverage", "width", "announced")
 """Metrics of ``curves``, besides the calibration of the announced regret."""
 
-BAND = (0.1, 0.9)
+BAND = 0.8
 """Quantiles over seeds that bound a band."""
 
 MOST = 10_000
@@ -279,5 +280,4 @@ def _band(values: Sequence[float | None]) -> dict[str, float] | None:
     known = [value for value in values if value is not None]
     if not known:
         return None
-    lower, median, upper = (float(x) for x in np.quantile(known, (BAND[0], 0.5, BAND[1])))
-    return {"median": median, "lower": lower, "upper": upper}
+    return interval(known, BAND).to_json()

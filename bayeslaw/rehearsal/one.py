@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,10 +25,10 @@ from bayeslaw.advice.target_surface import surface_at
 from bayeslaw.evaluation.advisors import PosteriorAdvisor
 from bayeslaw.evaluation.heldout import evaluate
 from bayeslaw.law.observations import varied_settings
-from bayeslaw.planning.batches import choose
+from bayeslaw.planning.batches import choose, greedy
 from bayeslaw.planning.candidates import places
 from bayeslaw.planning.conditioning import Joint, joint_draws
-from bayeslaw.planning.policies import View, expected_regret, policy_named
+from bayeslaw.planning.policies import expected_regret, policy_named
 from bayeslaw.planning.stopping import seed_noise, stop_rule
 from bayeslaw.posterior.draws import Posterior
 from bayeslaw.posterior.prior import Fit, prior_posterior
@@ -38,9 +38,6 @@ from bayeslaw.target import Target
 
 if TYPE_CHECKING:
     import pandas as pd
-
-WITHOUT_MODEL = ("sobol", "random", "cheapest", "inverse-cost")
-"""Policies that use no posterior, and are refitted only to be scored."""
 
 LEVEL = 0.9
 """Level of the intervals that are scored."""
@@ -68,17 +65,17 @@ def replayed(
     Raises:
         BadInput: an unknown policy.
     """
-    policy_named(policy)
+    model = policy_named(policy).model
     position = {run_id: i for i, run_id in enumerate(study.pool["run_id"])}
     bought = [position[run_id] for run_id in done[-1]["bought"]] if done else _start(study, seed)
     posterior: Posterior | None = None
     for step in range(len(done), len(study.budgets)):
         began, fits, foretold = time.perf_counter(), 0, None
         before, budget = study.budgets[step - 1] if step else 0.0, study.budgets[step]
-        rounds = 1 if policy in WITHOUT_MODEL else study.refits
+        rounds = study.refits if model else 1
         for k in range(1, rounds + 1):
             limit = before + (budget - before) * k / rounds
-            if policy not in WITHOUT_MODEL and posterior is None:
+            if model and posterior is None:
                 posterior, fits = _believed(study, bought, seed, fit), fits + bool(bought)
             new, joint = _bought(study, policy, bought, limit, posterior, (seed, step, k))
             if new:
@@ -96,7 +93,7 @@ def replayed(
             "finished": int((rows["status"] == "finished").sum()),
             **scored(posterior, study, seed),
             "foretold": foretold,
-            "next": None if policy in WITHOUT_MODEL else _verdict(study, bought, posterior, seed),
+            "next": _verdict(study, bought, posterior, seed) if model else None,
             "fits": fits,
             "seconds": round(time.perf_counter() - began, 1),
             "bought": [str(run_id) for run_id in rows["run_id"]],
@@ -114,13 +111,13 @@ def scored(posterior: Posterior, study: Study, seed: int = 0) -> dict[str, Any]:
         ``LEVEL``; ``cells``: the same by cell. None if there is nothing to score.
     """
     result = evaluate(PosteriorAdvisor(posterior, seed=seed), study.judges, LEVEL)
-    cells = [_cell(posterior, cell, seed) for cell in result["cells"] if cell["scorable"]]
+    cells = [_cell(posterior, cell, seed) for cell in result.cells if cell["scorable"]]
 
     def mean(name: str) -> float | None:
         values = [cell[name] for cell in cells if cell[name] is not None]
         return float(np.mean(values)) if values else None
 
-    runs = result["runs"]
+    runs = result.runs
     return {
         "regret": mean("regret"),
         "regret_max": max((cell["regret"] for cell in cells), default=None),
@@ -180,16 +177,10 @@ def _bought(
         return [], None
     table, cost = study.pool.iloc[waiting].reset_index(drop=True), study.cost[waiting].copy()
     place, seed = places(table), int(np.random.default_rng(key).integers(2**31))
-    rows: list[int] = []
-    if policy in WITHOUT_MODEL:
-        unasked = cast(Joint, None)  # these policies depend only on cost, place and seed
-        while (affordable := cost <= left).any():
-            view = View(unasked, cost, affordable, place, len(rows), seed)
-            rows.append(int(np.argmax(np.where(affordable, policy_named(policy)(view), -np.inf))))
-            left -= float(cost[rows[-1]])
-            cost[rows[-1]] = math.inf
-        return [int(waiting[row]) for row in rows], None
+    if not policy_named(policy).model:
+        return [int(waiting[row]) for row in greedy(None, cost, place, left, len(cost), policy, seed)], None
     assert posterior is not None
+    rows: list[int] = []
     joint = joint_draws(posterior, study.targets, table, seed=key[0])
     while (cost <= left).any():
         found = choose(joint, cost, place, left, study.batch, policy, seed + len(rows))
@@ -225,13 +216,13 @@ def _verdict(
     return {"stop": stop, "reduction": reduction, "cost": spent, "noise": noise}
 
 
-def _cell(posterior: Posterior, cell: dict[str, Any], seed: int) -> dict[str, Any]:
+def _cell(posterior: Posterior, cell: Mapping[str, Any], seed: int) -> dict[str, Any]:
     """Scores of a judged cell, with the regret that the posterior announces for it."""
     limits, covered = cell["optimum_interval"], cell["optimum_covered"]
     fixed = None if "batch_tokens" in covered else cell["recommendation"]["batch_tokens"]
     target = Target(cell["params"], cell["tokens"], cell["optimizer"], cell["study"], fixed)
-    basin = surface_at(posterior, target, seed)
-    regret = outcome_of(basin, decide(basin), seed).regret
+    at = surface_at(posterior, target, seed)
+    regret = outcome_of(at, decide(at), seed).regret
     upper = float(np.quantile(regret, LEVEL))
     return {
         "params": cell["params"],

@@ -11,16 +11,16 @@ from string import Template
 from typing import TYPE_CHECKING, Any
 
 from bayeslaw.advice.prediction import example_target, predict
+from bayeslaw.advice.result import Prediction
 from bayeslaw.files import write_atomically
 from bayeslaw.posterior.draws import Posterior
 from bayeslaw.reporting import sections as parts
 from bayeslaw.reporting.page_data import page_data
-from bayeslaw.target import Target
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SCRIPTS = ("draws", "surface", "basin", "predict", "words", "chart", "page")
+SCRIPTS = ("draws", "surface", "target_surface", "predict", "words", "chart", "page")
 LEVEL = 0.9
 SHIPPED = "the posterior shipped with bayeslaw"
 
@@ -37,7 +37,7 @@ def write_report(
         runs: run table that it was fitted to; adds warnings on those runs, and figures of them.
 
     Returns:
-        JSON-ready: ``bytes`` and ``example``, the advice at the example target.
+        ``bytes``, and ``example``: the advice at the example target.
 
     Raises:
         BadInput: the file cannot be written.
@@ -50,12 +50,11 @@ def write_report(
 
 
 def report_html(
-    posterior: Posterior, example: dict[str, Any], place: str | None, runs: pd.DataFrame | None = None
+    posterior: Posterior, example: Prediction, place: str | None, runs: pd.DataFrame | None = None
 ) -> str:
     """Build the page; arguments as in ``write_report``, with the advice at the example target."""
     from bayeslaw.reporting.figures import figures
 
-    target = Target(**example["inputs"])
     name = place or SHIPPED
     return Template(_asset("page.html")).substitute(
         title=f"bayeslaw report: {escape(Path(name).name)}",
@@ -63,7 +62,7 @@ def report_html(
         style=_asset("page.css"),
         summary=parts.summary(posterior, example),
         answer=parts.answer(example),
-        figures=figures(posterior, target, runs),
+        figures=figures(posterior, example.target, runs),
         exponents=parts.exponents(posterior),
         diagnostics=parts.diagnostics(posterior, _doubts(posterior, runs)),
         provenance=parts.provenance(posterior, name),
@@ -72,10 +71,10 @@ def report_html(
     )
 
 
-def _controls(posterior: Posterior, example: dict[str, Any]) -> dict[str, Any]:
+def _controls(posterior: Posterior, example: Prediction) -> dict[str, Any]:
     """Initial values of the fields, and ends of the sliders in decades."""
-    inputs, batch = example["inputs"], example["recommendation"]["batch_tokens"]
-    n, d = inputs["params_nonembedding"], inputs["tokens"]
+    target, batch = example.target, example.recommendation["batch_tokens"]
+    n, d = target.params_nonembedding, target.tokens
     fitted = [(cell.params_nonembedding, cell.tokens) for cell in posterior.cells]
     ends = {
         name: [math.floor(math.log10(min(values))), math.ceil(math.log10(max(*values, start))) + 1]
@@ -87,9 +86,9 @@ def _controls(posterior: Posterior, example: dict[str, Any]) -> dict[str, Any]:
             "params": n,
             "tokens": d,
             "batch": batch,
-            "optimizer": inputs["optimizer"],
-            "study": inputs["study"],
-            "level": example["level"],
+            "optimizer": target.optimizer,
+            "study": target.study,
+            "level": example.level,
         },
         "sliders": ends | {"batch": [middle - 3, middle + 3]},
     }

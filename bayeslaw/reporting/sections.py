@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
-from typing import Any
 
+from bayeslaw.advice.result import Prediction
+from bayeslaw.intervals import interval
 from bayeslaw.law.parameters import derived
 from bayeslaw.law.terms import words_of
 from bayeslaw.posterior.draws import Posterior, parameter_name
+from bayeslaw.target import NEVER_SEEN
 from bayeslaw.text import percent, setting, short
 
 # ------------------------------------------------------------------------------------------ the summary
 
 
-def summary(posterior: Posterior, result: Mapping[str, Any]) -> str:
+def summary(posterior: Posterior, result: Prediction) -> str:
     """Summary: what was fitted, whether it converged, what it recommends, how far to trust it.
 
     Args:
@@ -28,7 +30,7 @@ def summary(posterior: Posterior, result: Mapping[str, Any]) -> str:
         "Did it converge?": f"<p>{verdict}: {escape(evidence)}</p>",
         "What does it recommend?": f"<p>For example, for {escape(asked(result))}:</p>{tiles(result)}",
         "How far to trust it?": "".join(f"<p>{escape(text)}</p>" for text in trust(result))
-        + bullets(result["warnings"]),
+        + bullets(result.warnings),
     }
     items = "".join(f"<dt>{escape(question)}</dt><dd>{text}</dd>" for question, text in answers.items())
     return f'<dl class="questions">{items}</dl>'
@@ -70,24 +72,24 @@ def convergence(posterior: Posterior) -> tuple[bool, str]:
     return False, f"{numbers}. Fit again with more draws (--draws) before relying on the intervals."
 
 
-def asked(result: Mapping[str, Any]) -> str:
+def asked(result: Prediction) -> str:
     """Description of the target."""
-    inputs = result["inputs"]
-    n, d = short(inputs["params_nonembedding"]), short(inputs["tokens"])
-    return f"{inputs['optimizer']}, N = {n}, D = {d} tokens, {inputs['study'] or 'a set-up never seen'}"
+    target = result.target
+    n, d = short(target.params_nonembedding), short(target.tokens)
+    return f"{target.optimizer}, N = {n}, D = {d} tokens, {target.study or NEVER_SEEN}"
 
 
-def tiles(result: Mapping[str, Any]) -> str:
+def tiles(result: Prediction) -> str:
     """The recommendation, the loss and the regret, one tile each."""
     level = _level(result)
-    loss, regret = result["loss_nats_per_token"], result["regret"]
+    loss, regret = result.loss_nats_per_token, result.regret
     shown = [
         (words_of(name), setting(name, value), f"best: {_span(name, result)}")
-        for name, value in result["recommendation"].items()
+        for name, value in result.recommendation.items()
     ]
     shown += [
-        ("loss, nats/token", f"{loss['median']:.3f}", f"{loss['lower']:.3f} to {loss['upper']:.3f}"),
-        ("expected regret", percent(regret["expected"]), f"below {percent(regret['upper'])} ({level})"),
+        ("loss, nats/token", f"{loss.median:.3f}", f"{loss.lower:.3f} to {loss.upper:.3f}"),
+        ("expected regret", percent(regret.expected), f"below {percent(regret.upper)} ({level})"),
     ]
     cells = "".join(
         f'<div><dt>{escape(name)}</dt><dd><span class="value">{escape(value)}</span><br>'
@@ -97,11 +99,10 @@ def tiles(result: Mapping[str, Any]) -> str:
     return f'<dl class="tiles">{cells}</dl>'
 
 
-def trust(result: Mapping[str, Any]) -> list[str]:
+def trust(result: Prediction) -> list[str]:
     """Width, cost and distance of the advice, and what no interval covers."""
-    best, regret, beyond = (result[name] for name in ("optimum", "regret", "extrapolation"))
-    level = _level(result)
-    rate = best["learning_rate"]
+    level, regret, beyond = _level(result), result.regret, result.extrapolation
+    rate = result.optimum["learning_rate"]
     far = [
         f"{beyond[name]:.1f} decades in {letter}"
         for letter, name in (("N", "params_decades"), ("D", "tokens_decades"))
@@ -110,35 +111,35 @@ def trust(result: Mapping[str, Any]) -> list[str]:
     place = f"lies {' and '.join(far)} outside the fitted runs" if far else "lies within the fitted runs"
     return [
         f"The {level} interval of the best learning rate spans a factor of "
-        f"{rate['upper'] / rate['lower']:.2g}, but the basin is wide: the expected regret, the loss given "
-        f"away by not knowing the best settings, is {percent(regret['expected'])} of the loss, and below "
-        f"{percent(regret['upper'])} with probability {level}.",
+        f"{rate.upper / rate.lower:.2g}, but the basin is wide: the expected regret, the loss given "
+        f"away by not knowing the best settings, is {percent(regret.expected)} of the loss, and below "
+        f"{percent(regret.upper)} with probability {level}.",
         f"This target {place}. The intervals widen with distance and assume that the power laws go on: no "
         "sweep of small runs can rule out a change of regime. They hold for the same data, tokenizer, "
         "schedule and kind of loss.",
     ]
 
 
-def answer(result: Mapping[str, Any]) -> str:
+def answer(result: Prediction) -> str:
     """Answer of the calculator at the example target; the page replaces its numbers (``page.js``)."""
     level = f'<span class="level">{_level(result)}</span>'
-    loss, regret, beyond = (result[name] for name in ("loss_nats_per_token", "regret", "extrapolation"))
+    loss, regret, beyond = result.loss_nats_per_token, result.regret, result.extrapolation
     rows = "".join(
         f'<tr><th scope="row">{escape(words_of(name))}</th><td>{setting(name, value)}</td>'
         f"<td>{_span(name, result)}</td></tr>"
-        for name, value in result["recommendation"].items()
+        for name, value in result.recommendation.items()
     )
-    doubts = "".join(f"<li>{escape(text)}</li>" for text in result["warnings"])
+    doubts = "".join(f"<li>{escape(text)}</li>" for text in result.warnings)
     return f"""<table><caption id="asked">{escape(asked(result))}</caption>
 <thead><tr><th scope="col">setting</th><th scope="col">use</th>
 <th scope="col">the best lies in ({level})</th></tr></thead>
 <tbody id="advice">{rows}</tbody></table>
 <dl class="tiles">
-<div><dt>loss, nats/token</dt><dd><span class="value" id="loss">{loss["median"]:.3f}</span><br>
-<span class="more" id="loss-interval">{loss["lower"]:.3f} to {loss["upper"]:.3f}</span></dd></div>
+<div><dt>loss, nats/token</dt><dd><span class="value" id="loss">{loss.median:.3f}</span><br>
+<span class="more" id="loss-interval">{loss.lower:.3f} to {loss.upper:.3f}</span></dd></div>
 <div><dt>expected regret, of the loss</dt><dd>
-<span class="value" id="regret">{percent(regret["expected"])}</span><br>
-<span class="more">below <span id="regret-upper">{percent(regret["upper"])}</span> ({level})</span></dd></div>
+<span class="value" id="regret">{percent(regret.expected)}</span><br>
+<span class="more">below <span id="regret-upper">{percent(regret.upper)}</span> ({level})</span></dd></div>
 <div><dt>decades beyond the runs</dt><dd><span class="value"><span id="beyond-params">
 {beyond["params_decades"]:.1f}</span> in N</span><br><span class="more"><span id="beyond-tokens">
 {beyond["tokens_decades"]:.1f}</span> in D</span></dd></div>
@@ -153,7 +154,7 @@ def answer(result: Mapping[str, Any]) -> str:
 
 def exponents(posterior: Posterior) -> str:
     """Medians and 90% intervals of the exponents, one row per group."""
-    from bayeslaw.diagnosis.summary import EXPONENTS, LEVEL, interval
+    from bayeslaw.diagnosis.summary import EXPONENTS, LEVEL
 
     values = posterior.group | derived(posterior.group)
     rows = []
@@ -163,7 +164,7 @@ def exponents(posterior: Posterior) -> str:
             [
                 study,
                 optimizer,
-                *(f"{x['median']:z.2f} ({x['lower']:z.2f} to {x['upper']:z.2f})" for x in found),
+                *(f"{x.median:z.2f} ({x.lower:z.2f} to {x.upper:z.2f})" for x in found),
             ]
         )
     meaning = (
@@ -184,7 +185,7 @@ def diagnostics(posterior: Posterior, doubts: Sequence[str]) -> str:
 
     told = posterior.diagnostics
     wanted = {
-        "rhat_max": ("largest R-hat", "{:.3f}", f"at most {RHAT_MAX}"),
+        "rhat_max": ("largest R-hat", "{:.3f}", f"at most {told.get('rhat_limit', RHAT_MAX):.3g}"),
         "ess_bulk_min": ("least effective draws, bulk", "{:.0f}", f"at least {ESS_MIN:.0f}"),
         "ess_tail_min": ("least effective draws, tails", "{:.0f}", f"at least {ESS_MIN:.0f}"),
         "divergences": ("divergent transitions", "{}", "0"),
@@ -259,13 +260,13 @@ def bullets(texts: Iterable[object]) -> str:
     return f"<ul>{items}</ul>" if items else ""
 
 
-def _span(name: str, result: Mapping[str, Any]) -> str:
-    best = result["optimum"][name]
-    return f"{setting(name, best['lower'])} to {setting(name, best['upper'])}"
+def _span(name: str, result: Prediction) -> str:
+    best = result.optimum[name]
+    return f"{setting(name, best.lower)} to {setting(name, best.upper)}"
 
 
-def _level(result: Mapping[str, Any]) -> str:
-    return f"{100 * result['level']:g}%"
+def _level(result: Prediction) -> str:
+    return f"{100 * result.level:g}%"
 
 
 def _count(count: int, name: str, several: str | None = None) -> str:

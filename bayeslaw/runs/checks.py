@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bayeslaw.errors import BadInput
+from bayeslaw.target import CELL
 
 CONFIGURATION = (
     *("study", "optimizer", "params_nonembedding", "width", "depth", "tokens", "batch_tokens"),
@@ -224,7 +225,7 @@ def _scaled_losses(table: pd.DataFrame) -> Iterable[str]:
 def _mostly_diverged(table: pd.DataFrame) -> Iterable[str]:
     """Cells in which most runs count as diverged: a sweep of high rates, or one loss too small."""
     judged = table[table["status"].isin(["finished", "diverged"])]
-    for _, runs in judged.groupby(["study", "optimizer", "params_nonembedding", "tokens"]):
+    for _, runs in judged.groupby(list(CELL)):
         share = (runs["status"] == "diverged").mean()
         if len(runs) >= 4 and 0.5 < share < 1:
             best = runs.loc[runs["loss"].idxmin(), "run_id"]

@@ -12,9 +12,9 @@ import pandas as pd
 
 from bayeslaw.errors import BadInput
 from bayeslaw.runs.checks import notes as notes
+from bayeslaw.target import CELL as CELL
 
 STATUSES = ("finished", "diverged", "crashed", "stopped")
-CELL = ("study", "optimizer", "params_nonembedding", "tokens")
 DIVERGED_RATIO = 1.4
 FAR = 4.0
 """An untrained model's loss over a good one's: ln(50,000) / 2.7."""

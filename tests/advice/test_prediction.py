@@ -151,14 +151,14 @@ def test_the_advice_lies_below_the_median_where_overshooting_costs_more(certain)
 
 @pytest.mark.parametrize("target", [LARGE, Target(7e9, 1.4e11, "lion"), Target(1e10, 1e10, "muon", "theirs")])
 def test_no_grid_point_is_better_than_the_decision(fit, target):
-    basin = surface_at(fit, target)
-    best = decide(basin)
+    at = surface_at(fit, target)
+    best = decide(at)
     grid = np.array(list(itertools.product(np.linspace(-2, 2, 61), repeat=2)))
     rates = np.log(best["learning_rate"]) + grid[:, 0]
     batches = np.log(best["batch_tokens"]) + grid[:, 1]
-    excess = lr_batch_excess(basin, rates, batches).mean(axis=0)
+    excess = lr_batch_excess(at, rates, batches).mean(axis=0)
     centre = np.log([best["learning_rate"]]), np.log([best["batch_tokens"]])
-    assert lr_batch_excess(basin, *centre).mean() <= excess.min() + 1e-9
+    assert lr_batch_excess(at, *centre).mean() <= excess.min() + 1e-9
 
 
 def test_regret_grows_with_uncertainty_and_upper_with_level(fit):
@@ -180,9 +180,9 @@ def test_a_fitted_cell_uses_its_own_shifts(fit):
     assert fit.cells[cell] == Cell("ours", "adamw", 1e9, 2e10)
     assert fitted_cell(fit, replace(SEEN, params_nonembedding=1.002e9)) is None
     assert fitted_cell(fit, replace(SEEN, study=None)) is None
-    basin = surface_at(fit, SEEN)
-    centre = optimum_of("learning_rate", basin.p, basin.x)
-    assert basin.log_lr - centre == pytest.approx(fit.cell["lr"][:, cell])
+    at = surface_at(fit, SEEN)
+    centre = optimum_of("learning_rate", at.p, at.x)
+    assert at.log_lr - centre == pytest.approx(fit.cell["lr"][:, cell])
 
 
 def test_unseen_cells_of_a_fitted_size_share_its_shift(fit):
@@ -229,11 +229,11 @@ def test_extrapolation_counts_decades_beyond_the_optimizers_cells(fit):
 
 
 def test_the_cliff_is_a_chance_between_draws(certain):
-    basin = surface_at(certain, SEEN)
-    best = decide(basin)
+    at = surface_at(certain, SEEN)
+    best = decide(at)
     at_cliff = best | {"learning_rate": best["learning_rate"] * np.exp(certain.group_prior["cliff"][0])}
-    assert outcome_of(basin, at_cliff).diverges == pytest.approx(0.5, abs=2e-3)
-    assert (outcome_of(basin, best).diverges < 0.01).all()
+    assert outcome_of(at, at_cliff).diverges == pytest.approx(0.5, abs=2e-3)
+    assert (outcome_of(at, best).diverges < 0.01).all()
 
 
 def test_loss_curve_is_a_bowl_about_the_optimum(certain):
@@ -275,7 +275,7 @@ def test_the_json_is_the_contract(fit):
     }
     assert result["posterior"]["sources"] == ["made up"]
     assert result["posterior"]["diagnostics"]["rhat_max"] == 1.004
-    assert json.loads(json.dumps(result, allow_nan=False)) == result
+    assert json.loads(json.dumps(result.to_json(), allow_nan=False)) == result
 
 
 def said(posterior, target):
@@ -347,7 +347,7 @@ def test_nothing_that_is_not_finite_goes_out(fit, target):
     except BadInput as error:
         assert "the posterior says nothing this far out; choose a target nearer to its runs" in str(error)  # noqa: PT017
     else:
-        json.dumps(result, allow_nan=False)
+        json.dumps(result.to_json(), allow_nan=False)
 
 
 def test_the_example_lies_ten_times_beyond_the_group_of_most_cells(fit):

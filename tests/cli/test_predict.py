@@ -126,9 +126,28 @@ def test_all_laws_stand_beside_the_posterior(folder, monkeypatch, capsys):
     assert "warning: step law: fitted to adamw, not muon" in out
     _, out, _ = run(monkeypatch, capsys, *ASKED, "--law", "all", "--json")
     result = json.loads(out)
-    assert list(result) == ["inputs", "posterior", "laws"]
+    assert list(result) == ["inputs", "posterior", "laws", "agreement"]
     assert "recommendation" in result["posterior"]
     assert [answer["law"]["name"] for answer in result["laws"]][:2] == ["step", "deepseek"]
+
+
+def test_the_field_and_our_place_in_it(folder, monkeypatch, capsys):
+    _, out, _ = run(monkeypatch, capsys, *ASKED, "--law", "all")
+    assert "learning rate   6 published laws disagree by a factor of " in out
+    assert "times their median, " in out
+    assert "rate with D     published laws disagree on the direction: raised by 1, lowered by 3" in out
+    _, out, _ = run(monkeypatch, capsys, *ASKED, "--law", "all", "--tuned", "1e8,2e9,131072,4e-3", "--json")
+    assert [answer["rule"]["name"] for answer in json.loads(out)["rules"]][:2] == ["sqrt", "linear"]
+
+
+def test_a_rule_carries_a_tuned_run(folder, monkeypatch, capsys):
+    asked = [*ASKED, "--law", "sqrt", "--batch-tokens", "524288"]
+    _, out, _ = run(monkeypatch, capsys, *asked, "--tuned", "100M,2B,131072,4e-3")
+    assert out.startswith("sqrt rule, N = 100M, D = 2B, batch 131k, learning rate 0.004, carried to N = 7B")
+    assert "learning rate   0.008" in out
+    code, _, err = run(monkeypatch, capsys, *asked)
+    assert code == 2
+    assert "or with --tuned one of sqrt, linear" in err
 
 
 def test_a_law_that_breaks_down_says_so(folder, monkeypatch, capsys):
@@ -165,9 +184,18 @@ def test_a_law_that_breaks_down_says_so(folder, monkeypatch, capsys):
             "--study mine: not in p.nc; expected one of ours, theirs; leave it out for a set-up never seen",
         ),
         (
+            ["--tuned", "1,2"],
+            "--tuned 1,2: given without --law; expected a rule that carries it; add --law all",
+        ),
+        (
+            ["--law", "all", "--tuned", "1e8,2e9"],
+            "--tuned 1e8,2e9: expected N,D,BATCH,RATE, four finite numbers above 0; give it as "
+            "100M,2B,131072,4e-3",
+        ),
+        (
             ["--law", "chinchilla"],
-            "law = 'chinchilla'; expected one of step, deepseek, bjorck, kaplan, porian, constant or all; "
-            "name one of these",
+            "law = 'chinchilla'; expected one of step, deepseek, bjorck, kaplan, porian, zhou, "
+            "minicpm, power-lines, zhang, merrill, saturating, constant or all; name one of these",
         ),
     ],
 )

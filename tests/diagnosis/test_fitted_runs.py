@@ -57,7 +57,7 @@ def test_the_likelihood_is_that_of_the_fit(runs):
     cells, beside = fitted_runs(fitting.keep_posterior(runs, sweep, sites, {}, 0, ()), runs)
     assert beside == 0
     assert [bool(cell.outcomes.count.all()) for cell in cells] == [True, True, False]
-    ours = sum(log_density(cell, moments(cell, cell.basin)).sum() for cell in cells)
+    ours = sum(log_density(cell, moments(cell, cell.surface)).sum() for cell in cells)
     assert ours == pytest.approx(sum(map(float, factors.values())), rel=1e-6)
 
 

@@ -30,7 +30,7 @@ def test_of_normal_runs_that_tell_the_level_alone_it_is_exact():
     y = np.log(runs["loss"].to_numpy()[:5])
     exact = [
         multivariate_normal.logpdf(y, np.full(5, level), np.exp(2 * s) * np.eye(5) + FREE**2)
-        for level, s in zip(cell.basin.log_loss, noise, strict=True)
+        for level, s in zip(cell.surface.log_loss, noise, strict=True)
     ]
     ours = log_marginal(cell, *own_shifts(fit, cell))
     assert ours - ours[0] == pytest.approx(np.array(exact) - exact[0], abs=1e-3)
@@ -47,10 +47,10 @@ def test_of_any_runs_it_is_close_to_quadrature():
     nodes, weights = np.polynomial.hermite_e.hermegauss(9)
     terms = []
     for each in itertools.product(range(9), repeat=3):
-        basin = cell.basin
+        at = cell.surface
         for k, name in enumerate(("level", "lr", "batch")):
-            basin = shift(basin, name, sd[k] * nodes[each[k]])
-        density = log_density(cell, moments(cell, basin)).sum(axis=1)
+            at = shift(at, name, sd[k] * nodes[each[k]])
+        density = log_density(cell, moments(cell, at)).sum(axis=1)
         terms.append(density + np.log(weights[list(each)]).sum())
     exact = logsumexp(terms, axis=0)
     ours = log_marginal(cell, np.zeros((5, 3)), np.tile(sd**2, (5, 1)))

@@ -34,7 +34,7 @@ def test_contraction_is_that_of_the_variances():
 
 
 def test_without_runs_the_prior_decides_all():
-    told = prior_part(prior_posterior(), replace(TARGET, study=None))
+    told = prior_part(prior_posterior(parts=()), replace(TARGET, study=None))
     assert [part["quantity"] for part in told] == [
         *("learning_rate", "batch_tokens", "gamma", "delta", "epsilon", "alpha", "beta"),
     ]

@@ -66,12 +66,12 @@ def test_rows_are_predicted_in_their_own_place(fit):
 def test_draws_are_level_excess_and_noise(fit):
     quiet = shifted(fit, log_noise=-20.0, log_noise_slope=-20.0)
     table = runs_at(fit, SEEN, 6)
-    basin = surface_at(quiet, SEEN)
+    at = surface_at(quiet, SEEN)
     rate, batch, decay = (table[k].to_numpy() for k in ("learning_rate", "batch_tokens", "weight_decay"))
-    excess = lr_batch_excess(basin, np.log(rate), np.log(batch))
-    decay = extra_excess(basin, "weight_decay", to_coordinate("weight_decay", decay))
+    excess = lr_batch_excess(at, np.log(rate), np.log(batch))
+    decay = extra_excess(at, "weight_decay", to_coordinate("weight_decay", decay))
     draws = PosteriorAdvisor(quiet).loss_draws(table)
-    assert np.log(draws) == pytest.approx(basin.log_loss[:, None] + excess + decay, abs=1e-6)
+    assert np.log(draws) == pytest.approx(at.log_loss[:, None] + excess + decay, abs=1e-6)
 
 
 def test_runs_of_one_new_cell_share_its_shift(fit):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import numpy as np
 import numpyro
 import pandas as pd
@@ -10,8 +11,10 @@ import pytest
 from bayeslaw.evaluation import advisors as advisor_module
 from bayeslaw.evaluation.advisors import PosteriorAdvisor
 from bayeslaw.inference import fitting, model
+from bayeslaw.inference.effort import double_precision
 from bayeslaw.law import surface
 from bayeslaw.law.observations import prepare
+from bayeslaw.law.parameters import ALL_PARTS
 
 
 @pytest.fixture(scope="module")
@@ -37,17 +40,25 @@ def runs():
     )
 
 
-def test_predicted_runs_are_those_of_the_likelihood(runs, monkeypatch):
-    """One draw from the prior: mean and scale of every run, through the model and through the advisor."""
-    sweep = prepare(runs)
-    trace = numpyro.handlers.trace(numpyro.handlers.seed(model.surface_model, 3)).get_trace(sweep)
-    sites = {
-        name: np.asarray(site["value"])[None, None]
-        for name, site in trace.items()
-        if site["type"] == "sample" and not site["is_observed"]
-    }
-    posterior = fitting.keep_posterior(runs, sweep, sites, {}, 0, ())
-    mean, log_scale, _ = np.asarray(trace["moments"]["value"])
+def prior_draw(sweep):
+    """Sites of one draw from the prior, and the moments of each run."""
+
+    def sites(key):
+        trace = numpyro.handlers.trace(numpyro.handlers.seed(model.surface_model, key)).get_trace(sweep)
+        drawn = {k: v for k, v in trace.items() if v["type"] == "sample" and not v["is_observed"]}
+        return {name: site["value"][None, None] for name, site in drawn.items()}, trace["moments"]["value"]
+
+    drawn, moments = jax.jit(sites)(jax.random.PRNGKey(3))
+    return {name: np.asarray(values) for name, values in drawn.items()}, np.asarray(moments)
+
+
+@pytest.mark.parametrize("parts", [(), ALL_PARTS], ids=["core", "all parts"])
+def test_predicted_runs_are_those_of_the_likelihood(runs, monkeypatch, parts):
+    """Mean and scale of every run, through the model and through the advisor."""
+    sweep = prepare(runs, parts=parts)
+    with double_precision():
+        sites, (mean, log_scale, _) = prior_draw(sweep)
+        posterior = fitting.keep_posterior(runs, sweep, sites, {}, 0, ())
     monkeypatch.setattr(
         advisor_module,
         "run_noise",

@@ -34,10 +34,10 @@ def walled(x):
     return 0.5 * x @ x + jnp.where(x[0] > 1.5, 1e4, 0.0)
 
 
-def sampled(energy, w, draws, seed=1, chains=4, enough=lambda drawn: True, effort=FULL):
+def sampled(energy, w, draws, seed=1, chains=4, enough=lambda drawn: True, effort=FULL, **kept):
     """What was drawn, and what was said."""
     said: list[str] = []
-    return draw(energy, w, chains, draws, seed, enough, said.append, effort), said
+    return draw(energy, w, chains, draws, seed, enough, said.append, effort, **kept), said
 
 
 def told(said):
@@ -163,3 +163,18 @@ def test_the_covariance_is_shrunk_in_whitened_coordinates():
     w = Whitening(np.zeros(2), np.array([[1.0, 0.5], [0.2, 3.0]]))
     expected = w.scale @ np.array([[variance, covariance], [covariance, variance]]) @ w.scale.T
     assert pooled_covariance(w, z @ w.scale.T) == pytest.approx(expected)
+
+
+def test_it_goes_on_from_what_was_kept_to_the_same_draws():
+    """Kept amid the warm-up of two blocks; the last of six blocks is enough, and need not be kept."""
+    short = replace(FULL, warm_blocks=2, block=20, max_draws=80)
+    states = []
+    (whole, _) = sampled(gaussian, STANDARD, 80, effort=short, keep=lambda pack: states.append(pack()))
+    seen = []
+    (again, _) = sampled(
+        gaussian, STANDARD, 80, effort=short, saved=states[0], keep=lambda pack: seen.append(pack())
+    )
+    assert (len(states), len(seen)) == (5, 4)
+    assert all(np.array_equal(seen[-1][name], states[-1][name]) for name in states[-1])
+    np.testing.assert_array_equal(again.x, whole.x)
+    assert again[1:] == whole[1:]

@@ -94,7 +94,7 @@ def test_advice_is_the_prediction(posterior, advice, tmp_path):
     )
     assert advice.weight_decay == settings["weight_decay"]
     assert advice.momentum is None
-    assert advice.optimum == answer["optimum"]
+    assert advice.optimum == answer.optimum
     assert advice.regret_expected == answer["regret"]["expected"]
     assert advice.steps == math.ceil(6e9 / advice.batch_tokens)
     assert json.loads(json.dumps(asdict(advice)))["optimizer"] == "adamw"

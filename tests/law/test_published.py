@@ -7,7 +7,9 @@ import sys
 import pytest
 
 from bayeslaw.errors import BadInput
-from bayeslaw.law.published import LAWS
+from bayeslaw.law.agreement import ADVISED, agreement, law_answer
+from bayeslaw.law.published import LAWS, saturating_rate_at
+from bayeslaw.target import Target
 
 
 @pytest.mark.parametrize(
@@ -19,6 +21,7 @@ from bayeslaw.law.published import LAWS
         ("bjorck", 7e9, 1e12, 1.05e-4, None),
         ("step", 1e9, 1e11, 1.64e-3, 1.11e6),
         ("constant", 1e8, 1e9, 2e-3, 5e5),
+        ("zhou", 1e9, 1e11, 5.3e-5, None),  # as the note on its units has it
     ],
 )
 def test_a_law_gives_the_numbers_reported_for_it(name, params, tokens, learning_rate, batch_tokens):
@@ -64,8 +67,12 @@ def test_kaplan_is_refused_where_its_learning_rate_turns_negative():
 @pytest.mark.parametrize("law", LAWS.values(), ids=lambda law: law.name)
 def test_every_law_keeps_the_contract(law):
     advice = law.recommend(1e8, 2e9)
-    assert set(advice) - {"batch_tokens"} == {"learning_rate"}
-    assert 1e-5 < advice["learning_rate"] < 0.1
+    assert advice
+    assert set(advice) <= set(ADVISED)
+    ends = {"learning_rate": (1e-5, 0.1), "weight_decay": (1e-3, 1.0)}
+    for name, value in advice.items():
+        low, high = ends.get(name, (1e4, 1e8))
+        assert low < value < high
     assert law.recommend(1e8, 2e9, batch_tokens=12345.0)["batch_tokens"] == 12345.0
     assert min(map(len, (law.source, law.units, law.formula, law.optimizer))) > 3
     with pytest.raises(BadInput, match="params_nonembedding = -1"):
@@ -95,3 +102,68 @@ def test_the_laws_import_quickly():
     command = [sys.executable, "-c", code]
     out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert out.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "advised", "value"),
+    [
+        ("zhang", (1e9, 2e10), "critical_batch_tokens", 93.20 * 1e3**0.47 * 512),  # the same along D = 20 N
+        (
+            "zhang",
+            (3e8, 3.07e9),
+            "critical_batch_tokens",
+            621 * 3e2**0.087 * 512,
+        ),  # the paper's fit at this D
+        ("power-lines", (1e9, 2e10), "weight_decay", 4.5 * (0.0306 * 2e10**0.383 * 2048) / 2e10 / 9.96e-4),
+        ("kaplan", (1e9, 2e10), "critical_batch_tokens", 2e8 * 2.53**-4.76),
+        ("merrill", (1e9, 2e10), "critical_batch_tokens", 4096 * 4096),
+    ],
+)
+def test_what_else_laws_say(name, size, advised, value):
+    near = 0.45 if size[1] == 3.07e9 else 0.02  # two fits of one paper
+    assert LAWS[name].recommend(*size)[advised] == pytest.approx(value, rel=near)
+
+
+def test_the_saturating_law_takes_account_of_the_batch():
+    law = LAWS["saturating"]
+    low, high = (law.recommend(5e8, 2e10, batch)["learning_rate"] for batch in (2.14e5, 2.14e9))
+    assert low / high == pytest.approx(0.5, rel=1e-3)
+    assert high == pytest.approx(math.exp(-6.10), rel=1e-3)
+    assert law.warnings(5e8, 2e10, 1e6) == []
+    steps = [math.log(saturating_rate_at(5e8, 2e10, 2.14e5 * math.exp(x))) for x in (-1e-4, 1e-4)]
+    assert (steps[1] - steps[0]) / 2e-4 == pytest.approx(0.5, abs=1e-4)
+
+
+def field(target, ours=None):
+    return agreement([law_answer(law, target) for law in LAWS.values()], target, ours)
+
+
+def test_the_field_agrees_that_the_rate_falls_with_size_and_not_what_tokens_do():
+    found = field(Target(1e9, 2e10))
+    assert found["slopes"]["params"] == {
+        "lower": -0.713,
+        "upper": pytest.approx(-0.125),
+        "raise": 0,
+        "reduce": 6,
+    }
+    assert (found["slopes"]["tokens"]["raise"], found["slopes"]["tokens"]["reduce"]) == (1, 3)
+    assert not found["advice"]["batch_tokens"]["agree"]
+    assert set(found["advice"]["learning_rate"]["laws"]).isdisjoint({"constant", "saturating"})
+
+
+def test_where_ours_stands():
+    ours = {
+        "recommendation": {"learning_rate": 1e-3},
+        "optimum": {"learning_rate": {"lower": 5e-4, "upper": 1e-3}},
+    }
+    told = field(Target(1e9, 2e10, batch_tokens=5e5), ours)["advice"]
+    assert told["learning_rate"]["inside_interval"] == ["step", "deepseek", "bjorck"]
+    assert "batch_tokens" not in told, "a batch that is fixed is no advice"
+    assert "ours" not in told["weight_decay"]
+    assert told["weight_decay"]["agree"] is None, "one law cannot agree"
+
+
+def test_laws_that_break_down_do_not_count():
+    told = field(Target(7e10, 1.4e12))
+    assert "kaplan" not in told["advice"]["learning_rate"]["laws"]
+    assert told["slopes"]["params"]["reduce"] == 5

@@ -83,6 +83,6 @@ def numbers(result, place=""):
 
 @pytest.mark.parametrize("index", range(len(TARGETS)))
 def test_answers_of_the_shipped_posterior_are_those_of_the_reference(index):
-    found = numbers(predict(read_posterior(POSTERIOR), TARGETS[index]))
+    found = numbers(predict(read_posterior(POSTERIOR), TARGETS[index]).to_json())
     for place, value in numbers(REFERENCE["predictions"][index]).items():
         assert found[place] == pytest.approx(value, rel=1e-10), place

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from bayeslaw.advice.prediction import predict
-from bayeslaw.diagnosis.diagnosis import diagnosis
+from bayeslaw.diagnosis.diagnosis import diagnose
 from bayeslaw.diagnosis.identifiability import fit_doubts
 from bayeslaw.errors import BadInput
 from bayeslaw.inference.fitting import fit
@@ -185,14 +185,14 @@ def test_an_unknown_name_is_refused(fitted):
 def test_candidates_differ_by_them(fitted, runs):
     target = Target(5e8, 1e10, "adamw", "ours", covariates=AT_1B)
     pool = runs.iloc[:48].drop(columns=["loss", "status"]).assign(study="ours")
-    told, _ = design(fitted, [target], with_cost(pool, "pool")[0], budget=1e19, batch=3)
+    told = design(fitted, [target], with_cost(pool, "pool")[0], budget=1e19, batch=3)
     assert len(told["runs"]) == 3
     assert all("dropout" in run for run in told["runs"])
 
 
 def test_diagnose_runs_and_says_what_is_not_separated(fitted, runs):
     target = Target(5e8, 1e10, "adamw", "ours", covariates=AT_1B)
-    told = diagnosis(fitted, target, runs)
+    told = diagnose(fitted, target, runs)
     assert told["cells"]["inside_90"] > 0.7
     wide_when_small = (runs["width"] == 1024) == (runs["params_nonembedding"] < 4e7)
     tied = runs[wide_when_small & (runs["params_nonembedding"] != 5e7)]

@@ -63,21 +63,23 @@ def folder(fit, tmp_path, monkeypatch):
 
 def test_the_answer_adds_up(fit, pool):
     targets = [Target(7e9, 1.4e11, "adamw", None), Target(7e9, 1.4e11, "muon", None)]
-    result, batch = design(fit, targets, pool, 6e18, batch=4)
-    assert list(result) == "inputs runs cost regret stop candidates warnings".split()
+    result = design(fit, targets, pool, 6e18, batch=4)
+    assert list(result) == "inputs runs cost regret stop candidates warnings posterior".split()
     assert result["cost"] == pytest.approx(sum(each["cost"] for each in result["runs"]))
     assert result["cost"] <= 6e18
     bought = sum(each["regret_reduction"] for each in result["runs"])
     assert result["regret"]["before"] - result["regret"]["after"] == pytest.approx(bought)
     assert result["regret"]["before"] == pytest.approx(sum(result["regret"]["before_by_decision"].values()))
-    assert [each["row"] - 1 for each in result["runs"]] == list(batch.rows)
-    assert np.isnan(batch.first).sum() == result["candidates"]["offered"] - result["candidates"]["affordable"]
-    assert json.loads(json.dumps(result)) == result
+    assert [each["row"] - 1 for each in result["runs"]] == list(result.rows)
+    assert (
+        np.isnan(result.alone).sum() == result["candidates"]["offered"] - result["candidates"]["affordable"]
+    )
+    assert json.loads(json.dumps(result.to_json())) == result
 
 
 def test_the_mean_of_two_equal_targets_is_that_of_one(fit, pool):
     target = Target(7e9, 1.4e11, "adamw", None)
-    (one, _), (two, _) = (design(fit, [target] * k, pool, 2e18, batch=2) for k in (1, 2))
+    one, two = (design(fit, [target] * k, pool, 2e18, batch=2) for k in (1, 2))
     assert one["regret"]["before"] == pytest.approx(two["regret"]["before"])
     assert [each["row"] for each in one["runs"]] == [each["row"] for each in two["runs"]]
 
@@ -91,29 +93,29 @@ def test_a_design_from_nothing_but_the_prior(pool):
         cell={name: values[:, :0] for name, values in fit.cell.items()},
         **dict.fromkeys(("groups", "studies", "optimizers", "cells"), ()),
     )
-    result, batch = design(nothing, [Target(7e9, 1.4e11, "adamw", "new")], pool, 1e20, batch=5)
+    result = design(nothing, [Target(7e9, 1.4e11, "adamw", "new")], pool, 1e20, batch=5)
     assert result["regret"]["before"] > result["regret"]["after"] > 0
     assert result["stop"]["stop"] is False
-    assert len(batch.rows) == 5
+    assert len(result.rows) == 5
 
 
 def test_doubts_are_told(fit, pool):
     doubtful = replace(fit, diagnostics={"converged": False})
-    said = design(doubtful, [Target(1e8, 2e9, "lion", "ours")], pool, 2e18)[0]["warnings"]
+    said = design(doubtful, [Target(1e8, 2e9, "lion", "ours")], pool, 2e18)["warnings"]
     assert said[:3] == [
         "the fit has not converged: what runs are expected to buy is uncertain",
         "target N = 1e+08, D = 2e+09 lies inside the fitted runs: no extrapolation is left to improve",
         "optimizer lion was never seen: drawn from the population",
     ]
     assert "candidates as large as a target or larger: 40 of 40" in said
-    said = design(fit, [Target(1e8, 2e9, "adamw", "ours")], pool, 2e18)[0]["warnings"]
+    said = design(fit, [Target(1e8, 2e9, "adamw", "ours")], pool, 2e18)["warnings"]
     assert said[0] == (
         "target N = 1e+08, D = 2e+09 is a fitted cell: runs there tell more than any elsewhere"
     )
 
 
 def test_a_weight_decay_that_no_candidate_varies_is_told(fit, pool):
-    said = design(fit, [Target(7e9, 1.4e11, "adamw", "ours")], pool, 2e18)[0]["warnings"]
+    said = design(fit, [Target(7e9, 1.4e11, "adamw", "ours")], pool, 2e18)["warnings"]
     assert any(text.startswith("no candidate varies weight decay: its share of the regret") for text in said)
 
 
@@ -182,7 +184,7 @@ def test_people_read_a_table(folder, monkeypatch, capsys):
     code, out, err = run(monkeypatch, capsys, *asked)
     assert (code, err) == (0, "")
     lines = [line.rstrip() for line in out.splitlines() if line.strip()]
-    assert lines[0] == "plan written to plan.csv, for adamw N = 1M D = 20M"
+    assert lines[0] == "plan written to plan.csv, 3 runs for adamw N = 1M D = 20M"
     assert lines[1].split("  ")[-1].strip() == "lowers regret by"
     assert [line.split()[0] for line in lines[3:8]] == ["1", "2", "3", "cost", "regret"]
     assert "of the loss expected now (" in lines[7]
@@ -227,9 +229,9 @@ def test_train_reads_the_plan(folder, monkeypatch, capsys):
 
 def test_a_plan_keeps_what_the_candidates_say(fit, pool):
     named = pool.assign(run_id=[f"r{i}" for i in range(len(pool))], width=64.0, seed=1.0)
-    _, batch = design(fit, [Target(7e9, 1.4e11, "adamw", "ours")], named, 1e19, batch=2)
-    written = plan_table(named, batch)
-    assert written["run_id"].tolist() == [f"r{row}" for row in batch.rows]
+    found = design(fit, [Target(7e9, 1.4e11, "adamw", "ours")], named, 1e19, batch=2)
+    written = plan_table(named, found)
+    assert written["run_id"].tolist() == [f"r{row}" for row in found.rows]
     assert written["width"].tolist() == [64, 64]
     assert written["width"].dtype == np.int64
 

@@ -11,8 +11,8 @@ from scipy.stats import norm, qmc
 
 from bayeslaw.advice.prediction import outcome_of
 from bayeslaw.advice.target_surface import lr_batch_excess, run_draws
-from bayeslaw.planning.conditioning import Decision, assembled, chosen, joint_draws
-from bayeslaw.planning.linearisation import Linear, cells, grounded
+from bayeslaw.planning.conditioning import Decision, assemble, chosen, joint_draws
+from bayeslaw.planning.linearisation import Linear, cells, ground
 from bayeslaw.planning.policies import View, d_optimal, expected_regret, information, reduction, v_optimal
 from bayeslaw.posterior import pooling
 from bayeslaw.target import Target
@@ -47,7 +47,7 @@ def gaussian():
         np.tile(noise, (2, 1)),
         np.zeros(3),
     )
-    joint = assembled(linear, [quadratic(draws[:, 2])], np.full(len(draws), 1 / len(draws)))
+    joint = assemble(linear, [quadratic(draws[:, 2])], np.full(len(draws), 1 / len(draws)))
     all_of_them = np.column_stack([draws[:, :2] @ slopes.T, draws[:, 2]])
     return joint, np.cov(all_of_them.T, bias=True), noise
 
@@ -112,7 +112,7 @@ def test_a_bowl_of_unknown_level_and_place_agrees_with_nested_monte_carlo(settin
     slopes = np.stack([np.ones((100, len(settings))), optimum[points, None] - settings], axis=2)
     noise = np.full((100, len(settings)), sd**2)
     linear = Linear(draws, np.tile([0, 1], (len(settings), 1)), slopes, noise, np.zeros(len(settings)))
-    joint = assembled(linear, [quadratic(optimum)], np.full(len(draws), 1 / len(draws)))
+    joint = assemble(linear, [quadratic(optimum)], np.full(len(draws), 1 / len(draws)))
     for i in range(len(settings)):
         joint = chosen(joint, i)
     exact = nested(level, optimum, settings, sd, rng)
@@ -122,18 +122,18 @@ def test_a_bowl_of_unknown_level_and_place_agrees_with_nested_monte_carlo(settin
 def test_runs_are_those_of_predict():
     fit = fake_posterior(50)
     runs = candidates(study="ours")
-    ((where, basin),) = cells(fit, runs)
+    ((where, at),) = cells(fit, runs)
     assert where.tolist() == [0, 1, 2]
-    run = run_draws(basin, runs, ())
-    outcome = outcome_of(basin, {"learning_rate": 8e-3, "batch_tokens": 3e5, "weight_decay": 0.1})
+    run = run_draws(at, runs, ())
+    outcome = outcome_of(at, {"learning_rate": 8e-3, "batch_tokens": 3e5, "weight_decay": 0.1})
     assert run.diverges[:, 2] == pytest.approx(outcome.diverges)
-    excess = lr_batch_excess(basin, np.log([8e-3]), np.log([3e5]))[:, 0]
-    assert run.moments.mean[:, 2] == pytest.approx(basin.log_loss + excess)
+    excess = lr_batch_excess(at, np.log([8e-3]), np.log([3e5]))[:, 0]
+    assert run.moments.mean[:, 2] == pytest.approx(at.log_loss + excess)
 
 
 def test_what_was_never_seen_is_drawn_as_pooling_draws_it():
     fit = fake_posterior(50)
-    known = grounded(fit, {(None, "lion"), ("theirs", "adamw")}, seed=3)
+    known = ground(fit, {(None, "lion"), ("theirs", "adamw")}, seed=3)
     drawn = pooling.group_draws(fit, None, "lion", 3)
     column = known.groups.index(("a set-up never seen", "lion"))
     assert all(np.array_equal(known.group[name][:, column], drawn[name]) for name in fit.group)

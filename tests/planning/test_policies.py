@@ -40,12 +40,12 @@ def view(joint, pool, open_=None, step=0, seed=0):
 
 @pytest.mark.parametrize("name", POLICIES)
 def test_a_policy_scores_every_candidate_and_repeats_itself(name, joint, pool):
-    scores = POLICIES[name](view(joint, pool))
+    scores = POLICIES[name].score(view(joint, pool))
     assert scores.shape == (len(pool),)
     assert np.isfinite(scores).all()
-    assert np.array_equal(scores, POLICIES[name](view(joint, pool)))
-    assert "view -> candidate" in " ".join(POLICIES[name].__doc__.split())
-    later = POLICIES[name](view(chosen(joint, int(np.argmax(scores))), pool, step=1))
+    assert np.array_equal(scores, POLICIES[name].score(view(joint, pool)))
+    assert "view -> candidate" in " ".join(POLICIES[name].score.__doc__.split())
+    later = POLICIES[name].score(view(chosen(joint, int(np.argmax(scores))), pool, step=1))
     assert np.isfinite(later).all()
 
 
@@ -63,8 +63,8 @@ def test_a_batch_keeps_to_the_budget_and_repeats_no_run(name, joint, pool):
 
 def test_what_costs_nothing_to_know_comes_out(joint, pool):
     cost = pool["cost"].to_numpy()
-    assert cost[np.argmax(POLICIES["cheapest"](view(joint, pool)))] == cost.min()
-    first = [np.argmax(POLICIES["inverse-cost"](view(joint, pool, seed=s))) for s in range(400)]
+    assert cost[np.argmax(POLICIES["cheapest"].score(view(joint, pool)))] == cost.min()
+    first = [np.argmax(POLICIES["inverse-cost"].score(view(joint, pool, seed=s))) for s in range(400)]
     cheap = cost == cost.min()
     expected = (1 / cost[cheap]).sum() / (1 / cost).sum()
     assert np.mean(cheap[first]) == pytest.approx(expected, abs=0.06)
@@ -87,10 +87,10 @@ def test_ours_buys_most_per_cost(pool):
 
 def test_nearly_free_runs_that_tell_nothing_are_left(joint, pool):
     cost = pool["cost"].to_numpy().copy()
-    gain = POLICIES["regret"](view(joint, pool)) * cost
+    gain = POLICIES["regret"].score(view(joint, pool)) * cost
     worst = int(np.argmin(gain))
     cost[worst] = 1.0
-    scores = POLICIES["regret"](View(joint, cost, np.ones(len(cost), bool), places(pool), 0, 0))
+    scores = POLICIES["regret"].score(View(joint, cost, np.ones(len(cost), bool), places(pool), 0, 0))
     assert gain[worst] == 0.0
     assert scores[worst] == 0.0
 

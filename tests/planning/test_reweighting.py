@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from bayeslaw.advice.target_surface import run_draws, surface_at
-from bayeslaw.planning.reweighting import log_likelihood, reweighted
+from bayeslaw.planning.reweighting import log_likelihood, reweight
 from bayeslaw.posterior.importance import RELIABLE, smoothed
 from bayeslaw.target import Target
 from tests.support.fakes import fake_posterior
@@ -31,9 +31,9 @@ def runs(loss=(2.9, np.nan, np.nan, np.nan), status=("finished", "diverged", "cr
 
 def test_the_likelihood_is_that_of_the_fit():
     fit = fake_posterior(40)
-    basin = surface_at(fit, Target(1e8, 2e9, "adamw", "ours"))
+    at = surface_at(fit, Target(1e8, 2e9, "adamw", "ours"))
     table = runs()
-    run = run_draws(basin, table)
+    run = run_draws(at, table)
     fall = 0.02 + 0.96 * run.diverges
     mean, scale, dof, _ = (values[:, 0] for values in run.moments)
     expected = stats.t.logpdf(np.log(2.9), dof, mean, scale)
@@ -64,11 +64,11 @@ def test_no_runs_say_nothing():
 
 def test_a_run_that_agrees_keeps_the_draws_and_one_that_does_not_is_told():
     fit = fake_posterior(1000)
-    basin = surface_at(fit, Target(1e8, 2e9, "adamw", "ours"))
-    mean = float(np.exp(run_draws(basin, runs()).moments.mean[:, 0].mean()))
-    weights, k = reweighted(fit, runs((mean,), ("finished",)))
+    at = surface_at(fit, Target(1e8, 2e9, "adamw", "ours"))
+    mean = float(np.exp(run_draws(at, runs()).moments.mean[:, 0].mean()))
+    weights, k = reweight(fit, runs((mean,), ("finished",)))
     assert k < RELIABLE
-    updated = weights @ run_draws(basin, runs()).moments.mean[:, 0]
+    updated = weights @ run_draws(at, runs()).moments.mean[:, 0]
     assert updated == pytest.approx(np.log(mean), abs=5e-3)
-    _, far = reweighted(fit, runs((0.5 * mean,), ("finished",)))
+    _, far = reweight(fit, runs((0.5 * mean,), ("finished",)))
     assert far > k

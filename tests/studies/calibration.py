@@ -130,14 +130,14 @@ def sampler(sweep: Observations, unravel: Callable[[jax.Array], Values]) -> Call
 
 def quantities(posterior: Posterior, seed: int) -> dict[str, np.ndarray]:
     """What a recommendation is made of, (draw,) each; the cell is unseen, so it has shifts of its own."""
-    basin, fixed = surface_at(posterior, TARGET, seed), surface_at(posterior, FIXED, seed)
-    p = basin.p
+    at, fixed = surface_at(posterior, TARGET, seed), surface_at(posterior, FIXED, seed)
+    p = at.p
     return {
-        "ln eta*": basin.log_lr,
-        "ln B*": basin.log_batch,
+        "ln eta*": at.log_lr,
+        "ln B*": at.log_batch,
         "ln eta* at a fixed batch": log_lr_at_batch(fixed, np.log(FIXED.batch_tokens or 1.0)),
-        "ln eta* without shifts": optimum_of("learning_rate", p, basin.x),
-        "ln loss at the optimum": basin.log_loss,
+        "ln eta* without shifts": optimum_of("learning_rate", p, at.x),
+        "ln loss at the optimum": at.log_loss,
         "alpha": p["alpha"],
         "gamma": p["gamma"],
         "delta": p["delta"],

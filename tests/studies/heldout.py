@@ -26,6 +26,7 @@ from bayeslaw.law.terms import to_coordinate
 from bayeslaw.runs.importing import import_runs
 from bayeslaw.runs.schema import CELL
 from bayeslaw.target import Target
+from tests.studies.core import fit_core
 from tests.studies.tables import heldout_tables, read_rows
 
 ROOT = Path(__file__).parents[2]
@@ -45,9 +46,7 @@ def table(name: str) -> pd.DataFrame:
 
 
 def fitted(runs: pd.DataFrame, **options: Any) -> PosteriorAdvisor:
-    from bayeslaw.inference.fitting import fit
-
-    return PosteriorAdvisor(fit(runs, say=lambda m: print("   ", m, flush=True), **options))
+    return PosteriorAdvisor(fit_core(runs), **options)
 
 
 def flops(runs: pd.DataFrame) -> np.ndarray:

@@ -35,10 +35,10 @@ from bayeslaw.planning.conditioning import joint_draws
 from bayeslaw.posterior.draws import Posterior
 from bayeslaw.posterior.netcdf import read_posterior
 from bayeslaw.posterior.prior import prior_posterior
-from bayeslaw.rehearsal.one import exact
 from bayeslaw.runs.cells import finished_runs
 from bayeslaw.runs.importing import import_runs
 from bayeslaw.target import Target
+from tests.studies.core import fit_core
 from tests.studies.tables import markdown, percent, read_rows
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "marin_optimizer_sweep.csv"
@@ -116,7 +116,7 @@ def others(optimizer: str) -> pd.DataFrame:
 @functools.lru_cache(1)
 def before(optimizer: str) -> Posterior:
     """What the others' runs say before the newcomer's first."""
-    return exact(others(optimizer), 0)
+    return fit_core(others(optimizer), 0)
 
 
 @functools.lru_cache(1)
@@ -128,8 +128,8 @@ def nothing() -> Posterior:
 def after(optimizer: str, way: str, own: pd.DataFrame) -> Posterior:
     """What is believed of the newcomer after its own runs."""
     if way == "pooled":
-        return exact(pd.concat([others(optimizer), own], ignore_index=True), 0)
-    return exact(own, 0) if len(finished_runs(own)) else nothing()
+        return fit_core(pd.concat([others(optimizer), own], ignore_index=True), 0)
+    return fit_core(own, 0) if len(finished_runs(own)) else nothing()
 
 
 def wanted(
@@ -154,8 +154,8 @@ def best_run(finished: pd.DataFrame) -> Settings:
 
 
 def announced(posterior: Posterior, target: Target) -> float:
-    basin = surface_at(posterior, target)
-    return float(outcome_of(basin, decide(basin)).regret.mean())
+    at = surface_at(posterior, target)
+    return float(outcome_of(at, decide(at)).regret.mean())
 
 
 @functools.cache
@@ -165,8 +165,8 @@ def judge(target: Target) -> TargetSurface:
 
 def judged(target: Target, settings: Settings) -> float:
     """Expected regret under the judge, over that of the judge's own advice."""
-    basin = judge(target)
-    own, given = (outcome_of(basin, s).regret.mean() for s in (decide(basin), settings))
+    at = judge(target)
+    own, given = (outcome_of(at, s).regret.mean() for s in (decide(at), settings))
     return float(given - own)
 
 

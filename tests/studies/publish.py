@@ -1,4 +1,4 @@
-"""Write the tables of all studies into docs/benchmarks.md: ``python -m tests.studies.publish``.
+"""Write the tables of all studies into their pages of docs: ``python -m tests.studies.publish``.
 
 A study's tables stand between ``<!-- study: NAME -->`` and ``<!-- end -->``. They are computed from committed
 result lines, so no study has to run. ``tests/test_docs.py`` fails where the page is behind the results.
@@ -13,19 +13,24 @@ from types import ModuleType
 from bayeslaw.files import write_atomically
 from tests.studies import (
     calibration,
+    confirmation,
     heldout,
     live,
     newcomer,
     replay,
     scaling,
+    schedules,
     stopping,
+    structures,
     training_speed,
     transfer,
     updates,
 )
 from tests.studies.tables import heldout_tables, read_rows
+from tests.studies.validation import report as validation_report
+from tests.studies.validation.trials import RESULTS as VALIDATION
 
-PAGE = transfer.ROOT / "docs" / "benchmarks.md"
+PAGES = [transfer.ROOT / "docs" / name for name in ("benchmarks.md", "validation.md")]
 MARKED = re.compile(r"(?<=<!-- study: )(\w+)( -->\n).*?(?=<!-- end -->)", re.S)
 
 
@@ -35,15 +40,19 @@ def _of_rows(study: ModuleType, table: Callable[..., str]) -> Callable[[], str]:
 
 TABLES: dict[str, Callable[[], str]] = {
     "calibration": _of_rows(calibration, calibration.table),
+    "confirmation": _of_rows(confirmation, confirmation.table),
     "heldout": _of_rows(heldout, heldout_tables),
     "live": live.table,
     "newcomer": _of_rows(newcomer, newcomer.table),
     "replay": lambda: replay.tables(replay.whole(read_rows(replay.RESULTS))),
+    "schedules": schedules.table,
     "scaling": _of_rows(scaling, scaling.table),
     "stopping": _of_rows(stopping, stopping.tables),
+    "structures": _of_rows(structures, structures.table),
     "training_speed": training_speed.table,
     "transfer": transfer.table,
     "updates": _of_rows(updates, updates.table),
+    "validation": lambda: validation_report.tables(read_rows(VALIDATION)),
 }
 
 
@@ -53,12 +62,13 @@ def filled(page: str) -> str:
 
 
 def main() -> None:
-    """Rewrite the page where a table has changed."""
-    text = PAGE.read_text(encoding="utf-8")
-    if (current := filled(text)) != text:
-        with write_atomically(PAGE) as temporary:
-            temporary.write_text(current, encoding="utf-8")
-        print(f"{PAGE} written")
+    """Rewrite the pages where a table has changed."""
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        if (current := filled(text)) != text:
+            with write_atomically(page) as temporary:
+                temporary.write_text(current, encoding="utf-8")
+            print(f"{page} written")
 
 
 if __name__ == "__main__":

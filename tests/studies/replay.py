@@ -25,6 +25,7 @@ from bayeslaw.rehearsal.task import Study, study_of
 from bayeslaw.runs.cells import group_cells
 from bayeslaw.runs.importing import import_runs
 from bayeslaw.target import Target
+from tests.studies.core import fit_core
 from tests.studies.tables import markdown, percent
 
 ROOT = Path(__file__).parents[2]
@@ -188,7 +189,7 @@ def main() -> None:
     RESULTS.parent.mkdir(exist_ok=True)
     if given.what == "run":
         policies = given.policy or POLICIES
-        run(study(), policies, range(given.seeds), RESULTS, workers=given.workers, tell=told)
+        run(study(), policies, range(given.seeds), RESULTS, fit_core, workers=given.workers, tell=told)
         shorten(RESULTS)
         return
     rows = whole(read(RESULTS))

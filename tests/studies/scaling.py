@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bayeslaw.law.simulation import example_design, simulate_runs
+from tests.studies.core import fit_core
 from tests.studies.tables import read_rows
 
 ROOT = Path(__file__).parents[2]
@@ -25,10 +26,8 @@ RATIOS = (10.0, 20.0, 50.0, 100.0)
 
 def one(rows: int) -> dict[str, Any]:
     """Fit ``rows`` simulated runs of sixteen cells in this process."""
-    from bayeslaw.inference.fitting import fit
-
     runs = simulate_runs(example_design(rows, params=PARAMS, tokens_per_param=RATIOS), seed=1)
-    d = fit(runs, say=lambda message: print("   ", message, file=sys.stderr, flush=True)).diagnostics
+    d = fit_core(runs).diagnostics
     kept = (
         "seconds",
         "draws",

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from bayeslaw.rehearsal.many import read, run
+from tests.studies.core import fit_core
 from tests.studies.replay import study, told
 from tests.studies.tables import markdown
 
@@ -81,7 +82,7 @@ def main() -> None:
     whole = study()
     budgets = tuple(share * float(whole.cost.sum()) for share in SHARES)
     asked = replace(whole, budgets=budgets, refits=1)
-    run(asked, ("regret",), range(given.seeds), RESULTS, workers=given.workers, tell=told)
+    run(asked, ("regret",), range(given.seeds), RESULTS, fit_core, workers=given.workers, tell=told)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Structures of the law on future sizes of two sweeps. Slow, outside CI, resumable.
+"""Structures of the law on future sizes of ScaleBench. Slow, outside CI, resumable.
 
     python -m tests.studies.structures run [--method laplace|nuts]   # appends to results/structures.jsonl
     python -m tests.studies.structures table                         # prints its part of docs/benchmarks.md
@@ -31,8 +31,6 @@ STRUCTURES = {
 }
 """By method of the fit: Gaussian approximations of all structures, full fits of the first and the best."""
 
-TABLES = ("scalebench", "steplaw")
-
 
 def by_nuts(runs: pd.DataFrame, parts: Sequence[str]) -> Any:
     """A full fit."""
@@ -51,32 +49,32 @@ def by_laplace(runs: pd.DataFrame, parts: Sequence[str]) -> Any:
 METHODS: dict[str, Fit] = {"laplace": by_laplace, "nuts": by_nuts}
 
 
-def folds() -> Iterator[tuple[str, Fold, list[Judged]]]:
-    """Table, fold and its judged cells: each size of each sweep, predicted from the smaller ones."""
-    for name in TABLES:
-        for fold in future_folds(read_table(name), "params"):
-            if cells := judged_cells(fold.held_out):
-                yield name, fold, cells
+def folds() -> Iterator[tuple[Fold, list[Judged]]]:
+    """Each size with its judged cells, to be predicted from the smaller ones."""
+    for fold in future_folds(read_table("scalebench"), "params"):
+        if cells := judged_cells(fold.held_out):
+            yield fold, cells
 
 
 def run(method: str) -> None:
     """Score what is not in the results."""
-    fit, key = METHODS[method], ("table", "method", "fold", "structure")
+    fit, key = METHODS[method], ("method", "fold", "structure")
     done = {tuple(row[name] for name in key) for row in read_rows(RESULTS)}
-    for name, fold, cells in folds():
+    for fold, cells in folds():
         for text in STRUCTURES[method]:
-            row: dict[str, Any] = dict(zip(key, (name, method, fold.name, text), strict=True))
+            row: dict[str, Any] = dict(zip(key, (method, fold.name, text), strict=True))
             if tuple(row.values()) in done:
                 continue
             began = time.perf_counter()
             row |= scores_of(fit(fold.fitted, structure_named(text)), fold, cells)
             row["seconds"] = time.perf_counter() - began
             with RESULTS.open("a") as file:
-                file.write(json.dumps({k: _short(v) for k, v in row.items()}) + "\n")
-            print({k: _short(v) for k, v in row.items()}, flush=True)
+                file.write(json.dumps({k: rounded(v) for k, v in row.items()}) + "\n")
+            print({k: rounded(v) for k, v in row.items()}, flush=True)
 
 
-def _short(value: Any) -> Any:
+def rounded(value: Any) -> Any:
+    """A number to four digits, for a result line; anything else as it is."""
     return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
@@ -103,13 +101,8 @@ def table(rows: list[dict[str, Any]]) -> str:
         own = [row for row in rows if row["method"] == method and row["structure"] in structures]
         if not own:
             continue
-        counted = pd.DataFrame(own).groupby(["table", "fold"])["structure"].nunique()
-        whole = {key for key, count in counted.items() if count == len(structures)}
-        kept = [
-            row | {"fold": f"{row['table']} {row['fold']}"}
-            for row in own
-            if (row["table"], row["fold"]) in whole
-        ]
+        counted = pd.DataFrame(own).groupby("fold")["structure"].nunique()
+        kept = [row for row in own if counted[row["fold"]] == len(structures)]
         if not kept:
             continue
         words = {"laplace": "Gaussian approximations", "nuts": "Full fits (NUTS)"}[method]

@@ -20,15 +20,16 @@ import numpy as np
 import pandas as pd
 
 from bayeslaw.advice.prediction import predict
-from bayeslaw.diagnosis.summary import interval
 from bayeslaw.errors import BadInput
 from bayeslaw.evaluation import baselines
 from bayeslaw.evaluation.advisors import PosteriorAdvisor
+from bayeslaw.intervals import interval
 from bayeslaw.lab.models.families import params_of, size_for
 from bayeslaw.posterior.draws import Posterior
 from bayeslaw.posterior.netcdf import read_posterior, write_posterior
 from bayeslaw.runs.io import read_runs
 from bayeslaw.target import Target
+from tests.studies.core import fit_core
 from tests.studies.tables import markdown, read_rows
 
 ROOT = Path(__file__).parents[2]
@@ -64,9 +65,11 @@ def plan() -> None:
     for optimizer in OPTIMIZERS:
         target = target_of(optimizer)
         advice[optimizer] = predict(posterior, target)
-        for label, settings in trials(advice[optimizer]["recommendation"], runs, target):
+        for label, settings in trials(advice[optimizer].recommendation, runs, target):
             rows.append(row_of(label, settings, target))
-    (OUT / "advice.json").write_text(json.dumps(advice, indent=1))
+    (OUT / "advice.json").write_text(
+        json.dumps({name: told.to_json() for name, told in advice.items()}, indent=1)
+    )
     table = pd.DataFrame(rows)
     telling = ("recommended", "argmin", "rate", "Huber")  # first comes first, in case time runs out
     order = table["run_id"].map(lambda name: next(i for i, word in enumerate(telling) if word in name))
@@ -78,12 +81,10 @@ def plan() -> None:
 
 
 def fitted() -> Posterior:
-    from bayeslaw.inference.fitting import fit
-
     path = OUT / "posterior.nc"
     if not path.exists():
         runs = read_runs(SWEEP)
-        write_posterior(fit(runs, sources=(SWEEP.name,), say=lambda m: print("   ", m, flush=True)), path)
+        write_posterior(fit_core(runs, sources=(SWEEP.name,)), path)
     return read_posterior(path)
 
 
@@ -149,7 +150,7 @@ def collect() -> None:
 def predicted(posterior: Posterior, settings: pd.DataFrame) -> list[dict[str, float]]:
     """Median and 90% interval of the loss of each row."""
     draws = PosteriorAdvisor(posterior).loss_draws(settings.reset_index(drop=True))
-    return [interval(each, 0.9) for each in draws.T]
+    return [interval(each, 0.9).to_json() for each in draws.T]
 
 
 def table() -> str:

@@ -8,7 +8,7 @@ wants next for the cells of N > 1e9. Two updates are compared with a refit, one 
 
 * pending (``conditioning.chosen``): the runs are known, their results are not; it says what will remain
   unknown;
-* reweighted (``reweighting.reweighted``): the results are known; it moves the advice too.
+* reweighted (``reweighting.reweight``): the results are known; it moves the advice too.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from bayeslaw.planning.batches import choose
 from bayeslaw.planning.candidates import places
 from bayeslaw.planning.conditioning import chosen, joint_draws
 from bayeslaw.planning.policies import expected_regret
-from bayeslaw.planning.reweighting import reweighted
+from bayeslaw.planning.reweighting import reweight
 from bayeslaw.posterior.draws import Posterior
 from bayeslaw.posterior.importance import RELIABLE
-from bayeslaw.rehearsal.one import exact
+from tests.studies.core import fit_core
 from tests.studies.replay import study
 from tests.studies.tables import markdown, read_rows
 
@@ -53,7 +53,7 @@ def compared(seed: int) -> list[dict[str, Any]]:
     asked = study()
     order = np.random.default_rng(seed).permutation(len(asked.pool))
     old, rest = order[:FITTED], order[FITTED:]
-    posterior = exact(asked.pool.iloc[old].reset_index(drop=True), seed)
+    posterior = fit_core(asked.pool.iloc[old].reset_index(drop=True), seed)
     offered, cost = asked.pool.iloc[rest].reset_index(drop=True), asked.cost[rest]
     joint = joint_draws(posterior, asked.targets, offered, seed=seed)
     batch = choose(joint, cost, places(offered), SHARE * float(asked.cost.sum()), BATCH, seed=seed)
@@ -63,9 +63,9 @@ def compared(seed: int) -> list[dict[str, Any]]:
         pending = joint
         for row in new:
             pending = chosen(pending, row)
-        weights, k = reweighted(posterior, offered.iloc[new].reset_index(drop=True), seed)
+        weights, k = reweight(posterior, offered.iloc[new].reset_index(drop=True), seed)
         together = asked.pool.iloc[[*old, *rest[new]]].reset_index(drop=True)
-        refitted = exact(together, seed)
+        refitted = fit_core(together, seed)
         rows.append(
             {
                 "seed": seed,
@@ -91,8 +91,8 @@ def compared(seed: int) -> list[dict[str, Any]]:
 
 def optima(posterior: Posterior, targets: Any, weights: Any, seed: int) -> dict[str, list[float]]:
     """Means and standard deviations of (ln eta*, ln B*) of each target [nats]."""
-    basins = [surface_at(posterior, target, seed) for target in targets]
-    draws = np.column_stack([part for basin in basins for part in (basin.log_lr, basin.log_batch)])
+    surfaces = [surface_at(posterior, target, seed) for target in targets]
+    draws = np.column_stack([part for at in surfaces for part in (at.log_lr, at.log_batch)])
     mean = np.average(draws, axis=0, weights=weights)
     return {
         "mean": mean.tolist(),

@@ -18,7 +18,7 @@ def runs_of(fit, count=20, seed=0, width=0.5, noise=1.0):
 
 def _cell(fit, cell, count, rng, width, noise):
     study, optimizer, n, d = cell[:4]
-    basin = surface_at(fit, Target.of_cell(cell))
+    at = surface_at(fit, Target.of_cell(cell))
     u, v = width * rng.standard_normal((2, count))
     table = pd.DataFrame(
         {
@@ -28,14 +28,14 @@ def _cell(fit, cell, count, rng, width, noise):
             "params_nonembedding": n,
             "tokens": d,
             "sequence_length": 2048.0,
-            "learning_rate": np.exp(basin.log_lr[0] + u),
-            "batch_tokens": np.exp(basin.log_batch[0] + v),
+            "learning_rate": np.exp(at.log_lr[0] + u),
+            "batch_tokens": np.exp(at.log_batch[0] + v),
             "status": "finished",
         }
     )
-    excess = run_excess(basin, table)[0]
-    p = {name: values[0] for name, values in basin.p.items()}
+    excess = run_excess(at, table)[0]
+    p = {name: values[0] for name, values in at.p.items()}
     scatter = surface.noise_scale(p, excess, np.zeros(1)) * rng.standard_t(
         float(surface.noise_dof(p, 0.0)), count
     )
-    return table.assign(loss=np.exp(basin.log_loss[0] + excess + noise * scatter))
+    return table.assign(loss=np.exp(at.log_loss[0] + excess + noise * scatter))

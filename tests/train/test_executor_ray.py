@@ -7,6 +7,7 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -65,3 +66,28 @@ def test_an_address_where_nothing_listens_is_refused_at_once(place, tmp_path, mo
 def test_odd_addresses_are_refused_at_once(address):
     with pytest.raises(BadInput, match=re.escape(f"executor ray: no cluster at {address} (")):
         next(executor_ray.run(print, [], address))
+
+
+@pytest.mark.parametrize("words", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
+def test_what_listens_but_is_not_ray_is_refused_soon(words, monkeypatch):
+    monkeypatch.setattr(executor_ray, "ANSWER_SECONDS", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        answer = threading.Thread(target=lambda: answered.append(_answer(server, words)), daemon=True)
+        answered = []
+        answer.start()
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(BadInput, match=f"no cluster at {address} \\(({SILENT}|{OTHER})\\)"):
+            executor_ray._check_answer(address)
+        answer.join(5)
+        answered[0].close()
+
+
+SILENT, OTHER = "timed out", "what listens there is not Ray"
+
+
+def _answer(server, words):
+    """Take one connection and say the words; silence keeps it open."""
+    connection, _ = server.accept()
+    connection.recv(100)
+    connection.sendall(words)
+    return connection

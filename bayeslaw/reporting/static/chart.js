@@ -7,9 +7,9 @@ const REACH = 1e4; // of the curve, either way, however wide the interval
 
 /* Learning rates and, at each, the quantiles BANDS of the loss lost [%]; `best`: interval of the optimum there. */
 function curve_of(group, target, result) {
-  const found = at.surface_at(group, target);
+  const found = target_surface.surface_at(group, target);
   const { learning_rate: rate, batch_tokens: batch } = result.recommendation;
-  const best = interval(at.log_lr_at_batch(found, Math.log(batch)).map(Math.exp), result.level);
+  const best = interval(target_surface.log_lr_at_batch(found, Math.log(batch)).map(Math.exp), result.level);
   const low = Math.max(Math.min(best.lower, rate) / 4, rate / REACH);
   const high = Math.min(Math.max(best.upper, rate) * 4, rate * REACH);
   const rates = Array.from({ length: 61 }, (_, i) => low * (high / low) ** (i / 60));

@@ -3,6 +3,7 @@
 const by_id = (id) => document.getElementById(id);
 const SIZES = ["params", "tokens", "batch"]; // fields with a slider on a logarithmic scale
 const LETTERS = { params: "N", tokens: "D", batch: "batch" };
+const NEVER_SEEN = "a set-up never seen"; // target.py
 let asked = 0;
 let waiting = false;
 let speaking = null;
@@ -63,7 +64,7 @@ function fill_choices() {
     ...optimizers.map((name) => option(name, name === unseen ? "one never seen" : name)),
   );
   by_id("study").append(
-    ...studies.map(({ name }) => option(name ?? "", name ?? "a set-up never seen")),
+    ...studies.map(({ name }) => option(name ?? "", name ?? NEVER_SEEN)),
   );
   by_id("optimizer").value = example.optimizer;
   by_id("study").value = example.study ?? "";
@@ -177,7 +178,7 @@ function show(group, target, result) {
   by_id("asked").textContent =
     `${target.optimizer === PAGE.unseen ? "an optimizer never seen" : target.optimizer}, ` +
     `N = ${short(target.params_nonembedding)}, D = ${short(target.tokens)} tokens, ` +
-    `${target.study ?? "a set-up never seen"}`;
+    `${target.study ?? NEVER_SEEN}`;
   for (const place of document.querySelectorAll("#answer .level")) place.textContent = level;
   by_id("advice").replaceChildren(...Object.keys(result.recommendation).map((name) => row(name, result)));
   by_id("loss").textContent = loss.median.toFixed(3);
@@ -186,7 +187,7 @@ function show(group, target, result) {
   by_id("regret-upper").textContent = percent(regret.upper);
   by_id("beyond-params").textContent = beyond.params_decades.toFixed(1);
   by_id("beyond-tokens").textContent = beyond.tokens_decades.toFixed(1);
-  by_id("cell").textContent = at.fitted_cell(group, target) ? "A fitted cell: its own runs speak." : "";
+  by_id("cell").textContent = target_surface.fitted_cell(group, target) ? "A fitted cell: its own runs speak." : "";
   by_id("doubts").replaceChildren(...result.warnings.map(item));
   by_id("no-doubts").hidden = result.warnings.length > 0;
   by_id("command").replaceChildren(...command(target, result.level).flatMap((part) => [piece(part), " "]));

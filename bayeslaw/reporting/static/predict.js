@@ -2,10 +2,10 @@
 
 /* The object that `bayeslaw predict --json` prints, without the posterior's provenance. */
 function predict(group, target, level) {
-  const basin = at.surface_at(group, target);
-  const settings = at.decide(basin);
-  const outcome = outcome_of(group, basin, settings);
-  const optima = Object.entries(at.optimum_draws(basin));
+  const at = target_surface.surface_at(group, target);
+  const settings = target_surface.decide(at);
+  const outcome = outcome_of(group, at, settings);
+  const optima = Object.entries(target_surface.optimum_draws(at));
   const beyond = extrapolation(target);
   return {
     inputs: target,
@@ -15,28 +15,28 @@ function predict(group, target, level) {
     regret: { expected: mean(outcome.regret), upper: quantiles(outcome.regret, [level])[0] },
     extrapolation: beyond,
     level,
-    warnings: warnings(group, basin, settings, outcome, beyond, level),
+    warnings: warnings(group, at, settings, outcome, beyond, level),
   };
 }
 
-function outcome_of(group, basin, settings) {
-  const fixed = basin.target.batch_tokens !== null;
+function outcome_of(group, at, settings) {
+  const fixed = at.target.batch_tokens !== null;
   const rate = Math.log(settings.learning_rate);
   const batch = Math.log(settings.batch_tokens);
-  const whole = at.lr_batch_excess(basin, rate, batch);
-  const own = fixed ? at.lr_batch_excess(basin, rate, batch, true) : whole;
-  const terms = basin.extras.map((name) =>
-    at.extra_excess(basin, name, law.to_coordinate(name, settings[name])),
+  const whole = target_surface.lr_batch_excess(at, rate, batch);
+  const own = fixed ? target_surface.lr_batch_excess(at, rate, batch, true) : whole;
+  const terms = at.extras.map((name) =>
+    target_surface.extra_excess(at, name, law.to_coordinate(name, settings[name])),
   );
   const others = whole.map((_, i) => terms.reduce((sum, term) => sum + term[i], 0));
-  const noise = (i, excess) => surface.noise_scale(basin.p[i], excess) * group.noise[i];
+  const noise = (i, excess) => surface.noise_scale(at.p[i], excess) * group.noise[i];
   return {
     regret: own.map((excess, i) => Math.expm1(excess + others[i])),
     batch_cost: whole.map((excess, i) => Math.expm1(Math.max(excess - own[i], 0))),
     loss: whole.map((excess, i) =>
-      Math.exp(basin.log_loss[i] + excess + others[i] + noise(i, excess + others[i])),
+      Math.exp(at.log_loss[i] + excess + others[i] + noise(i, excess + others[i])),
     ),
-    diverges: at.chance_diverged(basin, rate, batch),
+    diverges: target_surface.chance_diverged(at, rate, batch),
   };
 }
 
@@ -44,7 +44,7 @@ function outcome_of(group, basin, settings) {
 function extrapolation(target) {
   const own = PAGE.cells.filter(({ optimizer }) => optimizer === target.optimizer);
   const cells = own.length ? own : PAGE.cells;
-  const here = at.place(target);
+  const here = target_surface.place(target);
   const outside = ({ name, key }) => {
     const fitted = cells.map(({ x }) => x[name]);
     const [low, high] = [fitted.reduce((a, b) => Math.min(a, b)), fitted.reduce((a, b) => Math.max(a, b))];
@@ -54,9 +54,9 @@ function extrapolation(target) {
 }
 
 /* Excess loss of each learning rate at a batch, over the best one there: (rate, quantile), a fraction. */
-function loss_curve(basin, batch, learning_rates, levels) {
+function loss_curve(at, batch, learning_rates, levels) {
   return learning_rates.map((rate) => {
-    const excess = at.lr_batch_excess(basin, Math.log(rate), Math.log(batch), true);
+    const excess = target_surface.lr_batch_excess(at, Math.log(rate), Math.log(batch), true);
     return quantiles(excess, levels).map(Math.expm1);
   });
 }
@@ -73,14 +73,14 @@ function usable(result) {
   return numbers.every(Number.isFinite) && result.recommendation.learning_rate > 0;
 }
 
-function warnings(group, basin, settings, outcome, beyond, level) {
+function warnings(group, at, settings, outcome, beyond, level) {
   const said = [...group.doubts];
   for (const { key, words } of PAGE.covariates) {
     if (beyond[key] > FAR) {
       said.push(`${words} lies ${beyond[key].toFixed(1)} decades outside the fitted runs: far to extrapolate`);
     }
   }
-  said.push(...about_batch(basin, settings, outcome, level));
+  said.push(...about_batch(at, settings, outcome, level));
   const chance = mean(outcome.diverges);
   if (chance > RISKY) {
     said.push(
@@ -91,13 +91,13 @@ function warnings(group, basin, settings, outcome, beyond, level) {
   return [...said, ...PAGE.doubts_of_covariates, ...group.doubts_of_extras];
 }
 
-function about_batch(basin, settings, outcome, level) {
-  const { batch_tokens: fixed, tokens } = basin.target;
+function about_batch(at, settings, outcome, level) {
+  const { batch_tokens: fixed, tokens } = at.target;
   if (fixed === null) {
     if (settings.batch_tokens < tokens) return [];
     return [`the best batch exceeds the ${general(tokens, 3)} tokens of the run: cut to a single step`];
   }
-  const best = interval(basin.log_batch.map(Math.exp), level);
+  const best = interval(at.log_batch.map(Math.exp), level);
   if (best.lower <= fixed && fixed <= best.upper) return [];
   const times = Math.max(fixed / best.median, best.median / fixed);
   const side = fixed > best.median ? "above" : "below";

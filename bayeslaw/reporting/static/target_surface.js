@@ -2,10 +2,10 @@
    the decision. Names as there. A function that is (draw, setting) there takes one setting here and returns one
    number per draw. */
 
-const at = {
+const target_surface = {
   surface_at(group, target) {
-    const x = at.place(target);
-    const shifts = at.cell_shifts(group, target);
+    const x = target_surface.place(target);
+    const shifts = target_surface.cell_shifts(group, target);
     const p = law.drifts(group.p[0]) ? group.p.map((each) => law.drifted(each, x)) : group.p;
     const by_draw = (value) => over_draws(p, value);
     const known = Object.keys(LAW.optima).filter((name) => (LAW.optima[name].curvature ?? "alpha") in p[0]);
@@ -37,11 +37,11 @@ const at = {
   },
 
   cell_shifts(group, target) {
-    const seen = at.fitted_cell(group, target);
+    const seen = target_surface.fitted_cell(group, target);
     if (seen) return seen.shifts;
-    const size = at.size_shifts(group, target);
-    if (group.deviations) return at.smooth_shifts(group, target, size);
-    const { d } = at.place(target);
+    const size = target_surface.size_shifts(group, target);
+    if (group.deviations) return target_surface.smooth_shifts(group, target, size);
+    const { d } = target_surface.place(target);
     const drawn = (name, i) => Math.exp(group.p[i][`log_tau_${name}`]) * group.normals[`cell_${name}`][i];
     const by_draw = (value) => over_draws(group.p, (_, i) => value(i));
     return {
@@ -53,7 +53,7 @@ const at = {
 
   smooth_shifts(group, target, size) {
     const { places, modes, variances, known } = group.deviations;
-    const here = at.place(target);
+    const here = target_surface.place(target);
     const among = places.map((there) => smoothness.correlation(there, here));
     const across = modes.map((mode) => mode.reduce((sum, weight, k) => sum + weight * among[k], 0));
     const distance = smoothness.beyond(places, here);
@@ -71,7 +71,7 @@ const at = {
   },
 
   size_shifts(group, target) {
-    const seen = group.sizes.find((size) => at.same(size.n, target.params_nonembedding));
+    const seen = group.sizes.find((size) => target_surface.same(size.n, target.params_nonembedding));
     if (seen) return seen.shifts;
     const drawn = (name) =>
       over_draws(
@@ -83,7 +83,7 @@ const at = {
 
   fitted_cell(group, target) {
     return group.cells.find(
-      (cell) => at.same(cell.n, target.params_nonembedding) && at.same(cell.d, target.tokens),
+      (cell) => target_surface.same(cell.n, target.params_nonembedding) && target_surface.same(cell.d, target.tokens),
     );
   },
 
@@ -91,98 +91,98 @@ const at = {
     return Math.abs(Math.log(a / b)) < SAME_SIZE;
   },
 
-  log_lr_at_batch(basin, log_batch) {
-    return basin.log_lr.map(
+  log_lr_at_batch(at, log_batch) {
+    return at.log_lr.map(
       (log_lr, i) =>
-        log_lr + surface.ridge(log_batch - basin.log_batch[i], basin.p[i].rho, basin.p[i].rho_high),
+        log_lr + surface.ridge(log_batch - at.log_batch[i], at.p[i].rho, at.p[i].rho_high),
     );
   },
 
-  lr_batch_excess(basin, log_lr, log_batch, beyond_batch = false) {
-    const { best, curvature, excess } = at.at_batch(basin, log_batch);
-    return over_draws(basin.p, (_, i) => {
-      const own = surface.lr_excess(log_lr - best[i], curvature[i], basin.knee[i]);
-      return Math.min(basin.fading[i] * (beyond_batch ? own : own + excess[i]), MAX_EXCESS);
+  lr_batch_excess(at, log_lr, log_batch, beyond_batch = false) {
+    const { best, curvature, excess } = target_surface.at_batch(at, log_batch);
+    return over_draws(at.p, (_, i) => {
+      const own = surface.lr_excess(log_lr - best[i], curvature[i], at.knee[i]);
+      return Math.min(at.fading[i] * (beyond_batch ? own : own + excess[i]), MAX_EXCESS);
     });
   },
 
   /* What a batch decides whatever the learning rate, worked out once. */
-  at_batch(basin, log_batch) {
-    if (!basin.batches.has(log_batch)) {
-      const v = basin.log_batch.map((best) => log_batch - best);
-      basin.batches.set(log_batch, {
-        best: at.log_lr_at_batch(basin, log_batch),
-        curvature: v.map((each, i) => surface.lr_curvature(basin.p[i], each)),
-        excess: v.map((each, i) => surface.batch_excess(basin.p[i], each)),
+  at_batch(at, log_batch) {
+    if (!at.batches.has(log_batch)) {
+      const v = at.log_batch.map((best) => log_batch - best);
+      at.batches.set(log_batch, {
+        best: target_surface.log_lr_at_batch(at, log_batch),
+        curvature: v.map((each, i) => surface.lr_curvature(at.p[i], each)),
+        excess: v.map((each, i) => surface.batch_excess(at.p[i], each)),
       });
     }
-    return basin.batches.get(log_batch);
+    return at.batches.get(log_batch);
   },
 
-  chance_diverged(basin, log_lr, log_batch) {
-    return at.log_lr_at_batch(basin, log_batch).map((best, i) => {
-      const p = basin.p[i];
+  chance_diverged(at, log_lr, log_batch) {
+    return target_surface.log_lr_at_batch(at, log_batch).map((best, i) => {
+      const p = at.p[i];
       const beyond = (log_lr - best - p.cliff) / Math.exp(p.log_cliff_width);
       return 1 / (1 + Math.exp(-Math.min(Math.max(beyond, -50), 50)));
     });
   },
 
-  extra_excess(basin, name, coordinate) {
+  extra_excess(at, name, coordinate) {
     const { curvature } = LAW.optima[name];
-    const optimum = basin.optima[name];
-    return over_draws(basin.p, (p, i) => {
+    const optimum = at.optima[name];
+    return over_draws(at.p, (p, i) => {
       const excess = surface.side_excess(coordinate - optimum[i], p[curvature]);
-      return Math.min(basin.fading[i] * excess, MAX_EXCESS);
+      return Math.min(at.fading[i] * excess, MAX_EXCESS);
     });
   },
 
-  optimum_draws(basin) {
-    const { batch_tokens: fixed, tokens } = basin.target;
-    const rate = fixed === null ? basin.log_lr : at.log_lr_at_batch(basin, Math.log(fixed));
+  optimum_draws(at) {
+    const { batch_tokens: fixed, tokens } = at.target;
+    const rate = fixed === null ? at.log_lr : target_surface.log_lr_at_batch(at, Math.log(fixed));
     const best = {
       learning_rate: rate.map(Math.exp),
-      batch_tokens: basin.log_batch.map((log_batch) => Math.exp(Math.min(log_batch, Math.log(tokens)))),
+      batch_tokens: at.log_batch.map((log_batch) => Math.exp(Math.min(log_batch, Math.log(tokens)))),
     };
-    for (const name of basin.extras) {
-      best[name] = basin.optima[name].map((each) => law.from_coordinate(name, each));
+    for (const name of at.extras) {
+      best[name] = at.optima[name].map((each) => law.from_coordinate(name, each));
     }
     return best;
   },
 
-  decide(basin) {
-    const extras = basin.extras.map((name) => [name, at.decide_extra(basin, name)]);
-    return { ...at.decide_rate_and_batch(basin), ...Object.fromEntries(extras) };
+  decide(at) {
+    const extras = at.extras.map((name) => [name, target_surface.decide_extra(at, name)]);
+    return { ...target_surface.decide_rate_and_batch(at), ...Object.fromEntries(extras) };
   },
 
-  decide_extra(basin, name) {
-    const optimum = basin.optima[name];
+  decide_extra(at, name) {
+    const optimum = at.optima[name];
     const [lowest, highest] = law.at_zero(name);
-    const [best] = at.minimise(
-      ([coordinate]) => mean(at.extra_excess(basin, name, coordinate)),
+    const [best] = target_surface.minimise(
+      ([coordinate]) => mean(target_surface.extra_excess(at, name, coordinate)),
       [median(optimum)],
-      [at.half_width(optimum)],
+      [target_surface.half_width(optimum)],
       [lowest],
       [highest],
     );
     return law.from_coordinate(name, best);
   },
 
-  decide_rate_and_batch(basin) {
-    const { batch_tokens: fixed, tokens } = basin.target;
+  decide_rate_and_batch(at) {
+    const { batch_tokens: fixed, tokens } = at.target;
     if (fixed !== null) {
-      const rates = at.log_lr_at_batch(basin, Math.log(fixed));
-      const [best] = at.minimise(
-        ([log_lr]) => mean(at.lr_batch_excess(basin, log_lr, Math.log(fixed))),
+      const rates = target_surface.log_lr_at_batch(at, Math.log(fixed));
+      const [best] = target_surface.minimise(
+        ([log_lr]) => mean(target_surface.lr_batch_excess(at, log_lr, Math.log(fixed))),
         [median(rates)],
-        [at.half_width(rates)],
+        [target_surface.half_width(rates)],
       );
       return { learning_rate: Math.exp(best), batch_tokens: fixed };
     }
     const limit = Math.log(tokens);
-    const best = at.minimise(
-      ([log_lr, log_batch]) => mean(at.lr_batch_excess(basin, log_lr, log_batch)),
-      [median(basin.log_lr), median(basin.log_batch)],
-      [at.half_width(basin.log_lr), at.half_width(basin.log_batch)],
+    const best = target_surface.minimise(
+      ([log_lr, log_batch]) => mean(target_surface.lr_batch_excess(at, log_lr, log_batch)),
+      [median(at.log_lr), median(at.log_batch)],
+      [target_surface.half_width(at.log_lr), target_surface.half_width(at.log_batch)],
       [-Infinity, -Infinity],
       [Infinity, limit],
     );
@@ -198,7 +198,7 @@ const at = {
   minimise(objective, start, width, lowest = [-Infinity], highest = [Infinity]) {
     const clipped = (point) => point.map((x, k) => Math.min(Math.max(x, lowest[k]), highest[k]));
     const length = (step) => step.reduce((sum, x) => sum + Math.abs(x), 0);
-    const steps = at.product([-1, -0.5, 0, 0.5, 1], start.length);
+    const steps = target_surface.product([-1, -0.5, 0, 0.5, 1], start.length);
     steps.sort((a, b) => length(a) - length(b)); // stable: the centre first, it wins ties
     let point = clipped(start);
     for (let round = 0; round < 200; round++) {
@@ -213,7 +213,7 @@ const at = {
 
   product(values, repeat) {
     if (repeat === 0) return [[]];
-    return values.flatMap((value) => at.product(values, repeat - 1).map((rest) => [value, ...rest]));
+    return values.flatMap((value) => target_surface.product(values, repeat - 1).map((rest) => [value, ...rest]));
   },
 };
 
