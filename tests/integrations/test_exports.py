@@ -117,7 +117,7 @@ def test_yaml_of_axolotl_and_ours():
 
 
 def test_names_end_no_comment():
-    doubted = answer() | {"warnings": ["known studies: x\nimport os"]}
+    doubted = {**answer(), "warnings": ["known studies: x\nimport os"]}
     assert "\nimport os" not in export(doubted, "optax", LENGTH)
 
 
