@@ -16,13 +16,14 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from bayeslaw.cli.app import LISTED, Listing, app, listed_help
 from bayeslaw.files import write_atomically
+from bayeslaw.hardware import DEVICES
 from bayeslaw.lab.train.optimizers import OPTIMIZERS
 from bayeslaw.law import published
 from bayeslaw.law.parameters import ALL_PARTS, Parameter, of_level
 from bayeslaw.law.rules import RULES
 from bayeslaw.law.terms import OPTIMA, formula
 from bayeslaw.planning.policies import POLICIES
-from bayeslaw.runs import column_names, importing, layouts, optimizer_names, schema
+from bayeslaw.runs import column_names, conversions, importing, layouts, optimizer_names, schema
 
 FOLDER = Path(__file__).parent
 MARKED = re.compile(r"(?<=<!-- generated: )([\w-]+)( -->\n).*?(?=<!-- end -->)", re.S)
@@ -88,6 +89,11 @@ def roles_table() -> str:
     return table(["role", "other names"], rows)
 
 
+def conversions_table() -> str:
+    """Roles that follow from others."""
+    return table(["role", "from"], [(f"`{row.role}`", row.words) for row in conversions.CONVERSIONS])
+
+
 def states() -> str:
     """Words of foreign tables for how a run ended."""
     rows = [(f"`{status}`", words.replace(" ", ", ")) for status, words in importing.STATES.items()]
@@ -148,6 +154,12 @@ def policies() -> str:
 
 
 # ------------------------------------------------------------------------------------------ commands
+
+
+def devices() -> str:
+    """Accelerators that a cost is counted on."""
+    rows = [(f"`{name}`", f"{d.peak:.3g}", f"{d.watts:g}", d.source) for name, d in DEVICES.items()]
+    return table(["device", "dense peak, FLOP/s", "power, W", "source"], rows)
 
 
 def commands() -> str:
@@ -218,6 +230,7 @@ def explained(text: str) -> str:
 PARTS: dict[str, Callable[[], str]] = {
     "columns": schema.columns_markdown,
     "roles": roles_table,
+    "conversions": conversions_table,
     "states": states,
     "optimizer-names": optimizers_table,
     "layouts": layouts_table,
@@ -228,6 +241,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "optimizers": optimizers,
     "policies": policies,
     "commands": commands,
+    "devices": devices,
 }
 
 

@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "bayeslaw"
 LAYERS = (  # lowest first: each imports itself and what stands above it here, and no neighbour
     "errors lazy",
     "text files arrays processes assets intervals space",
-    "target results",
+    "target results hardware",
     "theory spectra",
     "runs schedules",
     "law",
@@ -23,7 +23,7 @@ LAYERS = (  # lowest first: each imports itself and what stands above it here, a
     "evaluation planning integrations lab",
     "diagnosis rehearsal loop comparison",
     "plots",
-    "reporting",
+    "reporting watching",
     "cli",
     "demo",
 )

@@ -46,6 +46,7 @@ from bayeslaw.lab.train.spec import (
     in_words,
     typed,
 )
+from bayeslaw.runs.formulas import ESCAPED
 from bayeslaw.space import LARGEST, draw, read_toml, whole_number
 
 log = logging.getLogger(__name__)
@@ -125,7 +126,7 @@ def _rows(path: Path, say: Callable[[str], None]) -> Iterator[Values]:
                 say(f"{path}: columns ignored, no settings of a run: {', '.join(ignored)}")
             for row in reader:
                 found = {
-                    k: v.strip()
+                    k: ESCAPED.sub("", v.strip())
                     for k, v in row.items()
                     if k in names and k not in ignored and v and v.strip()
                 }

@@ -22,8 +22,9 @@ from bayeslaw.lab.train.energy import co2e_grams
 from bayeslaw.lab.train.spec import RunSpec, digest
 
 RECORD, CURVE, SHARE = "record.json", "curve.csv", "share.txt"
-RUNS, FAILURE = "runs", "failure.json"
-"""In the folder of a sweep: that of the run folders; and what a run that it gave up leaves in its own."""
+RUNS, FAILURE, PLANNED = "runs", "failure.json", "planned.json"
+"""In the folder of a sweep: that of the run folders; what a run that it gave up leaves in its own; the runs
+that are wanted."""
 
 CURVE_COLUMNS = ("step", "tokens", "learning_rate", "loss")
 VERSIONS = ("torch", "accelerate", "datasets", "tokenizers", "numpy")

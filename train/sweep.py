@@ -2,6 +2,7 @@
 
     bayeslaw-sweep --plan plan.toml --out out/first --workers 2
     bayeslaw-sweep --plan plan.toml --out /shared/first --executor ray --address 10.0.0.1:6379
+    bayeslaw-sweep --plan plan.toml --out /shared/first --executor slurm --slurm slurm_partition=gpu
 
 Each run leaves out/first/runs/RUN_ID/record.json; bayeslaw-collect out/first makes them a run table.
 """
@@ -28,7 +29,7 @@ from typing import Any, TextIO
 from bayeslaw.errors import BadInput
 from bayeslaw.files import make_folder, write_atomically
 from bayeslaw.lab.models.counts import flops_per_token, params_nonembedding
-from bayeslaw.lab.train import executor_local, executor_ray, plan, record
+from bayeslaw.lab.train import executor_local, executor_ray, executor_slurm, plan, record
 from bayeslaw.lab.train.progress import Tally, reporting
 from bayeslaw.lab.train.spec import VALIDATION_SEQUENCES, RunSpec, digest
 
@@ -70,7 +71,7 @@ def run(
         specs: as ``train.plan.read`` gives them, each run_id once.
         out: folder of the sweep, made where it is missing.
         work: trains one run in its folder; returns its record, which it has written.
-        execute: ``run`` of ``executor_local`` or ``executor_ray``, with all but work and tasks filled in.
+        execute: ``run`` of one of the executors, with all but work and tasks filled in.
         stream: where progress is shown.
 
     Raises:
@@ -84,6 +85,7 @@ def run(
         report = Report(_records(specs, out))
         report.earlier = len(report.records)
         todo = [spec for spec in specs if spec.run_id not in report.records]
+        _write_plan(specs, out)
         tally = Tally(
             costs={spec.run_id: cost(spec) for spec in specs},
             cells={
@@ -145,6 +147,24 @@ def train_one(spec: RunSpec, folder: Path) -> dict[str, Any]:
     from bayeslaw.lab.train.run import execute
 
     return execute(spec, folder)
+
+
+def _write_plan(specs: Sequence[RunSpec], out: Path) -> None:
+    """Write down which runs are wanted, for `bayeslaw watch`; the sweep itself never reads it."""
+    runs = [
+        {
+            "run_id": spec.run_id,
+            "study": spec.study,
+            "optimizer": spec.optimizer,
+            "params_nonembedding": params_nonembedding(spec.shape),
+            "tokens": spec.tokens,
+            "batch_tokens": spec.batch_tokens,
+            "learning_rate": spec.learning_rate,
+        }
+        for spec in specs
+    ]
+    with write_atomically(out / record.PLANNED) as temporary:
+        temporary.write_text(json.dumps({"runs": runs}) + "\n")
 
 
 def _records(specs: Sequence[RunSpec], out: Path) -> dict[str, dict[str, Any]]:
@@ -247,9 +267,16 @@ def main(arguments: list[str] | None = None) -> int:
         help="number of local worker processes, by default %(default)s, one per core",
     )
     parser.add_argument("--records", type=Path, help="run table of bayeslaw-collect: its runs count as done")
-    parser.add_argument("--executor", choices=("local", "ray"), default="local")
+    parser.add_argument("--executor", choices=("local", "ray", "slurm"), default="local")
     parser.add_argument(
         "--address", help="address of a Ray cluster; by default $RAY_ADDRESS, or this machine alone"
+    )
+    parser.add_argument(
+        "--slurm",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="parameter of submitit for the job array, such as timeout_min=240; repeated",
     )
     given = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, _interrupt)
@@ -264,7 +291,13 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"{count} records restored from {given.records}", file=sys.stderr)
         local = functools.partial(executor_local.run, workers=given.workers)
         remote = functools.partial(executor_ray.run, address=given.address)
-        report = run(specs, given.out, train_one, remote if given.executor == "ray" else local)
+        array = functools.partial(
+            executor_slurm.run,
+            folder=given.out.absolute() / executor_slurm.JOBS,
+            parameters=_pairs(given.slurm),
+        )
+        executors: dict[str, Executor] = {"local": local, "ray": remote, "slurm": array}
+        report = run(specs, given.out, train_one, executors[given.executor])
     except BadInput as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2
@@ -273,6 +306,15 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
     print("\n".join(summary(report, given.out)))
     return 2 if report.bad else 1 if report.failed else 0
+
+
+def _pairs(texts: Sequence[str]) -> dict[str, str]:
+    """Split repeated ``NAME=VALUE``."""
+    pairs = [text.partition("=") for text in texts]
+    for text, (name, equals, value) in zip(texts, pairs):
+        if not (name and equals and value):
+            raise BadInput(f"--slurm {text}: expected NAME=VALUE; give it as slurm_partition=gpu")
+    return {name: value for name, _, value in pairs}
 
 
 def summary(report: Report, out: Path) -> list[str]:

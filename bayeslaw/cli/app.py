@@ -19,12 +19,14 @@ from bayeslaw.cli.comparison import compare_
 from bayeslaw.cli.schedules import schedule
 from bayeslaw.cli.tables import (
     all_written,
+    print_bill,
     print_comparison,
     print_fit,
     print_import,
     print_json,
     print_law,
     print_loop,
+    print_readings,
     print_replay,
     print_report,
     print_result,
@@ -41,7 +43,6 @@ app = typer.Typer(
     name="bayeslaw",
     help="Bayesian hierarchical scaling laws of optimizer hyperparameters.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -58,13 +59,34 @@ Space = Annotated[Path | None, typer.Option(help="Search space in TOML, in place
 Tolerance = Annotated[
     float | None, typer.Option(help="Regret small enough to stop at, as a share of the loss, such as 0.001.")
 ]
+OnDevice = Annotated[
+    str | None,
+    typer.Option("--device", help="Accelerator to count hours and energy on: h100, a100, ..."),
+]
+Throughput = Annotated[
+    str | None,
+    typer.Option(metavar="SIZE", help="Measured FLOP/s of one device. By default 40% of the device's peak."),
+]
+PricePerHour = Annotated[float | None, typer.Option(help="Price of one device per hour, in any currency.")]
 CostOfTarget = Annotated[
     str | None, typer.Option(metavar="SIZE", help="Cost of the target run, in the unit of the budget.")
 ]
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(version("bayeslaw"))
+        raise typer.Exit
+
+
 @app.callback()
-def _commands() -> None:
+def _commands(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
     """Bayesian hierarchical scaling laws of optimizer hyperparameters."""
 
 
@@ -129,13 +151,19 @@ class Listing(TyperCommand):
 
 @app.command("import", cls=Listing)
 def import_(
-    source: Annotated[Path, typer.Argument(help="Table of runs: CSV, Parquet, JSON lines, or a W&B export.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="Table of runs (CSV, Parquet, JSON lines), or what a tracker or trainer left: a folder, an "
+            "SQLite store, the address of an MLflow server."
+        ),
+    ],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Run table to write: .parquet, .csv or .jsonl.")
     ],
     study: Annotated[str | None, typer.Option(help="Name of the set-up that these runs share.")] = None,
     adapter: Annotated[
-        str | None, typer.Option(help="A known layout of published runs, or of Weights & Biases.")
+        str | None, typer.Option(help="A known layout of published runs, or of a tracker or trainer.")
     ] = None,
     map_: Annotated[
         list[str] | None,
@@ -148,6 +176,9 @@ def import_(
         list[str] | None,
         typer.Option(help="OLD=NEW, repeated: another name for an optimizer, as in soap=ours."),
     ] = None,
+    confirm: Annotated[
+        bool, typer.Option("--confirm", help="Take the guesses that the error without it lists.")
+    ] = False,
     diverged_ratio: Annotated[
         float,
         typer.Option(
@@ -156,9 +187,11 @@ def import_(
     ] = 1.4,
     as_json: AsJson = False,
 ) -> None:
-    """Convert a table of runs from any tool into a checked run table.
+    """Convert runs from any tool, where it left them, into a checked run table.
 
-    Example:
+    Examples:
+
+      bayeslaw import mlflow.db -o runs.parquet
 
       bayeslaw import sweep.csv -o runs.parquet --study ours --map loss=final_loss
       --map batch_sequences=bs --set sequence_length=2048 --set optimizer=adamw
@@ -168,13 +201,14 @@ def import_(
     warmup_tokens or warmup_steps; final_lr_ratio or final_learning_rate; loss (nats), loss_bits
     or perplexity.
     """
-    from bayeslaw.runs.importing import import_runs
+    from bayeslaw.runs.importing import imported
     from bayeslaw.runs.io import check_output, write_runs
 
     check_output(output)
-    if source.exists() and output.exists() and source.samefile(output):
+    place = Path(source)
+    if place.exists() and output.exists() and place.samefile(output):
         raise BadInput(f"{source}: is the source and the output; expected another output; name one with -o")
-    table, notes = import_runs(
+    table, notes, readings = imported(
         source,
         study=study,
         adapter=adapter,
@@ -182,12 +216,16 @@ def import_(
         constants=_pairs("--set", set_ or []),
         diverged_ratio=diverged_ratio,
         rename=_pairs("--rename", rename or []),
+        confirm=confirm,
     )
     write_runs(table, output)
+    if not as_json:
+        print_readings(readings)
     for note in notes:
         say(f"note: {note}")
     if as_json:
-        print_json(_import_summary(table, output, notes))
+        columns = [each._asdict() for each in readings]
+        print_json(_import_summary(table, output, notes) | {"columns": columns})
     else:
         print_import(table, output)
 
@@ -318,6 +356,20 @@ def predict_(
     covariate: Annotated[
         list[str] | None, typer.Option(help="NAME=VALUE of a further covariate of the law; repeated.")
     ] = None,
+    export: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FRAMEWORK",
+            help="Print the settings for a trainer: transformers, torchtitan, megatron, axolotl, nanochat, "
+            "optax or yaml.",
+        ),
+    ] = None,
+    sequence_length: Annotated[
+        int, typer.Option(help="Tokens per sequence of --export: trainers count batches in sequences.")
+    ] = 4096,
+    device: OnDevice = None,
+    throughput: Throughput = None,
+    price_per_hour: PricePerHour = None,
     as_json: AsJson = False,
 ) -> None:
     """Recommend learning rate, batch and any other fitted hyperparameter, with intervals.
@@ -329,8 +381,15 @@ def predict_(
     The recommendation minimises the expected loss, so it lies on the safe side of the likeliest
     optimum. Regret is the excess loss of following it, as a share of the loss.
     """
+    from bayeslaw.hardware import check_request, training_flops
+    from bayeslaw.hardware import cost as bill_of
+    from bayeslaw.integrations.exports import export as exported
     from bayeslaw.target import Target, parse_covariates
 
+    reached = _optional_size("--throughput", throughput)
+    check_request(device, reached, price_per_hour)
+    if export and law:
+        raise BadInput("predict: --export writes the posterior's advice; expected no --law; leave one out")
     covariates = parse_covariates("--covariate", covariate or [])
     sizes = _size("--params", params), _size("--tokens", tokens)
     batch = _optional_size("--batch-tokens", batch_tokens)
@@ -343,7 +402,15 @@ def predict_(
             f"--tuned {tuned}: given without --law; expected a rule that carries it; add --law all"
         )
     result = _prediction(target, posterior, level)
-    print_json(result) if as_json else print_result(result)
+    bill = bill_of(training_flops(target.params_nonembedding, target.tokens), device, reached, price_per_hour)
+    text = {"export": exported(result, export, sequence_length)} if export else {}
+    if as_json:
+        print_json({**result, "bill": bill, **text})
+    elif export:
+        print(text["export"])
+    else:
+        print_result(result)
+        print_bill(bill)
 
 
 def _laws(
@@ -604,6 +671,9 @@ def design_(
     ] = "regret",
     tolerance: Tolerance = None,
     cost_of_target: CostOfTarget = None,
+    device: OnDevice = None,
+    throughput: Throughput = None,
+    price_per_hour: PricePerHour = None,
     plot: Annotated[
         Path | None, typer.Option(help="Figure of the candidates to write, .png or .pdf.")
     ] = None,
@@ -622,14 +692,20 @@ def design_(
     """
     from bayeslaw.assets import POSTERIOR
     from bayeslaw.files import check_writable, write_atomically
+    from bayeslaw.hardware import check_request as check_bill
+    from bayeslaw.hardware import cost as bill_of
+    from bayeslaw.hardware import training_flops
     from bayeslaw.planning.batches import check_request, design, plan_table
     from bayeslaw.posterior.netcdf import read_posterior
+    from bayeslaw.runs.formulas import escaped
     from bayeslaw.target import parse_target
 
     if output.suffix != ".csv":
         raise BadInput(f"{output}: unknown suffix {output.suffix!r}; expected a plan in .csv; rename it")
     check_writable(output)
     _check_plot(plot)
+    reached = _optional_size("--throughput", throughput)
+    check_bill(device, reached, price_per_hour)
     most, target_cost = _size("--budget", budget), _optional_size("--cost-of-target", cost_of_target)
     check_request(most, batch, policy, tolerance, target_cost)
     table, unit = _offered("design", candidates, space)
@@ -639,8 +715,10 @@ def design_(
     table = table.assign(study=study) if study is not None else table
     targets = [parse_target(text, study) for text in target]
     found = design(fit, targets, table, most, batch, policy, tolerance, target_cost, unit=unit)
+    flops = sum(training_flops(run["params_nonembedding"], run["tokens"]) for run in found["runs"])
+    bill = bill_of(flops, device, reached, price_per_hour)
     with write_atomically(output) as temporary:
-        plan_table(table, found).to_csv(temporary, index=False)
+        escaped(plan_table(table, found)).to_csv(temporary, index=False)
     if plot:
         from matplotlib.figure import Figure
 
@@ -651,10 +729,11 @@ def design_(
         save_figure(figure, plot)
     found = _of_file(found, path)
     if as_json:
-        print_json({"output": output} | found.to_json())
+        print_json({"output": output} | found.to_json() | {"bill": bill})
     else:
         print(f"plan written to {output}, ", end="")
         print_result(found)
+        print_bill(bill)
 
 
 def _offered(command: str, candidates: Path | None, space: Path | None) -> tuple[Any, str]:
@@ -895,6 +974,43 @@ def report_(
     written = write_report(fit, output, str(path) if posterior else None, table)
     result = {"output": output} | written | {"posterior": {"path": str(path)} | fit.provenance}
     print_json(result) if as_json else print_report(result)
+
+
+@app.command("watch")
+def watch_(
+    folder: Annotated[Path, typer.Argument(help="Folder of a sweep or a loop, running or done.")],
+    posterior: Annotated[
+        Path | None, typer.Option(help="Fit whose curves are drawn. By default the loop's latest.")
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; by default this machine alone.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 for one that is free.")] = 8765,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the progress once, and serve nothing.")
+    ] = False,
+) -> None:
+    """Serve a page that shows a sweep or loop while it runs; it only reads the folder.
+
+    Example:
+
+      bayeslaw watch out/first
+
+    Progress and time left, runs by status, loss against learning rate in each cell with the current fit,
+    the optimum round by round, the journal, and a run's curve on a click. Stop it with Ctrl-C.
+    """
+    from contextlib import suppress
+    from dataclasses import asdict
+
+    from bayeslaw.watching.server import serve
+    from bayeslaw.watching.state import read_state
+
+    if as_json:
+        print_json({"folder": folder} | asdict(read_state(folder).progress))
+        return
+    with serve(folder, host, port, posterior) as server, suppress(KeyboardInterrupt):
+        say(f"http://{host}:{server.server_address[1]}")
+        server.serve_forever()
 
 
 if __name__ == "__main__":

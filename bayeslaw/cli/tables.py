@@ -9,9 +9,10 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from bayeslaw.files import plain_json
+from bayeslaw.hardware import cost_words
 from bayeslaw.results import Result
 from bayeslaw.text import percent, setting, short, three_digits
 
@@ -72,17 +73,22 @@ def print_json(result: Mapping[str, Any]) -> None:
     print(json.dumps(plain_json(result), allow_nan=False, ensure_ascii=ascii_only))
 
 
-def print_table(header: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> None:
-    """Print a table on stdout; numbers are given as text."""
+def print_table(
+    header: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    title: str | None = None,
+    file: TextIO | None = None,
+) -> None:
+    """Print a table on stdout, or in ``file``; numbers are given as text."""
     from rich.console import Console
 
     from bayeslaw.results import rich_table
 
-    console = Console()
+    console = Console(file=file)
     if not console.is_terminal:
         console.width = 200  # a file or pipe has no width
     if title:
-        print(title)
+        print(title, file=file)
     console.print(rich_table(header, rows))
 
 
@@ -95,6 +101,22 @@ def print_result(result: Result) -> None:
             print(section.title)
         for line in section.lines:
             print(line)
+
+
+def print_bill(bill: dict[str, Any]) -> None:
+    """Print what runs cost, where a device or its throughput is known."""
+    if "device_hours" in bill:
+        print(f"cost           {cost_words(bill)}")
+
+
+def print_readings(readings: Sequence[Any]) -> None:
+    """Print on stderr how each column was read, and why; --map decides otherwise."""
+    if readings:
+        with suppress(OSError):
+            rows = [(each.role, each.column, each.reason) for each in readings]
+            print_table(
+                ["role", "column", "why (--map ROLE=COLUMN decides otherwise)"], rows, file=sys.stderr
+            )
 
 
 def print_import(table: Any, output: Path) -> None:

@@ -10,7 +10,11 @@ from bayeslaw.integrations.advice import optimizer_settings as optimizer_setting
 from bayeslaw.integrations.advice import recommended as recommended
 from bayeslaw.integrations.columns import parameter_counts as parameter_counts
 from bayeslaw.integrations.columns import settings_of as settings_of
+from bayeslaw.integrations.exports import export as export
 from bayeslaw.integrations.recorder import RunRecorder as RunRecorder
 from bayeslaw.integrations.schedules import lr_multiplier as lr_multiplier
 from bayeslaw.integrations.schedules import optax_schedule as optax_schedule
 from bayeslaw.integrations.schedules import training_arguments as training_arguments
+from bayeslaw.integrations.trials import enqueue as enqueue
+from bayeslaw.integrations.trials import first_trials as first_trials
+from bayeslaw.integrations.trials import search_ranges as search_ranges

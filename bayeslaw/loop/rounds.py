@@ -40,6 +40,7 @@ from bayeslaw.planning.batches import check_request, design, plan_table
 from bayeslaw.posterior.draws import Posterior
 from bayeslaw.posterior.netcdf import read_posterior, write_posterior
 from bayeslaw.posterior.prior import Fit, prior_posterior
+from bayeslaw.runs.formulas import escaped
 from bayeslaw.runs.io import read_runs, write_runs
 
 if TYPE_CHECKING:
@@ -192,7 +193,7 @@ def _chosen(
     folder = round_folder(task, number)
     write_json(folder / "design.json", choice)
     with write_atomically(folder / "plan.csv") as temporary:
-        plan_table(offered, found).to_csv(temporary, index=False)
+        escaped(plan_table(offered, found)).to_csv(temporary, index=False)
     return None
 
 

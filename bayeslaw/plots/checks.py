@@ -65,9 +65,8 @@ def plot_convergence(posterior: Posterior, ax: Sequence[Axes] | None = None) -> 
     """Plot R-hat, and the smaller of bulk and tail ESS, of the kept draws against their thresholds.
 
     The top row has every parameter, the rows below the worst ones by name. Kept draws are fewer than those
-    that
-    judged the fit, and so noisier: a diamond shows the worst value over all draws, if the diagnostics have
-        it.
+    that judged the fit, and so noisier: a diamond shows the worst value over all draws, if the diagnostics
+    have it, and none is marked as failing where the diamond passes.
 
     Source: Vehtari et al. (2021), rank-normalised, as ArviZ computes them.
 
@@ -102,10 +101,15 @@ def plot_convergence(posterior: Posterior, ax: Sequence[Axes] | None = None) -> 
 def _worst(
     ax: Axes, names: Sequence[str], scores: Floats, threshold: float, in_all: float | None, largest: bool
 ) -> None:
-    """Draw all scores in one row, and the worst below it; orange and crossed if they fail."""
+    """Draw all scores in one row, and the worst below it; orange and crossed if they fail.
+
+    None fails where the fit was judged by all its draws and passed: kept draws are fewer, so noisier.
+    """
     order = np.argsort(-scores if largest else scores)[:NAMED]
     jitter = np.random.default_rng(0).uniform(-0.3, 0.3, len(scores))
     fails = scores > threshold if largest else scores < threshold
+    if in_all is not None and not (in_all > threshold if largest else in_all < threshold):
+        fails = np.zeros_like(fails)
     everywhere = np.concatenate([jitter, -1.0 - np.arange(len(order))])
     shown, failed = np.concatenate([scores, scores[order]]), np.concatenate([fails, fails[order]])
     size = np.concatenate([np.full(len(scores), 12.0), np.full(len(order), 36.0)])

@@ -8,6 +8,7 @@ Reading imports NumPy and h5py only, so that ``bayeslaw predict`` starts at once
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +18,7 @@ from bayeslaw.arrays import Floats
 from bayeslaw.errors import BadInput
 from bayeslaw.law.parameters import SPREADS
 from bayeslaw.target import Cell
+from bayeslaw.text import short
 
 
 @dataclass(frozen=True)
@@ -148,3 +150,32 @@ def _expected_shapes(p: Posterior) -> list[tuple[str, Floats, tuple[int, ...]]]:
     for kind in SPREADS:
         expected += [(f"{kind}[{name}]", values, (p.draws,)) for name, values in getattr(p, kind).items()]
     return expected
+
+
+def parameter_name(posterior: Posterior, text: str) -> str:
+    """A parameter of the diagnostics, ``beta[1]``, by the name of what it belongs to, ``beta[ours/muon]``.
+
+    A place that the posterior does not have stays as it is.
+    """
+    found = re.fullmatch(r"(\w+)\[(\d+)\]", text)
+    if not found:
+        return text
+    name, place = found[1], int(found[2])
+    labels = _labels(posterior, name)
+    return f"{name}[{labels[place]}]" if place < len(labels) else text
+
+
+def _labels(posterior: Posterior, name: str) -> list[str]:
+    """What each value of a parameter belongs to, in order."""
+    if name in posterior.group:
+        return ["/".join(group) for group in posterior.groups]
+    if name in posterior.study:
+        return list(posterior.studies)
+    if name.removeprefix("cell_") in posterior.cell:
+        return [
+            f"{cell.study}/{cell.optimizer}, N = {short(cell.params_nonembedding)}, D = {short(cell.tokens)}"
+            for cell in posterior.cells
+        ]
+    if name.removeprefix("size_") in posterior.size:
+        return [f"{study}, N = {short(n)}" for study, n in posterior.sizes]
+    return []

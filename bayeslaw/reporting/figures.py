@@ -165,7 +165,7 @@ def _chains(posterior: Posterior, target: Target) -> list[Picture]:
     return [
         Picture(
             "R-hat and effective draws of every parameter in the draws kept here, the worst by name; "
-            "diamonds: in all draws of the fit, by which it was judged.",
+            "diamonds: in all draws of the fit, by which it was judged. Orange crosses fail.",
             "R-hat, and the lesser of bulk and tail effective draws, against their thresholds. The "
             "diagnostics below have the worst in numbers.",
             lambda: plots.plot_convergence(posterior),

@@ -9,7 +9,7 @@ from bayeslaw.advice.result import Prediction
 from bayeslaw.intervals import interval
 from bayeslaw.law.parameters import derived
 from bayeslaw.law.terms import words_of
-from bayeslaw.posterior.draws import Posterior
+from bayeslaw.posterior.draws import Posterior, parameter_name
 from bayeslaw.target import NEVER_SEEN
 from bayeslaw.text import percent, setting, short
 
@@ -200,7 +200,10 @@ def diagnostics(posterior: Posterior, doubts: Sequence[str]) -> str:
     ]
     rows.append(["draws kept", f"{posterior.draws:,}", ""])
     worst = [
-        [each["parameter"], *(f"{each[k]:.{p}f}" for k, p in (("rhat", 4), ("ess_bulk", 0), ("ess_tail", 0)))]
+        [
+            parameter_name(posterior, each["parameter"]),
+            *(f"{each[k]:.{p}f}" for k, p in (("rhat", 4), ("ess_bulk", 0), ("ess_tail", 0))),
+        ]
         for each in told.get("worst", [])
     ]
     parts = [bullets(told.get("messages", [])), table("Convergence", ["measure", "found", "wanted"], rows)]

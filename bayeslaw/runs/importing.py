@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,9 +14,11 @@ import pandas as pd
 from bayeslaw.errors import BadInput
 from bayeslaw.runs.checks import notes as doubts
 from bayeslaw.runs.checks import which
-from bayeslaw.runs.column_names import ambiguous, passed_over, resolve_roles
+from bayeslaw.runs.column_names import ROLES, Reading, ambiguous, passed_over, reason, resolve_roles
+from bayeslaw.runs.conversions import USED, follow
+from bayeslaw.runs.guesses import Guess, guesses
 from bayeslaw.runs.io import TEXT, PathLike, narrow, read_table
-from bayeslaw.runs.layouts import LAYOUTS, Layout, converted, fitting
+from bayeslaw.runs.layouts import LAYOUTS, Layout, converted, fitting, found_at
 from bayeslaw.runs.optimizer_names import canonical
 from bayeslaw.runs.rounding import merge_rounded
 from bayeslaw.runs.schema import BY_NAME, DIVERGED_RATIO, MOST_LOSS, REQUIRED, mark_diverged, validate
@@ -44,6 +46,14 @@ HINTS = {
 }
 
 
+class Imported(NamedTuple):
+    """A valid run table, notes in plain words, and how each role was read (none for a known layout)."""
+
+    table: pd.DataFrame
+    notes: list[str]
+    readings: list[Reading]
+
+
 def import_runs(
     source: PathLike,
     study: str | None = None,
@@ -52,18 +62,22 @@ def import_runs(
     constants: Mapping[str, Any] | None = None,
     diverged_ratio: float = DIVERGED_RATIO,
     rename: Mapping[str, str] | None = None,
+    confirm: bool = False,
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Read a foreign table and convert it to a run table.
+    """Read a foreign table, or the runs of a tracker or trainer, and convert them to a run table.
 
     Args:
-        source: .csv, .parquet or .jsonl (the wandb adapter also takes .json).
+        source: .csv, .parquet or .jsonl (the wandb adapter also takes .json); a folder, store or address of a
+            tracker, which is recognised by its files.
         study: names the set-up of these runs; layouts of published tables have their own default.
         adapter: a known layout, one of `bayeslaw.runs.layouts.LAYOUTS`; None reads columns by their names.
         mapping: role to column, where names do not say it (`{"batch_sequences": "bs"}`).
-        constants: column to value, the same for every run (`{"optimizer": "adamw"}`).
+        constants: role to value, the same for every run (`{"optimizer": "adamw"}`).
         diverged_ratio: see `bayeslaw.runs.schema.mark_diverged`.
         rename: names of optimizers in the table to names for them, before
             `bayeslaw.runs.optimizer_names.canonical` settles the spelling of the others.
+        confirm: whether to take the guesses of `bayeslaw.runs.guesses` for what names do not say; without it
+            an error lists them.
 
     Returns:
         A valid run table, and notes in plain words: what was converted, dropped, or looks wrong.
@@ -71,11 +85,28 @@ def import_runs(
     Raises:
         BadInput: a required column is missing or of unknown unit, or a row is invalid.
     """
+    return imported(source, study, adapter, mapping, constants, diverged_ratio, rename, confirm)[:2]
+
+
+def imported(
+    source: PathLike,
+    study: str | None = None,
+    adapter: str | None = None,
+    mapping: Mapping[str, str] | None = None,
+    constants: Mapping[str, Any] | None = None,
+    diverged_ratio: float = DIVERGED_RATIO,
+    rename: Mapping[str, str] | None = None,
+    confirm: bool = False,
+) -> Imported:
+    """As `import_runs`, with how each role was read."""
     name, mapping, constants = str(source), dict(mapping or {}), dict(constants or {})
     _check_constants(constants, name)
-    layout = _layout(adapter)
+    found = None if adapter else found_at(source)
+    layout = found or _layout(adapter)
+    readings: list[Reading] = []
     if layout.convert is None:
-        table, notes = convert(layout.read(source), study, mapping, constants, name)
+        raw = layout.read(source)
+        table, notes, readings = convert(raw, study, mapping, constants, name, confirm)
     else:
         if mapping:
             raise BadInput(
@@ -83,9 +114,11 @@ def import_runs(
             )
         table, notes = converted(layout, layout.read(source), study, name)
         table = table.assign(**constants)
+    if found:
+        notes = [f"read as {found.name}: {found.help}; --adapter NAME decides otherwise", *notes]
     table, named = _name_optimizers(table, rename or {}, name)
     table, more = _settle(table, diverged_ratio, name)
-    return table, [*notes, *named, *more, *doubts(table)]
+    return Imported(table, [*notes, *named, *more, *doubts(table)], readings)
 
 
 def _layout(adapter: str | None) -> Layout:
@@ -105,7 +138,8 @@ def convert(
     mapping: Mapping[str, str],
     constants: Mapping[str, Any],
     source: str,
-) -> tuple[pd.DataFrame, list[str]]:
+    confirm: bool = False,
+) -> tuple[pd.DataFrame, list[str], list[Reading]]:
     """Convert columns by role to the units of the run table.
 
     Every other column is kept under its own name, or as ``original_NAME`` where the run table has that name.
@@ -114,9 +148,10 @@ def convert(
         raw: the foreign table.
         study, mapping, constants: as in `import_runs`.
         source: the file, for messages.
+        confirm: as in `import_runs`.
 
     Returns:
-        A run table, not yet checked row by row, and notes on how columns were read.
+        A run table, not yet checked row by row, notes on how columns were read, and a reading per role.
 
     Raises:
         BadInput: names everything that is missing or ambiguous at once.
@@ -127,22 +162,38 @@ def convert(
     raw = raw.drop(columns=[name for name in constants if name in raw]).assign(**constants)
     if study is not None:
         raw["study"] = study
-    roles = resolve_roles(raw.columns, mapping, source)
+    roles = resolve_roles(raw.columns, mapping, source, confirm)
     raw = _numbers_but_for(raw, roles.get("loss"))
+    table, follows = _by_role(raw, roles, source)
+    guessed = guesses(raw, roles, {name for name in HINTS if name not in table})
+    if confirm and guessed:
+        raw = raw.assign(**{each.column: each.values for each in guessed if each.values is not None})
+        roles |= {each.role: each.column for each in guessed}
+        table, follows = _by_role(raw, roles, source)
+    _require(table, roles, raw, guessed, source)
     columns = {role: raw[name] for role, name in roles.items()}
     own = [role for role in roles if role in BY_NAME or role.startswith("extra_")]
-    table = pd.DataFrame({role: columns[role] for role in own})
-    _add_converted(table, columns, source)
-    _require(table, roles, raw, source)
     notes = [*_reading_notes(roles, raw), *_peak_notes(roles, raw, {*mapping, *constants}, source)]
     if "loss_kind" not in table and "loss" in roles:
         table["loss_kind"] = _loss_kind(roles["loss"])
     notes += _add_status(table, columns.get("status"))
+    notes += _stop_short(table, columns)
     direct = {roles[role] for role in own}
     kept = raw[[name for name in raw if name not in direct]]
     table = table.join(kept.rename(columns=lambda name: f"original_{name}" if name in BY_NAME else name))
     notes += _add_ids(table, raw, borrowed=roles.get("run_id") != "run_id" and "run_id" not in mapping)
-    return table, notes
+    said = dict.fromkeys(mapping, "said with --map") | dict.fromkeys(constants, "said with --set")
+    said |= {each.role: f"guessed: {each.reason}" for each in guessed} | ({"study": "said"} if study else {})
+    readings = [Reading(role, name, said.get(role) or reason(role, name)) for role, name in roles.items()]
+    return table, notes, readings + follows
+
+
+def _by_role(raw: pd.DataFrame, roles: Mapping[str, str], source: str) -> tuple[pd.DataFrame, list[Reading]]:
+    """Columns of the run table by their roles, and those that follow from them."""
+    columns = {role: raw[name] for role, name in roles.items()}
+    own = [role for role in roles if role in BY_NAME or role.startswith("extra_")]
+    table = pd.DataFrame({role: columns[role] for role in own})
+    return table, _add_converted(table, columns, source)
 
 
 def _numbers_but_for(raw: pd.DataFrame, loss: str | None) -> pd.DataFrame:
@@ -156,39 +207,24 @@ def _numbers_but_for(raw: pd.DataFrame, loss: str | None) -> pd.DataFrame:
     return raw.assign(**narrow(pd.DataFrame(cleaned, index=raw.index)))
 
 
-def _add_converted(table: pd.DataFrame, columns: Mapping[str, pd.Series], source: str) -> None:
-    """Fill in place columns determined by another unit; columns that are given directly stay."""
-    given = {role: _numeric(values, role, source) for role, values in columns.items() if role in CONVERTED}
-
-    def fill(name: str, *roles: str) -> bool:
-        return name not in table and all(role in given for role in roles)
-
-    if fill("params_nonembedding", "params_total", "params_embedding"):
-        table["params_nonembedding"] = given["params_total"] - given["params_embedding"]
-    if fill("batch_tokens", "batch_sequences", "sequence_length"):
-        table["batch_tokens"] = given["batch_sequences"] * given["sequence_length"]
-    for name in ("params_nonembedding", "batch_tokens", "learning_rate"):
-        if name in table:
-            given[name] = _numeric(table[name], name, source)
-    if fill("tokens", "steps", "batch_tokens"):
-        table["tokens"] = given["steps"] * given["batch_tokens"]
-    if fill("tokens", "tokens_per_param", "params_nonembedding"):
-        table["tokens"] = given["tokens_per_param"] * given["params_nonembedding"]
-    if fill("warmup_tokens", "warmup_steps", "batch_tokens"):
-        table["warmup_tokens"] = given["warmup_steps"] * given["batch_tokens"]
-    if fill("final_lr_ratio", "final_learning_rate", "learning_rate"):
-        table["final_lr_ratio"] = given["final_learning_rate"] / given["learning_rate"]
-    if fill("loss", "loss_bits"):
-        table["loss"] = given["loss_bits"] * math.log(2)
-    if fill("loss", "perplexity"):
-        table["loss"] = np.log(given["perplexity"].where(given["perplexity"] > 0))
+def _add_converted(table: pd.DataFrame, columns: Mapping[str, pd.Series], source: str) -> list[Reading]:
+    """Fill in place columns that follow from other units; columns that are given directly stay."""
+    given = {
+        role: _number_of(role, columns[role], source) for role in columns if role in USED or role == "beta1"
+    }
+    found = follow(given)
+    for role, (values, _) in found.items():
+        if role in BY_NAME:
+            table[role] = values
     _add_betas(table, columns, given)
+    return [Reading(role, ", ".join(row.needs), row.words) for role, (_, row) in found.items()]
 
 
-CONVERTED = (
-    *("params_total", "params_embedding", "batch_sequences", "sequence_length", "steps", "tokens_per_param"),
-    *("warmup_steps", "final_learning_rate", "loss_bits", "perplexity", "beta1"),
-)
+def _number_of(role: str, values: pd.Series, source: str) -> pd.Series:
+    """A role's column as numbers; the loss of a run table is checked later, and yes and no are 1 and 0."""
+    if role == "tied_embeddings":
+        return values.astype("str").str.lower().map({"true": 1.0, "1": 1.0, "false": 0.0, "0": 0.0})
+    return values if role == "loss" else _numeric(values, role, source)
 
 
 def _add_betas(table: pd.DataFrame, columns: Mapping[str, pd.Series], given: dict[str, pd.Series]) -> None:
@@ -202,13 +238,17 @@ def _add_betas(table: pd.DataFrame, columns: Mapping[str, pd.Series], given: dic
         table["momentum"] = momentum.fillna(given["beta1"])
 
 
-def _require(table: pd.DataFrame, roles: Mapping[str, str], raw: pd.DataFrame, source: str) -> None:
+def _require(
+    table: pd.DataFrame, roles: Mapping[str, str], raw: pd.DataFrame, guessed: Sequence[Guess], source: str
+) -> None:
     """Raise one error that names everything missing or ambiguous, and what to add."""
     missing = [name for name in HINTS if name not in table]
     if not missing:
         return
     lines = [f"  {name}: {_hint(name, roles, raw)}" for name in missing]
     lines += [f"  or are they {name}'s? add --adapter {name}" for name in fitting(raw)]
+    lines += ["--confirm would read:"] if guessed else []
+    lines += [f"  {each.column} as {each.role}: {each.reason}" for each in guessed]
     shown = ", ".join(raw.columns[:60]) + (", ..." if len(raw.columns) > 60 else "")
     raise BadInput("\n".join([f"{source} does not say what these runs are:", *lines, f"columns: {shown}"]))
 
@@ -295,6 +335,7 @@ def _add_status(table: pd.DataFrame, states: pd.Series | None) -> list[str]:
     else:
         words = states.astype("str").str.strip().str.lower().str.removeprefix("trialstate.")
         status = words.map(lambda word: STATE_OF.get(re.sub(r"[\s-]+", "_", word), word))
+        status = status.mask(states.isna(), "finished")
     lost = missing & (status == "finished")
     table["status"] = status.mask(lost, "crashed").mask(recorded_nan, "diverged")
     notes = []
@@ -310,6 +351,26 @@ def _add_status(table: pd.DataFrame, states: pd.Series | None) -> list[str]:
     if recorded_nan.any():
         notes.append(f"runs with a loss of NaN, counted as diverged: {recorded_nan.sum()}")
     return notes
+
+
+WHOLE = 0.95
+"""Share of the planned steps from which a run of unknown state is whole: the last log may be earlier."""
+
+
+def _stop_short(table: pd.DataFrame, columns: Mapping[str, pd.Series]) -> list[str]:
+    """Mark in place runs of unrecorded state that ended before their planned steps as stopped."""
+    if "steps" not in columns or "last_step" not in columns:
+        return []
+    last, planned = (pd.to_numeric(columns[role], errors="coerce") for role in ("last_step", "steps"))
+    unsaid = columns["status"].isna() if "status" in columns else pd.Series(True, index=table.index)
+    short = unsaid & (last < WHOLE * planned) & (table["status"] == "finished")
+    table["status"] = table["status"].mask(short, "stopped")
+    ended = f"{short.sum()} of {len(table)}"
+    return (
+        [f"runs that ended before {WHOLE:.0%} of their steps, counted as stopped: {ended}"]
+        if short.any()
+        else []
+    )
 
 
 def _name_optimizers(
@@ -405,6 +466,6 @@ def _numeric(values: pd.Series, role: str, source: str) -> pd.Series:
 
 def _check_constants(constants: Mapping[str, Any], source: str) -> None:
     for name, value in constants.items():
-        if name not in BY_NAME:
+        if name not in ROLES:
             known = ", ".join(BY_NAME)
             raise BadInput(f"{source}: --set {name}={value}: unknown column; expected one of {known}")

@@ -18,6 +18,7 @@ import pyarrow.parquet
 
 from bayeslaw.errors import BadInput
 from bayeslaw.files import check_writable, plain_json, write_atomically
+from bayeslaw.runs.formulas import escaped, restored
 from bayeslaw.runs.schema import COLUMNS, REQUIRED, validate
 
 log = logging.getLogger(__name__)
@@ -200,7 +201,7 @@ def narrow(table: pd.DataFrame) -> pd.DataFrame:
 
 def _read_csv(path: Path) -> pd.DataFrame:
     _check_header(path)
-    return pd.read_csv(path, dtype=TEXT, low_memory=False, encoding=text_encoding(path))
+    return restored(pd.read_csv(path, dtype=TEXT, low_memory=False, encoding=text_encoding(path)))
 
 
 def read_texts(path: Path) -> pd.DataFrame:
@@ -238,7 +239,7 @@ def _read_jsonl(path: Path, constant: Callable[[str], Any] | None = None) -> pd.
 
 
 def _write_csv(table: pd.DataFrame, path: Path) -> None:
-    table.to_csv(path, index=False)
+    escaped(table).to_csv(path, index=False)
 
 
 def _write_parquet(table: pd.DataFrame, path: Path) -> None:

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from bayeslaw.errors import BadInput
 from bayeslaw.runs.io import PathLike, narrow, read_table
+from bayeslaw.runs.trackers.folders import read_folders
+from bayeslaw.runs.trackers.lightning import read_lightning
+from bayeslaw.runs.trackers.mlflow import read_mlflow
+from bayeslaw.runs.trackers.optuna import read_optuna
+from bayeslaw.runs.trackers.sqlite import tables_of
+from bayeslaw.runs.trackers.tensorboard import read_tensorboard
+from bayeslaw.runs.trackers.transformers import read_transformers
 from bayeslaw.runs.wandb import read_wandb
 
 Convert = Callable[[pd.DataFrame, str | None], tuple[pd.DataFrame, list[str]]]
@@ -25,7 +34,9 @@ class Layout:
         convert: the table and the study's name -> a run table, not yet checked, and notes; None for a layout
             whose columns are found by their names.
         help: what it is, in a few words.
-        read: the file as a table.
+        read: the file or folder as a table.
+        pattern: of names of the files that it is found by, in a folder or alone; empty for none.
+        table: that an SQLite store of it has; empty for none.
     """
 
     name: str
@@ -33,6 +44,8 @@ class Layout:
     convert: Convert | None
     help: str
     read: Callable[[PathLike], pd.DataFrame] = read_table
+    pattern: str = ""
+    table: str = ""
 
 
 STEP_LAW_SEQUENCE = 2048
@@ -300,8 +313,51 @@ LAYOUTS: dict[str, Layout] = {
             "wandb",
             (),
             None,
-            "the runs page of Weights & Biases as CSV, or JSON with config and summary",
+            "the runs page of Weights & Biases as CSV, JSON with config and summary, or run folders",
             read_wandb,
+            "*.wandb",
+        ),
+        Layout(
+            "transformers",
+            (),
+            None,
+            "a folder with trainer_state.json per run, arguments beside it",
+            read_transformers,
+            "trainer_state.json",
+        ),
+        Layout(
+            "tensorboard",
+            (),
+            None,
+            "a folder of TensorBoard event files, one subfolder per run",
+            read_tensorboard,
+            "*tfevents*",
+        ),
+        Layout(
+            "mlflow",
+            (),
+            None,
+            "an MLflow store: its folder, SQLite file or server",
+            read_mlflow,
+            "meta.yaml",
+            "latest_metrics",
+        ),
+        Layout("optuna", (), None, "an Optuna storage in SQLite", read_optuna, "", "trial_params"),
+        Layout(
+            "lightning",
+            (),
+            None,
+            "a folder of Lightning's CSV logs, hparams.yaml beside them",
+            read_lightning,
+            "hparams.yaml",
+        ),
+        Layout(
+            "folders",
+            (),
+            None,
+            "a folder of JSON or YAML settings with metrics beside them",
+            read_folders,
+            "*.json",
         ),
     )
 }
@@ -310,6 +366,26 @@ LAYOUTS: dict[str, Layout] = {
 def layouts_help() -> str:
     """The known layouts as the command line explains them."""
     return "A known layout: " + "; ".join(f"{each.name}, {each.help}" for each in LAYOUTS.values()) + "."
+
+
+def found_at(source: PathLike) -> Layout | None:
+    """The tracker whose files a folder, store or address holds; None for a table or what is none.
+
+    A folder is the first layout's whose files are there, in the order of `LAYOUTS`.
+    """
+    if str(source).startswith(("http://", "https://")):
+        return LAYOUTS["mlflow"]
+    path = Path(str(source).removeprefix("sqlite:///"))
+    layouts = [layout for layout in LAYOUTS.values() if layout.pattern]
+    if path.is_dir():
+        return next((layout for layout in layouts if next(path.rglob(layout.pattern), None)), None)
+    if path.is_file() and path.suffix not in (".json", ".csv"):
+        stored = tables_of(path)
+        by_table = next(
+            (layout for layout in LAYOUTS.values() if layout.table in stored and layout.table), None
+        )
+        return by_table or next((layout for layout in layouts if fnmatch(path.name, layout.pattern)), None)
+    return LAYOUTS["transformers"] if path.name == "trainer_state.json" else None
 
 
 def fitting(raw: pd.DataFrame) -> list[str]:

@@ -1,4 +1,4 @@
-"""Read Weights & Biases exports as flat tables: the runs page's CSV, or JSON with config and summary."""
+"""Read W&B runs as flat tables: the runs page's CSV, JSON with config and summary, run folders."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import pandas as pd
 
 from bayeslaw.errors import BadInput
 from bayeslaw.runs.io import PathLike, narrow, read_texts, read_with, text_encoding
+from bayeslaw.runs.trackers.wandb_offline import read_offline
 
 WANDB_COLUMNS = {"ID": "run_id", "State": "state", "Runtime": "wall_seconds", "Created": "created"}
 
 
 def read_wandb(path: PathLike) -> pd.DataFrame:
-    """A W&B export as a flat table: the runs page's CSV, or JSON (lines) with config and summary.
+    """A W&B export as a flat table: the runs page's CSV, JSON with config and summary, or run folders.
 
     Configuration keys are flattened to ``config.a.b`` and metrics to ``summary.x``; ID, State, Runtime
     become run_id, state, wall_seconds. A metric recorded as NaN stays the text NaN: it is not missing.
@@ -24,10 +25,13 @@ def read_wandb(path: PathLike) -> pd.DataFrame:
         BadInput: a missing, damaged or foreign file.
     """
     path = Path(path)
+    if path.is_dir() or path.suffix == ".wandb":
+        return read_offline(path)
     readers = {".csv": _wandb_csv, ".json": _wandb_json, ".jsonl": _wandb_json}
     if path.suffix.lower() not in readers and path.is_file():
         raise BadInput(
-            f"{path}: unknown suffix {path.suffix!r}; expected .csv, .json or .jsonl; export it again"
+            f"{path}: unknown suffix {path.suffix!r}; expected .csv, .json, .jsonl, .wandb "
+            "or a folder of runs; export it again"
         )
     return narrow(read_with(readers.get(path.suffix.lower(), _wandb_json), path))
 

@@ -83,6 +83,9 @@ def test_json_is_one_object_on_stdout(folder, monkeypatch, capsys):
     out, err = capsys.readouterr()
     result = json.loads(out)
     notes = result.pop("notes")
+    assert {"role": "learning_rate", "column": "lr", "reason": "a name of the learning_rate"} in result.pop(
+        "columns"
+    )
     assert result == {
         "output": "runs.csv",
         "runs": 3,

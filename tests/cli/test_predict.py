@@ -96,7 +96,7 @@ def test_json_is_one_object_with_the_contracts_keys(folder, monkeypatch, capsys)
     assert out.count("\n") == 1
     result = json.loads(out)
     parts = "inputs recommendation optimum loss_nats_per_token regret extrapolation level posterior warnings"
-    assert list(result) == parts.split()
+    assert list(result) == [*parts.split(), "bill"]
     assert result["posterior"]["path"] == "p.nc"
     assert result["inputs"]["optimizer"] == "adamw"
     assert result["level"] == 0.8

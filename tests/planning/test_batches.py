@@ -197,7 +197,7 @@ def test_json_has_units_and_the_plan_lies_beside_it(folder, monkeypatch, capsys)
     code, out, _ = run(monkeypatch, capsys, *ASKED, "--json", "--policy", "cheapest")
     assert code == 0
     result = json.loads(out)
-    parts = "output inputs runs cost regret stop candidates warnings posterior"
+    parts = "output inputs runs cost regret stop candidates warnings posterior bill"
     assert list(result) == parts.split()
     assert result["inputs"]["cost_unit"] == "FLOP"
     assert result["inputs"]["targets"] == [

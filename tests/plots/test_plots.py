@@ -410,7 +410,9 @@ def test_convergence_names_the_worst(chained):
     rhat, ess = plots.plot_convergence(chained)
     worst = [tick.get_text() for tick in rhat.get_yticklabels()]
     assert {worst[1], worst[2]} == {"share[ours]", "share[theirs]"}
-    failed = rhat.collections[1].get_offsets()
+    assert len(rhat.collections[1].get_offsets()) == 0, "all draws of the fit passed: none is marked"
+    failing = replace(chained, diagnostics=chained.diagnostics | {"rhat_max": 1.02})
+    failed = plots.plot_convergence(failing)[0].collections[1].get_offsets()
     expected = az.rhat(chained.study["share"][:, 0].reshape(4, 75))
     assert failed[:, 0].max() == pytest.approx(expected)
     assert line(rhat, "threshold, 1.01")[0][0] == 1.01

@@ -17,6 +17,7 @@ from bayeslaw.assets import POSTERIOR
 from bayeslaw.errors import BadInput
 from bayeslaw.law.parameters import PARTS, SIZE_SHIFTS
 from bayeslaw.posterior import pooling
+from bayeslaw.posterior.draws import parameter_name
 from bayeslaw.posterior.netcdf import read_posterior, write_posterior
 from bayeslaw.reporting import figures, sections
 from bayeslaw.reporting.page import write_report
@@ -233,6 +234,17 @@ class Pictures(HTMLParser):
             self.found.append((dict(attributes)["src"], dict(attributes)["alt"]))
 
 
+def test_parameters_are_named_and_not_numbered(fit):
+    told = [
+        {"parameter": name, "rhat": 1.0, "ess_bulk": 500.0, "ess_tail": 500.0} for name in ("beta[1]", "bend")
+    ]
+    shown = sections.diagnostics(replace(fit, diagnostics=fit.diagnostics | {"worst": told}), [])
+    assert f"beta[{'/'.join(fit.groups[1])}]" in shown
+    assert "beta[1]" not in shown
+    assert parameter_name(fit, "cell_lr[0]").startswith(f"cell_lr[{fit.cells[0].study}/")
+    assert parameter_name(fit, "gamma[99]") == "gamma[99]"
+
+
 def test_every_figure_is_in_the_page_with_words_for_it():
     fit = fake_posterior(60)
     told = fit.diagnostics | {"chains": 4, "draws": 15}
@@ -409,6 +421,28 @@ def test_the_page_agrees_with_predict(page, fit, name):
     target, level = TARGETS[name]
     wanted = predict(fit, target, level)
     agree(page.evaluate(PREDICT, [wanted["inputs"], level]), wanted)
+
+
+def test_a_link_carries_the_fields(browser, page_file):
+    with opened(browser, page_file) as first:
+        first.fill("#params", "3B")
+        first.fill("#tokens", "60B")
+        first.select_option("#study", "theirs")
+        first.select_option("#optimizer", "muon")
+        first.check("#fixed")
+        first.fill("#batch", "1M")
+        first.wait_for_function("document.querySelector('#link').href.includes('batch=1M')")
+        link, told = first.evaluate("document.querySelector('#link').hash"), first.inner_text("#advice")
+    with opened(browser, page_file) as second:
+        second.evaluate("hash => { window.location.hash = hash; }", link)
+        second.wait_for_function("document.querySelector('#asked').textContent.includes('N = 3B')")
+        assert second.inner_text("#asked") == "muon, N = 3B, D = 60B tokens, theirs"
+        assert second.inner_text("#advice") == told
+        second.evaluate(
+            "() => { window.location.hash = '#params=1B&study=%3Cimg%20src=x%3E&optimizer=none'; }"
+        )
+        second.wait_for_function("document.querySelector('#asked').textContent.includes('N = 1B')")
+        assert second.input_value("#optimizer") == "muon"
 
 
 def test_a_reader_needs_only_the_keyboard(browser, page_file, fit):

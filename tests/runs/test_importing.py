@@ -10,6 +10,7 @@ import pytest
 from bayeslaw.errors import BadInput
 from bayeslaw.runs.column_names import resolve_roles
 from bayeslaw.runs.importing import import_runs
+from bayeslaw.runs.layouts import LAYOUTS
 
 SWEEP = pd.DataFrame(
     {
@@ -86,6 +87,9 @@ def test_units_are_asked_for_never_guessed(sweep):
         "or --map params_total=N with --map params_embedding=COLUMN\n"
         "  batch_tokens: does bs count sequences or tokens? "
         "add --map batch_sequences=bs, or --map batch_tokens=bs\n"
+        "--confirm would read:\n"
+        "  bs as batch_sequences: 32 to 64 are few for tokens; trainers count sequences\n"
+        "  N as params_total: a module counts all its parameters, the embedding among them\n"
         "columns: name, lr, bs, seq_len, N, D, val_loss, comment"
     )
 
@@ -144,7 +148,7 @@ def test_two_columns_for_one_role_are_asked_about(sweep):
     path = write("two.csv", SWEEP.assign(train_loss=3.0))
     assert error_of(path, "ours", **SAID) == (
         "two.csv: loss could be val_loss or train_loss; expected one; "
-        "add --map loss=val_loss or --map loss=train_loss"
+        "add --map loss=val_loss or --map loss=train_loss, or --confirm for val_loss"
     )
     said = {**SAID, "mapping": {**SAID["mapping"], "loss": "val_loss"}}
     assert "train_loss" in import_runs(path, "ours", **said)[0]
@@ -180,8 +184,7 @@ def test_mapping_mistakes_are_named(sweep):
         "sweep.csv: --set optimiser=adamw: unknown column; expected one of run_id, "
     )
     assert error_of(sweep, adapter="marine") == (
-        "--adapter marine: unknown; expected one of steplaw, scalebench, marin, schaipp, wandb; "
-        "or leave it out and use --map"
+        f"--adapter marine: unknown; expected one of {', '.join(LAYOUTS)}; or leave it out and use --map"
     )
     assert error_of(sweep, adapter="steplaw").startswith(
         "adapter steplaw: no column smooth loss, h, numl, numh"
@@ -693,7 +696,7 @@ def test_wandb_files_that_are_none(tmp_path, name, content, words):
     assert words in error_of(tmp_path / name, "ours", "wandb")
 
 
-@pytest.mark.parametrize("adapter", [None, "wandb", "marin"])
+@pytest.mark.parametrize("adapter", [None, "marin"])
 def test_a_folder_is_called_one(tmp_path, adapter):
     assert error_of(tmp_path, "ours", adapter) == (
         f"{tmp_path}: is a folder; expected a file with one run a row; name the file in it"

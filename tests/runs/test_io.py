@@ -239,3 +239,14 @@ def test_the_two_step_law_tables_join_without_their_overlap(shared_data, tmp_pat
     both = read_runs(tmp_path / "scale.parquet", tmp_path / "dense.parquet")
     assert (len(dense), len(scale), len(both)) == (1911, 2702, 2883)
     assert both["width"].notna().sum() == 1911
+
+
+def test_names_are_no_formulas_in_a_spreadsheet(tmp_path):
+    names = ["=cmd|' /C calc'!A0", "@SUM(1)", "-ours", "plain"]
+    run = {"study": "ours", "optimizer": "adamw", "params_nonembedding": 1e6, "tokens": 1e7}
+    run |= {"batch_tokens": 1e4, "learning_rate": 1e-3, "loss": 3.0, "status": "finished"}
+    table = pd.DataFrame([{"run_id": name} | run for name in names])
+    write_runs(table, tmp_path / "runs.csv")
+    text = (tmp_path / "runs.csv").read_text()
+    assert all(f"'{name}" in text for name in names[:3])
+    assert read_runs(tmp_path / "runs.csv")["run_id"].tolist() == names

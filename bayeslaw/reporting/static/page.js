@@ -19,7 +19,41 @@ function start() {
   by_id("ask").addEventListener("submit", (event) => event.preventDefault());
   new ResizeObserver(changed).observe(by_id("curve"));
   for (const id of ["ask", "live", "brief"]) by_id(id).hidden = false;
+  window.addEventListener("hashchange", take_link);
+  take_link();
   changed();
+}
+
+/* --------------------------------------------------------------------------------- the state in a link */
+
+/* Fields of the calculator as the end of an address: texts as they are, each escaped. */
+function link_of(target, level) {
+  const state = new URLSearchParams({
+    params: by_id("params").value,
+    tokens: by_id("tokens").value,
+    optimizer: target.optimizer,
+    study: target.study ?? "",
+    level: String(Number((100 * level).toPrecision(12))),
+  });
+  if (target.batch_tokens !== null) state.set("batch", by_id("batch").value);
+  return `#${state}`;
+}
+
+/* Fills the fields from the address, where it has them; a choice that the page does not offer is left out. */
+function take_link() {
+  const state = new URLSearchParams(window.location.hash.slice(1));
+  if (!state.has("params")) return;
+  for (const name of ["optimizer", "study"]) {
+    const offered = [...by_id(name).options].some((option) => option.value === state.get(name));
+    if (offered) by_id(name).value = state.get(name);
+  }
+  if (state.has("level")) by_id("level").value = state.get("level");
+  by_id("fixed").checked = state.has("batch");
+  for (const name of SIZES) {
+    if (state.has(name)) by_id(name).value = state.get(name);
+    moved_by_field(name);
+  }
+  fix_or_free();
 }
 
 function fill_choices() {
@@ -157,6 +191,7 @@ function show(group, target, result) {
   by_id("doubts").replaceChildren(...result.warnings.map(item));
   by_id("no-doubts").hidden = result.warnings.length > 0;
   by_id("command").replaceChildren(...command(target, result.level).flatMap((part) => [piece(part), " "]));
+  by_id("link").href = link_of(target, result.level);
   by_id("brief").textContent = brief(result);
   show_curve(group, target, result);
   clearTimeout(speaking);
