@@ -431,17 +431,17 @@ def test_a_link_carries_the_fields(browser, page_file):
         first.select_option("#optimizer", "muon")
         first.check("#fixed")
         first.fill("#batch", "1M")
-        first.wait_for_function("document.querySelector('#link').href.includes('batch=1M')")
+        first.wait_for_selector("#link[href*='batch=1M'][href*='params=3B'][href*='muon']")
         link, told = first.evaluate("document.querySelector('#link').hash"), first.inner_text("#advice")
     with opened(browser, page_file) as second:
         second.evaluate("hash => { window.location.hash = hash; }", link)
-        second.wait_for_function("document.querySelector('#asked').textContent.includes('N = 3B')")
+        second.wait_for_selector("#asked:has-text('N = 3B')")
         assert second.inner_text("#asked") == "muon, N = 3B, D = 60B tokens, theirs"
         assert second.inner_text("#advice") == told
         second.evaluate(
             "() => { window.location.hash = '#params=1B&study=%3Cimg%20src=x%3E&optimizer=none'; }"
         )
-        second.wait_for_function("document.querySelector('#asked').textContent.includes('N = 1B')")
+        second.wait_for_selector("#asked:has-text('N = 1B')")
         assert second.input_value("#optimizer") == "muon"
 
 

@@ -181,7 +181,7 @@ def test_the_page_updates_by_itself_and_fits_the_screen(tmp_path, width, scheme)
         share = folder / "runs" / "n2-lr0.002" / "share.txt"
         share.write_text("0.75\n")
         page.evaluate("refresh()")
-        page.wait_for_function("document.body.innerText.includes('running, 75%')")
+        page.wait_for_selector("td:has-text('running, 75%')")
         assert page.query_selector("#curve svg")
         assert wrong == []
         page.context.close()
