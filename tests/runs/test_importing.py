@@ -180,7 +180,8 @@ def test_mapping_mistakes_are_named(sweep):
         "sweep.csv: --set optimiser=adamw: unknown column; expected one of run_id, "
     )
     assert error_of(sweep, adapter="marine") == (
-        "--adapter marine: unknown; expected one of steplaw, scalebench, marin, schaipp, wandb; "
+        "--adapter marine: unknown; expected one of steplaw, scalebench, marin, schaipp, openlm, "
+        "olmo-ladder, wandb; "
         "or leave it out and use --map"
     )
     assert error_of(sweep, adapter="steplaw").startswith(
