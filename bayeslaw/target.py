@@ -80,8 +80,10 @@ class Target:
                 "expected a batch in tokens (not sequences) of at most D; lower the batch"
             )
         for name, value in self.covariates.items():
-            if not isinstance(value, str) and not (math.isfinite(value) and value > 0):
-                raise BadInput(f"target: {name} = {value!r}; expected a finite number above 0 or a word")
+            if not isinstance(value, str) and not (math.isfinite(value) and value >= 0):
+                raise BadInput(
+                    f"target: {name} = {value!r}; expected a finite number of at least 0 or a word"
+                )
 
     @property
     def columns(self) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def off_settings(runs: pd.DataFrame, posterior: Posterior) -> Floats:
             curvature = str(own_bowls()[name].curvature)
             unknown = curvature not in posterior.group
             outside[name][where] = unknown or borrowed(posterior, *key.group, curvature)
-    off = off_usual(runs, cell, finished)
+    off = off_usual(runs, cell, finished, [*posterior.pivot, *posterior.factor_values])
     for name, mask in outside.items():
         off = np.maximum(off, departs(runs[name], cell, finished) & mask)
     return off

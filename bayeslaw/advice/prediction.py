@@ -28,6 +28,7 @@ from bayeslaw.law import surface
 from bayeslaw.law.terms import COVARIATES, FACTORS, check_covariates, coordinates, to_coordinate
 from bayeslaw.posterior import pooling
 from bayeslaw.posterior.draws import Posterior
+from bayeslaw.runs.optimizer_families import convention_of, of_other_families
 from bayeslaw.target import Target
 
 DECADE = math.log(10.0)
@@ -94,9 +95,30 @@ def predict(posterior: Posterior, target: Target, level: float = 0.9, seed: int 
         level=float(level),
         posterior=dict(posterior.provenance) | {"diagnostics": posterior.diagnostics},
         warnings=tuple(_warnings(posterior, at, settings, outcome, beyond, level)),
+        assumes=assumed(posterior, target),
     )
     _refuse_unusable(result)
     return result
+
+
+def assumed(posterior: Posterior, target: Target) -> dict[str, str]:
+    """Conventions of the advice: ``schedule``, ``params`` and what the ``learning_rate`` multiplies.
+
+    The schedule is the target's where the posterior tells schedules apart; else that of the study's runs, or
+    of all studies' where the set-up was never seen.
+    """
+    schedules = posterior.factor_values.get("schedule")
+    if schedules:
+        schedule = str(target.covariates.get("schedule", schedules[0]))
+    else:
+        studies = [target.study] if target.study in posterior.studies else posterior.studies
+        told = {str(posterior.conventions.get(str(name), {}).get("schedule", "unknown")) for name in studies}
+        schedule = " or ".join(sorted(told)) or "unknown"
+    return {
+        "schedule": schedule,
+        "params": "without embeddings",
+        "learning_rate": convention_of(target.optimizer) or "unknown",
+    }
 
 
 def outcome_of(at: TargetSurface, settings: Settings, seed: int = 0) -> Outcome:
@@ -310,6 +332,11 @@ def about_group(posterior: Posterior, target: Target) -> list[str]:
         said.append(
             f"optimizer {target.optimizer} was never seen: drawn from the population of "
             f"{len(posterior.optimizers)} ({', '.join(posterior.optimizers)})"
+        )
+    if family := of_other_families(target.optimizer, posterior.optimizers):
+        said.append(
+            f"{target.optimizer} takes {family} steps, and none of the fitted optimizers does: its learning "
+            "rate has another unit than theirs, so do not use it; fit runs of its own"
         )
     if target.study is None:
         said.append(

@@ -39,6 +39,7 @@ class Prediction(Result):
         level: probability that each interval holds.
         posterior: provenance and diagnostics of the fit.
         warnings: one sentence each.
+        assumes: conventions of the advice: ``schedule``, ``params``, and what ``learning_rate`` multiplies.
     """
 
     target: Target
@@ -50,6 +51,7 @@ class Prediction(Result):
     level: float
     posterior: Mapping[str, Any]
     warnings: tuple[str, ...]
+    assumes: Mapping[str, str]
 
     def to_json(self) -> dict[str, Any]:
         """The keys of ``bayeslaw predict --json``."""
@@ -63,6 +65,7 @@ class Prediction(Result):
             "level": self.level,
             "posterior": dict(self.posterior),
             "warnings": list(self.warnings),
+            "assumes": dict(self.assumes),
         }
 
     def sections(self) -> list[Section]:
@@ -99,6 +102,8 @@ class Prediction(Result):
             f"loss           {loss.median:.3f} nats/token, {loss.lower:.3f} to {loss.upper:.3f}",
             f"regret         {expected} of the loss expected, below {most} with probability {level}",
             f"extrapolation  {n:.1f} decades in N, {d:.1f} in D",
+            f"assumes        schedule {self.assumes['schedule']}; N {self.assumes['params']}; learning rate "
+            f"{self.assumes['learning_rate']}",
             f"posterior      {', '.join(told)}",
         ]
 

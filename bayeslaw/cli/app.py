@@ -16,6 +16,8 @@ import typer
 from typer.core import TyperCommand, TyperOption
 
 from bayeslaw.cli.comparison import compare_
+from bayeslaw.cli.conversion import convert_
+from bayeslaw.cli.options import optional_size, size
 from bayeslaw.cli.schedules import schedule
 from bayeslaw.cli.tables import (
     all_written,
@@ -37,7 +39,6 @@ from bayeslaw.cli.tables import (
 )
 from bayeslaw.errors import BadInput
 from bayeslaw.target import NEVER_SEEN
-from bayeslaw.text import parse_size
 
 app = typer.Typer(
     name="bayeslaw",
@@ -71,6 +72,9 @@ PricePerHour = Annotated[float | None, typer.Option(help="Price of one device pe
 CostOfTarget = Annotated[
     str | None, typer.Option(metavar="SIZE", help="Cost of the target run, in the unit of the budget.")
 ]
+
+
+NO_POPULATION = "none"
 
 
 def _print_version(asked: bool) -> None:
@@ -113,18 +117,6 @@ def _pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
             example = "soap=ours" if option == "--rename" else "learning_rate=lr"
             raise BadInput(f"{option} {text}: expected NAME=VALUE; give it as {option} {example}")
     return pairs
-
-
-def _size(option: str, text: str) -> float:
-    """A number above 0, as ``text.parse_size`` reads it."""
-    number = parse_size(text)
-    if not number > 0:
-        raise BadInput(f"{option} {text}: expected a finite number above 0; give it as 7e9, 7B, 500M or 2k")
-    return number
-
-
-def _optional_size(option: str, text: str | None) -> float | None:
-    return None if text is None else _size(option, text)
 
 
 LISTED = {"adapter": "runs.layouts:layouts_help", "policy": "planning.policies:policies_help"}
@@ -268,6 +260,13 @@ def fit_(
             "believed. BAYESLAW_EFFORT=quick does the same to every fit of a loop, replay or notebook."
         ),
     ] = None,
+    population: Annotated[
+        str,
+        typer.Option(
+            help="Prior: what other studies say, from the posterior at PATH or the shipped one, or none for "
+            "the literature's."
+        ),
+    ] = NO_POPULATION,
     as_json: AsJson = False,
 ) -> None:
     """Fit the loss surface to run tables; any number of studies and optimizers are pooled.
@@ -282,6 +281,9 @@ def fit_(
 
     A fit that was stopped or killed goes on when the same command is given again: its draws are kept
     beside the output, every minute and at a signal.
+
+    With --population shipped a sweep of few runs starts from what the shipped posterior's studies have in
+    common. Where the runs disagree with it, they win, and a warning names the parameters.
     """
     from bayeslaw.files import check_writable
     from bayeslaw.runs.io import read_runs
@@ -293,10 +295,11 @@ def fit_(
     from bayeslaw.diagnosis.summary import fit_summary
     from bayeslaw.inference.checkpoint import unfinished
     from bayeslaw.inference.fitting import fit
-    from bayeslaw.posterior.netcdf import write_posterior
+    from bayeslaw.posterior.netcdf import read_posterior, write_posterior
 
     sources = tuple(str(path) for path in runs)
     chosen = structure_named("+".join(part.strip() for part in parts.split(",")))
+    path = population_path(population)
     with unfinished(output) as checkpoint:
         posterior = fit(
             table,
@@ -308,10 +311,20 @@ def fit_(
             parts=chosen,
             effort=effort,
             checkpoint=checkpoint,
+            population=read_posterior(path) if path else None,
         )
+        if path:
+            posterior.provenance["population"]["path"] = str(path)
         write_posterior(posterior, output)
     summary = {"output": output} | fit_summary(posterior, table)
     print_json(summary) if as_json else print_fit(summary)
+
+
+def population_path(text: str) -> Path | None:
+    """The posterior that ``--population`` names; None for none."""
+    from bayeslaw.assets import POSTERIOR
+
+    return None if text == NO_POPULATION else POSTERIOR if text == "shipped" else Path(text)
 
 
 @app.command("predict")
@@ -370,6 +383,12 @@ def predict_(
     device: OnDevice = None,
     throughput: Throughput = None,
     price_per_hour: PricePerHour = None,
+    schedule: Annotated[
+        str | None, typer.Option(help="Schedule of the learning rate: cosine, linear, wsd, constant, ...")
+    ] = None,
+    decay_share: Annotated[
+        float | None, typer.Option(help="Share of the run in which the rate falls, 0 to 1, such as 0.2.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Recommend learning rate, batch and any other fitted hyperparameter, with intervals.
@@ -386,13 +405,13 @@ def predict_(
     from bayeslaw.integrations.exports import export as exported
     from bayeslaw.target import Target, parse_covariates
 
-    reached = _optional_size("--throughput", throughput)
+    reached = optional_size("--throughput", throughput)
     check_request(device, reached, price_per_hour)
     if export and law:
         raise BadInput("predict: --export writes the posterior's advice; expected no --law; leave one out")
-    covariates = parse_covariates("--covariate", covariate or [])
-    sizes = _size("--params", params), _size("--tokens", tokens)
-    batch = _optional_size("--batch-tokens", batch_tokens)
+    covariates = parse_covariates("--covariate", covariate or []) | _of_schedule(schedule, decay_share)
+    sizes = size("--params", params), size("--tokens", tokens)
+    batch = optional_size("--batch-tokens", batch_tokens)
     target = Target(*sizes, optimizer.strip().lower(), study, batch, covariates)
     if law:
         _laws(target, law, tuned, posterior, level, as_json)
@@ -438,6 +457,16 @@ def _laws(
         print_json(told | ({"rules": rules} if run else {}))
     else:
         print_comparison(result, answers, field, rules)
+
+
+def _of_schedule(schedule: str | None, decay_share: float | None) -> dict[str, float | str]:
+    """The schedule as the law's covariates have it."""
+    if decay_share is not None and not 0 <= decay_share <= 1:
+        raise BadInput(
+            f"--decay-share {decay_share:g}: expected a share from 0 to 1; give 0.2 for the last fifth"
+        )
+    given = {"schedule": schedule and schedule.strip().lower(), "share": decay_share}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _prediction(target: Any, path: Path | None, level: float) -> Any:
@@ -704,9 +733,9 @@ def design_(
         raise BadInput(f"{output}: unknown suffix {output.suffix!r}; expected a plan in .csv; rename it")
     check_writable(output)
     _check_plot(plot)
-    reached = _optional_size("--throughput", throughput)
+    reached = optional_size("--throughput", throughput)
     check_bill(device, reached, price_per_hour)
-    most, target_cost = _size("--budget", budget), _optional_size("--cost-of-target", cost_of_target)
+    most, target_cost = size("--budget", budget), optional_size("--cost-of-target", cost_of_target)
     check_request(most, batch, policy, tolerance, target_cost)
     table, unit = _offered("design", candidates, space)
     path = posterior or POSTERIOR
@@ -827,7 +856,7 @@ def replay_(
     policies = list(dict.fromkeys(policy or ["regret", "random"]))
     place = " and ".join(str(path) for path in pool)
     targets = [parse_target(text, study) for text in target]
-    limit = _optional_size("--below", below)
+    limit = optional_size("--below", below)
     asked = study_of(read_runs(*pool), targets, budget, batch, refits, start, limit, place)
     with replay_progress(len(policies) * seeds * len(budget)) as tell:
         rows = many.run(asked, policies, range(seeds), output, one.exact, workers, tell)
@@ -911,16 +940,16 @@ def loop_(
         targets=tuple(parse_target(text, study) for text in target),
         candidates=offered.assign(study=study),
         runner=runner,
-        budget=_size("--budget", budget),
+        budget=size("--budget", budget),
         collect=collect,
         table=table or TABLE,
         runs=tuple(runs or ()),
         batch=batch,
-        round_budget=_optional_size("--round-budget", round_budget),
+        round_budget=optional_size("--round-budget", round_budget),
         rounds=rounds,
         policy=policy,
         tolerance=tolerance,
-        target_cost=_optional_size("--cost-of-target", cost_of_target),
+        target_cost=optional_size("--cost-of-target", cost_of_target),
         unit=unit,
         seed=seed,
     )
@@ -1018,4 +1047,5 @@ if __name__ == "__main__":
 
 
 app.command("compare")(compare_)
+app.command("convert")(convert_)
 app.add_typer(schedule)

@@ -162,8 +162,15 @@ def print_fit(summary: Mapping[str, Any]) -> None:
         f"{told['ess_tail_min']:.0f} in the tails, {told['divergences']} divergences, "
         f"{told['chains']} chains of {told['draws']} draws"
     )
+    print(f"prior: {_prior_words(summary['population'])}")
     for text in summary["warnings"]:
         print(f"warning: {text}")
+
+
+def _prior_words(population: Mapping[str, Any] | None) -> str:
+    if population is None:
+        return "the literature's (--population none)"
+    return f"the population of {', '.join(population['studies'])} ({population['path']})"
 
 
 def print_law(answer: Mapping[str, Any], target: Any) -> None:

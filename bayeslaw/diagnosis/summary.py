@@ -13,6 +13,7 @@ from bayeslaw.intervals import interval
 from bayeslaw.law.parameters import derived
 from bayeslaw.law.terms import own_bowls
 from bayeslaw.posterior.draws import Posterior
+from bayeslaw.posterior.population import conflict_warning
 from bayeslaw.target import SIZE, Target
 
 EXPONENTS = ("gamma", "delta", "epsilon")
@@ -30,7 +31,7 @@ REPORTED = (
 
 
 def fit_summary(posterior: Posterior, runs: pd.DataFrame, level: float = LEVEL) -> dict[str, Any]:
-    """Summarise a fit, JSON-ready: ``groups``, ``convergence``, ``level`` and ``warnings``.
+    """Summarise a fit, JSON-ready: ``groups``, ``convergence``, ``population``, ``level`` and ``warnings``.
 
     Args:
         posterior: the fit.
@@ -40,14 +41,40 @@ def fit_summary(posterior: Posterior, runs: pd.DataFrame, level: float = LEVEL) 
     Returns:
         Each of ``groups`` holds study, optimizer, counts of runs, cells and statuses, the ranges of N and D,
         and ``exponents``: gamma (-d ln lr*/d ln N), delta (-d ln lr*/d ln D), epsilon (d ln B*/d ln D).
+        ``population`` is None, or names the studies that took the place of the literature's priors.
     """
     messages = [str(text) for text in posterior.diagnostics.get("messages", [])]
     return {
         "groups": [_group(posterior, runs, i, level) for i in range(len(posterior.groups))],
         "convergence": {name: posterior.diagnostics.get(name) for name in REPORTED},
         "level": level,
-        "warnings": [*messages, *fit_doubts(runs), *_beyond_the_scan(posterior, runs)],
+        "warnings": [
+            *messages,
+            *conflict_warning(posterior.diagnostics.get("conflicts", {})),
+            *fit_doubts(runs),
+            *_beyond_the_scan(posterior, runs),
+            *schedule_left_out(posterior, runs),
+        ],
+        "population": posterior.provenance.get("population"),
     }
+
+
+def schedule_left_out(posterior: Posterior, runs: pd.DataFrame) -> list[str]:
+    """Warn of groups whose cells mix schedules or decay shares, where the fit does not tell them apart."""
+    if "schedule" in posterior.provenance.get("parts", []):
+        return []
+    columns = [name for name in ("schedule", "decay_share") if name in runs]
+    used = runs[runs["status"] != "stopped"]
+    found = []
+    for (study, optimizer), group in used.groupby(["study", "optimizer"]):
+        cells = group.groupby(["params_nonembedding", "tokens"])[columns]
+        mixed = [name for name in columns if cells.nunique()[name].max() > 1]
+        if mixed:
+            found.append(
+                f"{study}, {optimizer}: runs of one cell differ in {' and '.join(mixed)}: those off the "
+                "usual value count as departures, with a scatter of their own; fit them with --parts schedule"
+            )
+    return found
 
 
 def _beyond_the_scan(posterior: Posterior, runs: pd.DataFrame) -> list[str]:

@@ -8,9 +8,8 @@ import numpy as np
 import pandas as pd
 
 from bayeslaw.inference.effort import FULL, Effort, double_precision
-from bayeslaw.inference.fitting import keep_posterior, named_sites
+from bayeslaw.inference.fitting import keep_posterior, named_sites, observations
 from bayeslaw.inference.laplace import density, whitening
-from bayeslaw.law.observations import prepare
 from bayeslaw.law.parameters import ALL_PARTS
 from bayeslaw.posterior.draws import Posterior
 
@@ -23,6 +22,7 @@ def approximate(
     seed: int = 0,
     draws: int = DRAWS,
     effort: Effort = FULL,
+    population: Posterior | None = None,
 ) -> Posterior:
     """Draws of the Gaussian with the mode and the information that NUTS would start from.
 
@@ -35,12 +35,13 @@ def approximate(
         seed: of the draws.
         draws: how many.
         effort: rounds of EM, and how hard XLA optimises: many small fits want a low level.
+        population: as of ``fitting.fit``.
 
     Raises:
         BadInput: nothing finished.
     """
     with double_precision():
-        observed = prepare(runs, parts=parts)
+        observed = observations(runs, parts, population)
         target = density(observed, effort)
         w = whitening(observed, target, seed, effort.em_steps)
         z = np.random.default_rng(seed).standard_normal((draws, len(w.mean)))

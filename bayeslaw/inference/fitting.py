@@ -7,6 +7,7 @@ import importlib.metadata
 import platform
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,11 @@ from bayeslaw.inference.model import block_site, cells, factor_site, spread_site
 from bayeslaw.inference.nuts import Drawn, draw
 from bayeslaw.law.observations import Observations, prepare
 from bayeslaw.law.parameters import ALL_PARTS, CELL_SHIFTS, SIZE_SHIFTS, SPREADS, described
+from bayeslaw.law.population import Population
 from bayeslaw.law.structure import Structure, structure_of
 from bayeslaw.posterior.convergence import check_chains
 from bayeslaw.posterior.draws import Posterior
+from bayeslaw.posterior.population import conflict_warning, conflicts, population_of, refuse_far
 from bayeslaw.processes import delayed_signals
 from bayeslaw.runs.checks import refuse_uninformative
 from bayeslaw.runs.io import table_sha256
@@ -51,6 +54,7 @@ def fit(
     parts: Sequence[str] = ALL_PARTS,
     effort: str | None = None,
     checkpoint: Path | None = None,
+    population: Posterior | None = None,
 ) -> Posterior:
     """Fit the posterior of the loss surface to runs.
 
@@ -73,14 +77,18 @@ def fit(
             it, what ``BAYESLAW_EFFORT`` says in the environment, else ``full``.
         checkpoint: file that keeps the draws so far, every minute and at SIGINT or SIGTERM; the same fit goes
             on from it. Whoever writes the posterior removes it (``checkpoint.unfinished``).
+        population: posterior of other studies, whose population takes the place of the priors from the
+            literature (``posterior.population``); the fit is made about its pivot. ``diagnostics`` then has
+            ``conflicts``, the parameters that these runs moved away from it.
 
     Raises:
-        BadInput: nothing finished, one loss in all runs, an unknown effort, or as ``check_fit``.
+        BadInput: nothing finished, one loss in all runs, an unknown effort, a population that holds these
+            studies or lies far from these runs, or as ``check_fit``.
     """
     work = effort_named(effort)
     check_fit(seed, chains, draws)
     with double_precision():
-        return _fit(runs, seed, chains, draws, sources, say, work, parts, checkpoint)
+        return _fit(runs, seed, chains, draws, sources, say, work, parts, checkpoint, population)
 
 
 def _fit(
@@ -93,10 +101,13 @@ def _fit(
     effort: Effort,
     parts: Sequence[str],
     checkpoint: Path | None,
+    population: Posterior | None,
 ) -> Posterior:
     began = time.perf_counter()
     refuse_uninformative(runs)
-    observed = prepare(runs, parts=parts)
+    if population is not None and population.cells:
+        refuse_far(population, *runs[["params_nonembedding", "tokens"]].drop_duplicates().to_numpy(float).T)
+    observed = observations(runs, parts, population)
     say(
         f"{len(observed.cell)} runs, {len(observed.cells)} cells, {len(observed.groups)} groups of one "
         "study and optimizer; finding the mode"
@@ -110,10 +121,22 @@ def _fit(
         diagnostics |= {"converged": False, "messages": [QUICK, *diagnostics["messages"]]}
     diagnostics["effort"] = next(name for name, each in EFFORTS.items() if each == effort)
     say(f"done in {time.perf_counter() - began:.0f} s")
-    for message in diagnostics["messages"]:
-        say(f"warning: {message}")
     diagnostics["seconds"] = round(time.perf_counter() - began, 1)
-    return keep_posterior(runs, observed, named, diagnostics, seed, sources)
+    kept = keep_posterior(runs, observed, named, diagnostics, seed, sources)
+    for message in (*diagnostics["messages"], *conflict_warning(kept.diagnostics.get("conflicts", {}))):
+        say(f"warning: {message}")
+    return kept
+
+
+def observations(runs: pd.DataFrame, parts: Sequence[str], population: Posterior | None) -> Observations:
+    """The arrays of some runs, with the population that stands in for other studies, about its pivot."""
+    if population is None:
+        return prepare(runs, parts=parts)
+    optimizers, studies = (sorted(runs[name].unique()) for name in ("optimizer", "study"))
+    known = population_of(population, optimizers, studies)
+    own = {name: at for name, at in prepare(runs, parts=parts).pivot.items() if name not in known.pivot}
+    observed = prepare(runs, {**known.pivot, **own}, parts=parts)
+    return replace(observed, population=known)
 
 
 def check_fit(seed: int, chains: int, draws: int) -> None:
@@ -234,7 +257,7 @@ def keep_posterior(
     }
     used = runs[runs["status"] != "stopped"]
     reported = dict(zip(observed.studies, observed.cliff_studies.tolist(), strict=True))
-    return Posterior(
+    posterior = Posterior(
         group=_by_group(known, observed, flat),
         study={name: flat["study_values"][:, row] for row, name in enumerate(known.study)},
         common={name: flat[name] for name in known.common},
@@ -260,6 +283,16 @@ def keep_posterior(
         factor={name: flat[factor_site(name)] for name in observed.factor_values},
         factor_spread={name: np.exp(flat[spread_site(name)]) for name in observed.factor_values},
         factor_values=observed.factor_values,
+    )
+    return posterior if observed.population is None else _compared(posterior, observed.population)
+
+
+def _compared(posterior: Posterior, population: Population) -> Posterior:
+    """The posterior with the population named that stood in for other studies, and what disagrees with it."""
+    return replace(
+        posterior,
+        diagnostics=posterior.diagnostics | {"conflicts": conflicts(posterior, population)},
+        provenance=posterior.provenance | {"population": {"studies": list(population.studies)}},
     )
 
 

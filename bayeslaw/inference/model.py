@@ -21,7 +21,7 @@ from bayeslaw.arrays import Floats
 from bayeslaw.law import likelihood, smoothness, surface
 from bayeslaw.law.observations import Observations
 from bayeslaw.law.parameters import CELL_SHIFTS, NUGGET, PARAMETERS, SIZE_SHIFTS, SPREAD_LOG_SD, SPREADS
-from bayeslaw.law.structure import Structure, structure_of
+from bayeslaw.law.structure import Structure, shared_moments, structure_of
 from bayeslaw.law.terms import FACTORS, OPTIMA, drifted, optimum_of, own_bowls, shift_key
 
 Values = dict[str, jax.Array]
@@ -104,18 +104,17 @@ def group_values(observed: Observations, known: Structure) -> jax.Array:
     names = list(known.group)
     spread = {}
     for kind in SPREADS:
-        medians = np.log([getattr(row, kind) for row in known.group.values()])
-        spread[kind] = jnp.exp(numpyro.sample(f"log_{kind}", dist.Normal(medians, SPREAD_LOG_SD).to_event(1)))
+        mean, sd = np.array(list(known.spreads[kind].values())).T
+        spread[kind] = jnp.exp(numpyro.sample(f"log_{kind}", dist.Normal(mean, sd).to_event(1)))
     tables = []
     for block, members in known.blocks.items():
         index = known.members[block]
         o, t = observed.group_optimizer[index], observed.group_study[index]
         rows = np.array([names.index(name) for name in members])
-        shared = np.array([known.group[name].sd ** 2 for name in members])[:, None, None]
-        by_optimizer = spread[SPREADS[0]][rows][:, None, None] ** 2 * (o[:, None] == o)[None]
+        mean, shared, on_top = shared_moments(known, members, o)
+        by_optimizer = (on_top * spread[SPREADS[0]][rows] ** 2)[:, None, None] * (o[:, None] == o)[None]
         by_study = spread[SPREADS[1]][rows][:, None, None] ** 2 * (t[:, None] == t)[None]
         covariance = shared + by_optimizer + by_study + NUGGET * np.eye(len(index))[None]
-        mean = np.repeat([[known.group[name].mean] for name in members], len(index), axis=1)
         drawn = numpyro.sample(block_site(block), dist.MultivariateNormal(mean, covariance).to_event(1))
         tables.append(drawn @ np.eye(len(observed.group_study))[index])
     return jnp.concatenate(tables)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from bayeslaw.arrays import Bools, Floats, Ints
 from bayeslaw.errors import BadInput
 from bayeslaw.law.likelihood import Outcomes
 from bayeslaw.law.places import cell_labels, cell_of, known_covariates, known_factors
+from bayeslaw.law.population import Population
 from bayeslaw.law.terms import COVARIATES, FACTORS, coordinates, own_bowls, to_coordinate
 from bayeslaw.runs.schema import CELL
 from bayeslaw.target import Cell
@@ -47,6 +48,7 @@ class Observations:
         factor_values: factor -> its values, the most common first.
         pivot: covariate -> natural value where its coordinate is 0.
         parts: of the law, beyond its core, that are fitted (``parameters.PARTS``).
+        population: what other studies say, at this pivot and for these optimizers.
     """
 
     log_lr: Floats
@@ -76,6 +78,7 @@ class Observations:
     factor_values: dict[str, tuple[str, ...]]
     pivot: dict[str, float]
     parts: tuple[str, ...] = ()
+    population: Population | None = None
 
     @property
     def outcomes(self) -> Outcomes:
@@ -109,8 +112,8 @@ def prepare(
             f"run table: {len(runs)} runs, 0 with status = finished; expected at least one finished run "
             "with a loss; without any loss there is no surface to fit: lower the learning rates and run again"
         )
-    names = list(pivot) if pivot else known_covariates(runs)
-    factors = known_factors(runs) if factors is None else factors
+    names = list(pivot) if pivot else known_covariates(runs, parts)
+    factors = known_factors(runs, parts) if factors is None else factors
     labels = cell_labels(runs, names, factors)
     cells = labels.drop_duplicates().sort_values(list(labels.columns)).reset_index(drop=True)
     cell = _index(labels, cells)
@@ -121,7 +124,7 @@ def prepare(
     pivot = dict(pivot) if pivot else {name: _centre(name, columns) for name in names}
     cell_group = _index(cells[["study", "optimizer"]], groups)
     run_group = cell_group[cell]
-    off = off_usual(runs, cell, finished)
+    off = off_usual(runs, cell, finished, [*names, *factors])
     settings, groups_with = {}, {}
     for name in own_bowls():
         values = to_coordinate(name, _column(runs, name))
@@ -181,10 +184,10 @@ def _positions(values: pd.Series, known: tuple[str, ...]) -> Ints:
     return np.array([known.index(value) if value in known else -1 for value in values])
 
 
-def unmodelled(columns: Sequence[str]) -> list[str]:
-    """Those of ``CONFIGURATION`` and ``extra_*`` that the law does not know."""
-    known = {*own_bowls(), *(f.column for f in FACTORS.values())}
-    known |= {column for row in COVARIATES.values() for column in row.columns}
+def unmodelled(columns: Sequence[str], by: Collection[str]) -> list[str]:
+    """Those of ``CONFIGURATION`` and ``extra_*`` that a fit with the covariates and factors ``by`` lacks."""
+    known = {*own_bowls(), *(row.column for name, row in FACTORS.items() if name in by)}
+    known |= {column for name, row in COVARIATES.items() if name in by for column in row.columns}
     names = [str(c) for c in columns if c in CONFIGURATION or str(c).startswith("extra_")]
     return [name for name in names if name not in known]
 
@@ -198,15 +201,15 @@ def outcomes_of(runs: pd.DataFrame, count: Bools) -> Outcomes:
     return Outcomes(log_loss, finished, diverged, crashed, count)
 
 
-def off_usual(runs: pd.DataFrame, cell: Ints, finished: Bools) -> Floats:
+def off_usual(runs: pd.DataFrame, cell: Ints, finished: Bools, by: Collection[str]) -> Floats:
     """1 where a hyperparameter outside the model departs from its cell's most common value, else 0.
 
     Warm-up and final learning rate depart only if they differ both in absolute and in relative terms, since
     studies fix either. A run that ends within its warm-up always departs, because it never reached its
-    nominal peak learning rate.
+    nominal peak learning rate. ``by``: names of the covariates and factors that the fit knows.
     """
     off = np.zeros(len(runs), bool)
-    for name in unmodelled(runs.columns):
+    for name in unmodelled(runs.columns, by):
         off |= departs(runs[name], cell, finished)
     for ratio, times in (
         ("warmup_tokens", 1.0 / runs["batch_tokens"]),

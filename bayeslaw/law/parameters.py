@@ -87,10 +87,12 @@ PARTS = {
     "drift": "the shape of the basin drifts with D and N: ridge, and fading of the batch's bowl",
     "second": "laws of the optima to second order in ln N and ln D",
     "smooth": "deviations of cells are smooth in ln N and ln D, a Gaussian process",
+    "schedule": "the best learning rate and the loss depend on the schedule and on how long its rate falls",
 }
-"""Parts of the law beyond its core. A fit has them all by default; `bayeslaw compare` tells what each is worth."""
+"""Parts of the law beyond its core; `bayeslaw compare` tells what each is worth."""
 
-ALL_PARTS = tuple(PARTS)
+ALL_PARTS = ("drift", "second", "smooth")
+"""All that a fit has by default. ``schedule`` is for tables that vary it apart from the optimizer."""
 
 
 PARAMETERS: dict[str, Parameter] = {}
@@ -381,6 +383,14 @@ register(
     _optional("smooth", "log_tau_smooth_level", math.log(3e-3), 0.7, "smooth deviation of ln loss, 3 per mille"),
     _optional("smooth", "log_tau_smooth_lr", math.log(0.15), 0.7, "of ln eta*: residuals of neighbouring cells agree"),
     _optional("smooth", "log_tau_smooth_batch", math.log(0.12), 0.7, "of ln B*, less"),
+    Parameter(
+        "alpha_share", "common", 0.3, 0.2,
+        "a longer decay allows a higher peak: +.3 a nat of the share (Schaipp et al. 2025)", part="schedule",
+    ),
+    Parameter(
+        "offset_share", "common", 0.0, 0.005,
+        "a longer decay lowers the loss until about a fifth of the run (Haegele et al. 2024)", part="schedule",
+    ),
 )  # fmt: skip
 
 DERIVED_NAMES = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,16 +19,29 @@ ROUNDED = 6
 """Significant digits to which covariates of runs in one cell must agree."""
 
 
-def known_covariates(runs: pd.DataFrame) -> list[str]:
-    """Covariates that a table tells about: those of every table, and optional ones that take two values."""
+def known_covariates(runs: pd.DataFrame, parts: Collection[str] = ()) -> list[str]:
+    """Covariates that a table tells about: those of every table, and optional ones that take two values.
+
+    Args:
+        runs: a run table.
+        parts: optional parts of the law, whose covariates count too.
+    """
+    wanted = {"", *parts}
     return [
-        name for name, row in COVARIATES.items() if not row.optional or _varies(natural_column(runs, name))
+        name
+        for name, row in COVARIATES.items()
+        if not row.optional or (row.part in wanted and _varies(natural_column(runs, name)))
     ]
 
 
-def known_factors(runs: pd.DataFrame) -> list[str]:
-    """Factors whose column takes two values in a table."""
-    return [name for name, row in FACTORS.items() if row.column in runs and runs[row.column].nunique() > 1]
+def known_factors(runs: pd.DataFrame, parts: Collection[str] = ()) -> list[str]:
+    """Factors whose column takes two values in a table; arguments as of ``known_covariates``."""
+    wanted = {"", *parts}
+    return [
+        name
+        for name, row in FACTORS.items()
+        if row.part in wanted and row.column in runs and runs[row.column].nunique() > 1
+    ]
 
 
 def natural_column(runs: pd.DataFrame, name: str) -> Any:
@@ -37,7 +50,7 @@ def natural_column(runs: pd.DataFrame, name: str) -> Any:
     values = np.broadcast_to(np.asarray(natural_value(name, columns), float), len(runs))
     with np.errstate(divide="ignore", invalid="ignore"):
         step = 10.0 ** (ROUNDED - 1 - np.floor(np.log10(np.abs(values))))
-    return np.where(np.isfinite(step), np.round(values * step) / step, values)
+        return np.where(np.isfinite(step), np.round(values * step) / step, values)
 
 
 def _columns(name: str) -> tuple[str, ...]:

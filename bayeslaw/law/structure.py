@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bayeslaw.arrays import Ints
+from bayeslaw.arrays import Floats, Ints
 from bayeslaw.law.observations import Observations
-from bayeslaw.law.parameters import Parameter, of_level
+from bayeslaw.law.parameters import SPREAD_LOG_SD, SPREADS, Parameter, of_level
+from bayeslaw.law.population import Population, Prior, Shared
 from bayeslaw.law.terms import OPTIMA, QUANTITIES, blocks, covariates_in, moved_priors
-
-Prior = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,8 @@ class Structure:
         members: the same keys -> groups that have them, (k,).
         group: group parameter -> its row, with the moved mean and sd.
         study, common: parameter -> (mean, sd).
+        spreads: kind of spread -> group parameter -> (mean, sd) of its logarithm.
+        shared: group parameter -> what a population of other studies says of it; the row holds for the rest.
     """
 
     blocks: dict[str, tuple[str, ...]]
@@ -31,6 +33,8 @@ class Structure:
     group: dict[str, Parameter]
     study: dict[str, Prior]
     common: dict[str, Prior]
+    spreads: dict[str, dict[str, Prior]]
+    shared: dict[str, Shared]
 
 
 def structure_of(observed: Observations) -> Structure:
@@ -38,11 +42,14 @@ def structure_of(observed: Observations) -> Structure:
     everywhere = np.arange(len(observed.group_study))
     members = {"surface": everywhere} | observed.groups_with
     known = {name: index for name, index in members.items() if len(index)}
-    return structure(known, observed.pivot, observed.parts)
+    return structure(known, observed.pivot, observed.parts, observed.population)
 
 
 def structure(
-    members: Mapping[str, Ints], pivot: Mapping[str, float], parts: Collection[str] = ()
+    members: Mapping[str, Ints],
+    pivot: Mapping[str, float],
+    parts: Collection[str] = (),
+    population: Population | None = None,
 ) -> Structure:
     """The parameters of blocks that have groups, or may have some.
 
@@ -50,6 +57,7 @@ def structure(
         members: ``surface``, or a hyperparameter -> groups that have its parameters.
         pivot: covariate -> natural value where its coordinate is 0; names those that the fit knows.
         parts: of the law, beyond its core (``parameters.PARTS``).
+        population: takes the place of the rows' priors, where it knows a parameter; at the same pivot.
     """
     unknown = _of_unknown_covariates(pivot)
     named = {
@@ -65,13 +73,66 @@ def structure(
     study = {name: row for name, row in of_level("study", parts).items() if name not in unknown}
     common = {name: row for name, row in of_level("common", parts).items() if name not in unknown}
     moved = moved_priors({name: (row.mean, row.sd) for name, row in (rows | study | common).items()}, pivot)
-    return Structure(
+    group = {name: replace(row, mean=moved[name][0], sd=moved[name][1]) for name, row in rows.items()}
+    spreads: dict[str, dict[str, Prior]] = {
+        kind: {name: (math.log(getattr(row, kind)), SPREAD_LOG_SD) for name, row in rows.items()}
+        for kind in SPREADS
+    }
+    found = Structure(
         blocks=named,
         members={block: members[block] for block in named},
-        group={name: replace(row, mean=moved[name][0], sd=moved[name][1]) for name, row in rows.items()},
+        group=group,
         study={name: moved[name] for name in study},
         common={name: moved[name] for name in common},
+        spreads=spreads,
+        shared={},
     )
+    return found if population is None else _informed(found, population)
+
+
+def _informed(known: Structure, by: Population) -> Structure:
+    """The structure with a population's priors where it has them."""
+    shared = {name: by.shared[name] for name in known.group if name in by.shared}
+    typical = {name: each.typical for name, each in shared.items()}
+    return replace(
+        known,
+        group={
+            name: replace(row, mean=typical[name][0], sd=typical[name][1]) if name in typical else row
+            for name, row in known.group.items()
+        },
+        study={name: by.study.get(name, prior) for name, prior in known.study.items()},
+        common={name: by.common.get(name, prior) for name, prior in known.common.items()},
+        spreads={
+            kind: {name: by.spreads[kind].get(name, prior) for name, prior in priors.items()}
+            for kind, priors in known.spreads.items()
+        },
+        shared=shared,
+    )
+
+
+def shared_moments(known: Structure, names: Iterable[str], optimizers: Ints) -> tuple[Floats, Floats, Floats]:
+    """What groups of different studies share of some parameters, before any run.
+
+    Args:
+        known: the structure.
+        names: group parameters.
+        optimizers: index of each group's optimizer, shape (k,).
+
+    Returns:
+        Mean, (name, k); covariance, (name, k, k); and 1 where the spread between optimizers comes on top,
+        0 where a population has it in the covariance, (name,).
+    """
+    k = len(optimizers)
+    moments = []
+    for name in names:
+        if name in known.shared:
+            mean, covariance = known.shared[name].at(optimizers)
+            moments.append((mean, covariance, 0.0))
+        else:
+            row = known.group[name]
+            moments.append((np.full(k, row.mean), np.full((k, k), row.sd**2), 1.0))
+    means, covariances, on_top = zip(*moments, strict=True)
+    return np.stack(means), np.stack(covariances), np.array(on_top)
 
 
 def _of_unknown_covariates(pivot: Iterable[str]) -> set[str]:

@@ -93,6 +93,7 @@ class Covariate:
         reference: natural value at which the priors of intercepts are stated.
         optional: whether cells without the columns count as having the reference value.
         transform: to the coordinate that terms are linear in.
+        part: the optional part of the law that it belongs to; empty for the core.
     """
 
     name: str
@@ -103,6 +104,7 @@ class Covariate:
     reference: float
     optional: bool = True
     transform: Transform = LOG
+    part: str = ""
 
 
 COVARIATES: dict[str, Covariate] = {
@@ -112,6 +114,10 @@ COVARIATES: dict[str, Covariate] = {
     ),
     "d": Covariate(
         "d", "tokens", "ln D, training tokens", ("tokens",), lambda c: c["tokens"], 1e10, optional=False
+    ),
+    "share": Covariate(
+        "share", "decay_share", "ln of the share of the run in which the rate falls", ("decay_share",),
+        lambda c: c["decay_share"], 1.0, transform=Transform(0.01), part="schedule",
     ),
 }  # fmt: skip
 
@@ -130,6 +136,7 @@ class Factor:
         quantity: that it shifts, a key of ``QUANTITIES`` or ``OPTIMA``.
         spread: prior median of the standard deviation of the shifts.
         why: the reason for it.
+        part: the optional part of the law that it belongs to; empty for the core.
     """
 
     name: str
@@ -137,9 +144,19 @@ class Factor:
     quantity: str
     spread: float
     why: str
+    part: str = ""
 
 
-FACTORS: dict[str, Factor] = {}
+FACTORS: dict[str, Factor] = {
+    "schedule": Factor(
+        "schedule", "schedule", "learning_rate", 0.4,
+        "at one decay share a constant or stepped rate peaks elsewhere (Schaipp et al. 2025)", "schedule",
+    ),
+    "schedule_level": Factor(
+        "schedule_level", "schedule", "offset", 0.01,
+        "without a decay the loss is 1 to 3% higher (Haegele et al. 2024)", "schedule",
+    ),
+}  # fmt: skip
 
 
 # ------------------------------------------------------------------------------------ terms of quantities
@@ -192,7 +209,7 @@ OPTIMA: dict[str, Optimum] = {
         "learning_rate",
         (
             Term("alpha"), Term("gamma_path", "n", -1), Term("delta", "d - n", -1), Term("bend", "n^2", -1),
-            Term("bend_nd", "n d", -1), Term("bend_dd", "d^2", -1),
+            Term("bend_nd", "n d", -1), Term("bend_dd", "d^2", -1), Term("alpha_share", "share"),
         ),
         words="learning rate, peak",
     ),
@@ -217,9 +234,11 @@ OPTIMA: dict[str, Optimum] = {
 and nobody runs one above 10. Momentum is compared as ln(1 - m)."""
 
 QUANTITIES: dict[str, tuple[Term, ...]] = {
-    "offset": (Term("offset"), Term("offset_n", "n"), Term("offset_d", "d")),
+    "offset": (
+        Term("offset"), Term("offset_n", "n"), Term("offset_d", "d"), Term("offset_share", "share", -1),
+    ),
     "level": (Term("level"), Term("slope_n", "n", -1), Term("slope_d", "d", -1)),
-}
+}  # fmt: skip
 """Quantities that are no optima. ``offset`` is an optimizer's share of ln loss, which takes further
 covariates of the level. Of ``level`` these are the terms of first order, which move its prior to the pivot;
 the rest of its formula is ``surface.log_level``."""
@@ -404,15 +423,18 @@ def natural_value(name: str, columns: Columns) -> Any:
     return np.where(np.isfinite(value), value, row.reference)
 
 
-def check_covariates(given: Iterable[str]) -> None:
-    """Refuse names that are neither covariates of the law nor columns of its factors.
+def check_covariates(given: Mapping[str, float | str]) -> None:
+    """Refuse names that are neither covariates of the law nor columns of its factors, and 0 where only more
+    has a coordinate.
 
     Raises:
         BadInput: naming the first one.
     """
-    known = [*COVARIATES, *(factor.column for factor in FACTORS.values())]
-    known = [name for name in known if name not in COVARIATES or COVARIATES[name].optional]
-    for name in given:
+    known = [name for name, row in COVARIATES.items() if row.optional]
+    known += list(dict.fromkeys(row.column for row in FACTORS.values()))
+    for name, value in given.items():
+        if value == 0 and name in COVARIATES and COVARIATES[name].transform == LOG:
+            raise BadInput(f"covariate {name} = 0: expected a finite number above 0; correct it")
         if name not in known:
             expected = (
                 f"one of {', '.join(known)}" if known else "none, since the law has no further covariate"

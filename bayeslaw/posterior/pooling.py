@@ -10,6 +10,7 @@ equation 2.19). All functions are deterministic in their seed.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -98,7 +99,7 @@ def population_draws(posterior: Posterior, seed: int = 0) -> dict[str, Floats]:
     result = {}
     for name in posterior.group:
         mean, sd = posterior.group_prior[name]
-        values, covariance, _ = _seen(posterior, name)
+        values, covariance, _ = seen_groups(posterior, name)
         cross = np.full_like(values, sd**2)
         variance = np.full(posterior.draws, sd**2)
         normal = rng.standard_normal(posterior.draws)
@@ -143,7 +144,7 @@ def keyed_rng(seed: int, *keys: object) -> np.random.Generator:
 
 def _unseen(posterior: Posterior, name: str, study: str | None, optimizer: str, normal: Floats) -> Floats:
     mean, sd = posterior.group_prior[name]
-    values, covariance, index = _seen(posterior, name)
+    values, covariance, index = seen_groups(posterior, name)
     same_study = np.array([posterior.groups[i][0] == study for i in index], float)
     same_optimizer = np.array([posterior.groups[i][1] == optimizer for i in index], float)
     optimizers, studies = posterior.between_optimizers[name], posterior.between_studies[name]
@@ -152,16 +153,25 @@ def _unseen(posterior: Posterior, name: str, study: str | None, optimizer: str, 
     return conditional_draw(values, mean, covariance, cross, variance, normal)
 
 
-def _seen(posterior: Posterior, name: str) -> tuple[Floats, Floats, list[int]]:
+def seen_groups(posterior: Posterior, name: str) -> tuple[Floats, Floats, list[int]]:
     """Values of the groups that have a parameter, (draw, k); their covariance (draw, k, k); which ones."""
     everything = posterior.group[name]
     index = [int(i) for i in np.flatnonzero(~np.isnan(everything).any(axis=0))]
-    studies, optimizers = (np.array([posterior.groups[i][k] for i in index]) for k in (0, 1))
+    studies, optimizers = ([posterior.groups[i][k] for i in index] for k in (0, 1))
     _, sd = posterior.group_prior[name]
     covariance = (
         sd**2
-        + posterior.between_optimizers[name][:, None, None] ** 2 * (optimizers[:, None] == optimizers)
-        + posterior.between_studies[name][:, None, None] ** 2 * (studies[:, None] == studies)
+        + posterior.between_optimizers[name][:, None, None] ** 2 * same_labels(optimizers, optimizers)
+        + posterior.between_studies[name][:, None, None] ** 2 * same_labels(studies, studies)
         + NUGGET * np.eye(len(index))
     )
     return everything[:, index], covariance, index
+
+
+def same_labels(one: Sequence[str], other: Sequence[str]) -> Floats:
+    """1 where two labels agree, else 0, (one, other).
+
+    >>> same_labels(["a", "b"], ["b"]).tolist()
+    [[0.0], [1.0]]
+    """
+    return np.array([[float(x == y) for y in other] for x in one]).reshape(len(one), len(other))

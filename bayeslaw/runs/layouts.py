@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from bayeslaw.errors import BadInput
+from bayeslaw.runs.architecture_layouts import olmo_ladder, openlm
 from bayeslaw.runs.io import PathLike, narrow, read_table
 from bayeslaw.runs.trackers.folders import read_folders
 from bayeslaw.runs.trackers.lightning import read_lightning
@@ -308,6 +309,21 @@ LAYOUTS: dict[str, Layout] = {
             ),
             schaipp,
             "Schaipp's and Haegele's schedules and decay shares (arXiv 2501.18965, 2405.18392)",
+        ),
+        Layout(
+            "openlm",
+            ("key", "width", "depth", "heads", "f4", "lr", "wd", "tokens", "warmup", "cd", "loss"),
+            openlm,
+            "OpenLM's grid of widths, depths, heads and warm-ups (arXiv 2403.08540)",
+        ),
+        Layout(
+            "olmo-ladder",
+            (
+                *("run", "_step", "learning_rate_peak", "batch_size_in_tokens"),
+                "eval/c4_en-validation/CrossEntropyLoss",
+            ),
+            olmo_ladder,
+            "last points of the OLMo ladder's curves (arXiv 2412.04403)",
         ),
         Layout(
             "wandb",

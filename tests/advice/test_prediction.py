@@ -259,7 +259,7 @@ def test_the_same_question_has_the_same_answer(fit, tmp_path):
 def test_the_json_is_the_contract(fit):
     result = predict(fit, replace(LARGE, batch_tokens=1e6))
     parts = "inputs recommendation optimum loss_nats_per_token regret extrapolation level posterior warnings"
-    assert list(result) == parts.split()
+    assert list(result) == [*parts.split(), "assumes"]
     settings = ["learning_rate", "batch_tokens", "weight_decay"]
     assert list(result["recommendation"]) == list(result["optimum"]) == settings
     for span in [*result["optimum"].values(), result["loss_nats_per_token"]]:

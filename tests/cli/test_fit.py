@@ -53,7 +53,7 @@ def test_json_says_what_was_fitted(fitted, one_cell):
     folder, out, _ = fitted
     assert out.count("\n") == 1
     result = json.loads(out)
-    assert list(result) == ["output", "groups", "convergence", "level", "warnings"]
+    assert list(result) == ["output", "groups", "convergence", "level", "warnings", "population"]
     assert result["output"] == str(folder / "p.nc")
     (group,) = result["groups"]
     assert (group["study"], group["optimizer"], group["runs"], group["cells"]) == ("example", "adamw", 12, 1)
@@ -121,7 +121,22 @@ def test_people_read_a_table(fitted, capsys):
     assert lines[1].split() == "study optimizer runs cells N tokens gamma delta epsilon".split()
     assert lines[3].split()[:2] == ["example", "adamw"]
     assert "converged: R-hat" in lines[4]
-    assert all(line.startswith("warning: ") for line in lines[5:])
+    assert lines[5] == "prior: the literature's (--population none)"
+    assert all(line.startswith("warning: ") for line in lines[6:])
+
+
+def test_a_population_is_named(fitted, capsys):
+    told = json.loads(fitted[1]) | {"population": {"studies": ["marin", "steplaw"], "path": "theirs.nc"}}
+    tables.print_fit(told)
+    assert "prior: the population of marin, steplaw (theirs.nc)\n" in capsys.readouterr().out
+
+
+def test_a_population_that_holds_the_study_is_refused(one_cell, tmp_path, monkeypatch, capsys):
+    write_runs(one_cell.assign(study="marin"), tmp_path / "runs.csv")
+    asked = ["fit", str(tmp_path / "runs.csv"), "-o", str(tmp_path / "p.nc"), "--population", "shipped"]
+    code, _, err = run(monkeypatch, capsys, *asked)
+    assert code == 2
+    assert "holds the study marin, whose runs would count twice" in err
 
 
 def test_defaults_are_those_of_the_fit():

@@ -58,9 +58,9 @@ def test_people_read_a_table(folder, monkeypatch, capsys):
     assert lines[1].split() == ["use", "optimum,", "90%", "interval"]
     assert [line.split("  ")[0].strip() for line in lines[3:]] == [
         *("learning rate, peak", "batch, tokens", "weight decay"),
-        *("loss", "regret", "extrapolation", "posterior"),
+        *("loss", "regret", "extrapolation", "assumes", "posterior"),
     ]
-    assert lines[-2] == "extrapolation  0.8 decades in N, 0.8 in D"
+    assert lines[-3] == "extrapolation  0.8 decades in N, 0.8 in D"
     assert lines[-1] == "posterior      p.nc, 60 runs, nuts, 2026-11-21"
 
 
@@ -96,7 +96,7 @@ def test_json_is_one_object_with_the_contracts_keys(folder, monkeypatch, capsys)
     assert out.count("\n") == 1
     result = json.loads(out)
     parts = "inputs recommendation optimum loss_nats_per_token regret extrapolation level posterior warnings"
-    assert list(result) == [*parts.split(), "bill"]
+    assert list(result) == [*parts.split(), "assumes", "bill"]
     assert result["posterior"]["path"] == "p.nc"
     assert result["inputs"]["optimizer"] == "adamw"
     assert result["level"] == 0.8

@@ -1,0 +1,93 @@
+"""The schedule as an optional part of the law: off it is a departure, on it has laws of its own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bayeslaw.advice.prediction import predict
+from bayeslaw.diagnosis.summary import schedule_left_out
+from bayeslaw.errors import BadInput
+from bayeslaw.inference.approximation import approximate
+from bayeslaw.law.observations import prepare
+from bayeslaw.law.structure import structure_of
+from bayeslaw.target import Target
+from tests.support.fakes import fake_posterior
+
+SLOPE, SHARES = 0.3, (0.1, 0.3, 1.0)
+
+
+def scheduled(rates=7, noise=1e-3):
+    """Runs of three decay shares: wsd, but cosine where the rate falls over the whole run."""
+    rng = np.random.default_rng(0)
+    steps = np.linspace(-1.2, 1.2, rates)
+    rows = [(n, 20 * n, share, step) for n in (5e7, 1.5e8) for share in SHARES for step in steps]
+    n, d, share, step = (np.array(column) for column in zip(*rows, strict=True))
+    best = np.log(2e-3) - 0.36 * np.log(n / 1e8) + SLOPE * np.log((share + 0.01) / 1.01)
+    rate = np.log(2e-3) - 0.36 * np.log(n / 1e8) + step
+    loss = np.log(3.0) - 0.12 * np.log(n / 1e8) + 0.01 * (rate - best) ** 2
+    return pd.DataFrame(
+        {
+            "run_id": [str(i) for i in range(len(n))],
+            "study": "ours",
+            "optimizer": "adamw",
+            "params_nonembedding": n,
+            "tokens": d,
+            "sequence_length": 1024.0,
+            "learning_rate": np.exp(rate),
+            "batch_tokens": 1e5,
+            "schedule": np.where(share == 1.0, "cosine", "wsd"),
+            "decay_share": share,
+            "loss": np.exp(loss + noise * rng.standard_normal(len(n))),
+            "status": "finished",
+        }
+    )
+
+
+def test_off_other_schedules_depart_from_the_usual_one():
+    observed = prepare(scheduled())
+    assert (len(observed.cells), list(observed.pivot), observed.factor_values) == (2, ["n", "d"], {})
+    assert observed.off.mean() == pytest.approx(2 / 3)  # all but the first of three shares
+
+
+def test_off_a_warning_says_so():
+    fit = fake_posterior(5)
+    (told,) = schedule_left_out(fit, scheduled())
+    assert told.startswith("ours, adamw: runs of one cell differ in schedule and decay_share")
+    assert schedule_left_out(fit, scheduled().assign(schedule="wsd", decay_share=0.2)) == []
+    on = replace(fit, provenance={"parts": ["schedule"]})
+    assert schedule_left_out(on, scheduled()) == []
+
+
+def test_on_they_are_cells_of_their_own():
+    observed = prepare(scheduled(), parts=["schedule"])
+    assert len(observed.cells) == 6
+    assert list(observed.pivot) == ["n", "d", "share"]
+    assert observed.factor_values == {"schedule": ("wsd", "cosine"), "schedule_level": ("wsd", "cosine")}
+    assert not observed.off.any()
+    assert {"alpha_share", "offset_share"} <= set(structure_of(observed).common)
+
+
+def test_the_slope_in_the_decay_share_is_recovered_and_used():
+    fit = approximate(scheduled(), parts=["schedule"], draws=300)
+    slope = fit.common["alpha_share"]
+    assert abs(slope.mean() - SLOPE) < 3 * slope.std()
+    assert slope.std() < 0.15
+    rate = {
+        share: predict(fit, Target(1e9, 2e10, "adamw", "ours", 1e5, {"schedule": "wsd", "share": share}))
+        for share in (0.1, 0.3)
+    }
+    longer = rate[0.3]["optimum"]["learning_rate"]["median"] / rate[0.1]["optimum"]["learning_rate"]["median"]
+    assert longer == pytest.approx((0.31 / 0.11) ** slope.mean(), rel=0.05)
+    assert rate[0.1]["assumes"]["schedule"] == "wsd"
+    usual = predict(fit, Target(1e9, 2e10, "adamw", "ours", 1e5))
+    assert any(text.startswith("decay_share is not given: 1 is assumed") for text in usual["warnings"])
+
+
+def test_a_constant_rate_has_a_share_of_zero():
+    Target(1e9, 2e10, covariates={"schedule": "constant", "share": 0.0})
+    with pytest.raises(BadInput, match=r"share = -0\.1; expected a finite number"):
+        Target(1e9, 2e10, covariates={"share": -0.1})
