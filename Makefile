@@ -23,7 +23,7 @@ docs: $(STAMP)  # the generated parts of docs/
 	$(BIN)/python docs/theory_figures.py
 
 # Two processes, a file in one of them; one thread each, so that they do not wait for each other.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test: lint  # what CI runs: all but the slow tests
 	$(PYTEST) -m "not slow"

@@ -9,6 +9,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+LONG = ("test_notebooks.py", "test_readme.py", "test_docs.py")
+"""Files that take longest: begun first, so that no process waits for them at the end."""
+
 SHARED_DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 
 
@@ -37,6 +40,11 @@ def runs() -> pd.DataFrame:
             "status": ["finished", "finished", "finished", "crashed"],
         }
     )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first; all else stays in its order."""
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
