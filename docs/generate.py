@@ -18,8 +18,8 @@ from bayeslaw.cli.app import LISTED, Listing, app, listed_help
 from bayeslaw.files import write_atomically
 from bayeslaw.hardware import DEVICES
 from bayeslaw.lab.train.optimizers import OPTIMIZERS
-from bayeslaw.law import published
-from bayeslaw.law.parameters import ALL_PARTS, Parameter, of_level
+from bayeslaw.law import parameters, published
+from bayeslaw.law.parameters import Parameter, of_level
 from bayeslaw.law.rules import RULES
 from bayeslaw.law.terms import OPTIMA, formula
 from bayeslaw.planning.policies import POLICIES
@@ -55,7 +55,7 @@ def families() -> str:
 
 def study_parameters() -> str:
     """Priors of each study's own parameters, and of the bend, which all share."""
-    known = of_level("study", ALL_PARTS) | of_level("common")
+    known = of_level("study", parameters.PARTS) | of_level("common")
     rows = [(f"`{name}`", row.part, mean(row), row.sd, row.why) for name, row in known.items()]
     return table(["parameter", "part", "mean", "sd", "reason"], rows)
 

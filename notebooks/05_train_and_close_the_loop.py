@@ -50,7 +50,7 @@ os.environ["PYTHONPATH"] = str(root)
 # %% [markdown]
 # ## 1. A plan
 #
-# Twelve AdamW runs of two sizes, learning rate and batch by a Sobol sequence. The corpus is Python's own
+# Six AdamW runs of two sizes, learning rate and batch by a Sobol sequence. The corpus is Python's own
 # standard library, which every machine has.
 
 # %%
@@ -63,7 +63,7 @@ warmup_share = 0.1
 
 [[part]]
 design = "sobol"
-runs = 12
+runs = 6
 optimizer = "adamw"
 params_nonembedding = [9.3e3, 13.9e3]
 tokens_per_param = 10

@@ -18,7 +18,7 @@ def compare_(
     structures: Annotated[
         str,
         typer.Option(
-            help="Structures, joined by commas: core, or some of drift, second, smooth joined by +."
+            help="Structures, joined by commas: core, or some of drift, second, smooth, schedule joined by +."
         ),
     ] = "core,drift,drift+second,smooth,drift+second+smooth",
     along: Annotated[

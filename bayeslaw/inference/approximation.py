@@ -10,7 +10,7 @@ import pandas as pd
 from bayeslaw.inference.effort import FULL, Effort, double_precision
 from bayeslaw.inference.fitting import keep_posterior, named_sites, observations
 from bayeslaw.inference.laplace import density, whitening
-from bayeslaw.law.parameters import ALL_PARTS
+from bayeslaw.law.parameters import DEFAULT_PARTS
 from bayeslaw.posterior.draws import Posterior
 
 DRAWS = 400
@@ -18,7 +18,7 @@ DRAWS = 400
 
 def approximate(
     runs: pd.DataFrame,
-    parts: Sequence[str] = ALL_PARTS,
+    parts: Sequence[str] = DEFAULT_PARTS,
     seed: int = 0,
     draws: int = DRAWS,
     effort: Effort = FULL,

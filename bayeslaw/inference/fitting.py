@@ -24,7 +24,7 @@ from bayeslaw.inference.laplace import Density, Whitening, density, whitening
 from bayeslaw.inference.model import block_site, cells, factor_site, spread_site
 from bayeslaw.inference.nuts import Drawn, draw
 from bayeslaw.law.observations import Observations, prepare
-from bayeslaw.law.parameters import ALL_PARTS, CELL_SHIFTS, SIZE_SHIFTS, SPREADS, described
+from bayeslaw.law.parameters import CELL_SHIFTS, DEFAULT_PARTS, SIZE_SHIFTS, SPREADS, described
 from bayeslaw.law.population import Population
 from bayeslaw.law.structure import Structure, structure_of
 from bayeslaw.posterior.convergence import check_chains
@@ -51,7 +51,7 @@ def fit(
     draws: int = 200,
     sources: tuple[str, ...] = (),
     say: Callable[[str], None] = lambda message: None,
-    parts: Sequence[str] = ALL_PARTS,
+    parts: Sequence[str] = DEFAULT_PARTS,
     effort: str | None = None,
     checkpoint: Path | None = None,
     population: Posterior | None = None,

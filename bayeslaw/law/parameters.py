@@ -91,8 +91,8 @@ PARTS = {
 }
 """Parts of the law beyond its core; `bayeslaw compare` tells what each is worth."""
 
-ALL_PARTS = ("drift", "second", "smooth")
-"""All that a fit has by default. ``schedule`` is for tables that vary it apart from the optimizer."""
+DEFAULT_PARTS = ("drift", "second", "smooth")
+"""What a fit has by default. ``schedule`` is for tables that vary it apart from the optimizer."""
 
 
 PARAMETERS: dict[str, Parameter] = {}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bayeslaw.law.parameters import ALL_PARTS, CELL_SHIFTS, SIZE_SHIFTS, SPREAD_LOG_SD, SPREADS
+from bayeslaw.law.parameters import CELL_SHIFTS, DEFAULT_PARTS, SIZE_SHIFTS, SPREAD_LOG_SD, SPREADS
 from bayeslaw.law.structure import structure
 from bayeslaw.law.terms import own_bowls, reference
 from bayeslaw.posterior.draws import Posterior
@@ -22,7 +22,7 @@ DRAWS = 1000
 
 
 def prior_posterior(
-    varied: Iterable[str] = (), draws: int = DRAWS, seed: int = 0, parts: Collection[str] = ALL_PARTS
+    varied: Iterable[str] = (), draws: int = DRAWS, seed: int = 0, parts: Collection[str] = DEFAULT_PARTS
 ) -> Posterior:
     """A posterior without groups, studies or cells: whatever is asked of it is drawn from the priors.
 

@@ -8,13 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bayeslaw.advice.target_surface import cell_shifts, surface_at, surface_draws
+from bayeslaw.advice.target_surface import cell_shifts, fitted_deviations, surface_at, surface_draws
 from bayeslaw.comparison.folds import future_folds
 from bayeslaw.comparison.judge import judged_cells
 from bayeslaw.comparison.structures import MEANS, compare, structure_named, summarise
 from bayeslaw.errors import BadInput
 from bayeslaw.inference.approximation import approximate
 from bayeslaw.law.simulation import example_design, simulate_runs, true_optimum
+from bayeslaw.law.smoothness import WANDER, beyond
 from bayeslaw.target import Target
 
 
@@ -82,10 +83,12 @@ def test_smooth_deviations_go_from_those_of_neighbours_to_fresh_ones():
 
     near, p = shift(1.01)
     far, _ = shift(1e6)
-    smooth, white = np.exp(2 * p["log_tau_smooth_lr"]), np.exp(2 * p["log_tau_lr"])
     assert np.std(near - seen) < np.std(far - seen)
-    sizes = np.exp(2 * p["log_tau_size_lr"])
-    assert np.std(far / np.sqrt(smooth + white + sizes)) == pytest.approx(1.0, abs=0.15)
+    spreads = sum(np.exp(2 * p[f"log_tau{kind}_lr"]) for kind in ("_smooth", "", "_size"))
+    places = fitted_deviations(fit, cell.study, cell.optimizer).places
+    here = {name: x[0] + np.log(1e6) for name, x in places.items()}
+    wandered = WANDER["lr"] ** 2 * beyond(places, here)
+    assert np.std(far / np.sqrt(spreads + wandered)) == pytest.approx(1.0, abs=0.15)
 
 
 def test_the_shape_drifts_where_it_is_fitted():
@@ -99,7 +102,7 @@ def test_an_unknown_part_is_refused():
         structure_named("drift+magic")
     assert str(caught.value) == (
         "--structures drift+magic: no part 'magic' of the law; expected core, or some of drift, second, "
-        "smooth joined by +; give it as drift+second"
+        "smooth, schedule joined by +; give it as drift+second"
     )
 
 

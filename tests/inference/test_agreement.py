@@ -14,7 +14,7 @@ from bayeslaw.inference import fitting, model
 from bayeslaw.inference.effort import double_precision
 from bayeslaw.law import surface
 from bayeslaw.law.observations import prepare
-from bayeslaw.law.parameters import ALL_PARTS
+from bayeslaw.law.parameters import DEFAULT_PARTS
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def prior_draw(sweep):
     return {name: np.asarray(values) for name, values in drawn.items()}, np.asarray(moments)
 
 
-@pytest.mark.parametrize("parts", [(), ALL_PARTS], ids=["core", "all parts"])
+@pytest.mark.parametrize("parts", [(), DEFAULT_PARTS], ids=["core", "default"])
 def test_predicted_runs_are_those_of_the_likelihood(runs, monkeypatch, parts):
     """Mean and scale of every run, through the model and through the advisor."""
     sweep = prepare(runs, parts=parts)

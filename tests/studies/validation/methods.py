@@ -9,7 +9,7 @@ from functools import partial
 from typing import Literal
 
 from bayeslaw.evaluation.baselines import fit_argmin, fit_huber, fit_near_optimal
-from bayeslaw.law.parameters import ALL_PARTS
+from bayeslaw.law.parameters import DEFAULT_PARTS
 from tests.studies.validation import advice
 from tests.studies.validation.advice import Advise
 from tests.studies.validation.designs import SMALL, budget, by_design, proxies
@@ -125,7 +125,7 @@ def _methods() -> list[Method]:
         removed("ours, ridge removed", advise=advice.ours(prior="no ridge"), seeds=PART),
         removed("ours, priors four times as wide", advise=advice.ours(prior="vague"), seeds=PART),
         removed(
-            "ours, drift, second order and smooth parts added", advise=advice.ours(ALL_PARTS), seeds=PART
+            "ours, drift, second order and smooth parts added", advise=advice.ours(DEFAULT_PARTS), seeds=PART
         ),
     ]
     return found
