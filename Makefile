@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 STAMP := .venv/stamp
 
-.PHONY: demo picture notebooks docs test test-all lint format clean .venv
+.PHONY: demo picture notebooks docs test quick test-all lint format clean .venv
 
 demo: $(STAMP)  # from the shipped sweep to advice for a network three times larger; under two minutes
 	$(BIN)/python -m bayeslaw.demo
@@ -25,7 +25,10 @@ docs: $(STAMP)  # the generated parts of docs/
 # Two processes, a file in one of them; one thread each, so that they do not wait for each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-test: lint  # what CI runs: all but the slow tests
+test: $(STAMP)  # what CI runs: all but the slow tests, while the types are checked
+	$(MAKE) --no-print-directory --jobs 2 --output-sync=target lint quick
+
+quick: $(STAMP)
 	$(PYTEST) -m "not slow"
 
 test-all: lint  # everything, the slow tests too: before a release, or after a change to what they test

@@ -12,6 +12,12 @@ import pytest
 LONG = ("test_notebooks.py", "test_readme.py", "test_docs.py")
 """Files that take longest: begun first, so that no process waits for them at the end."""
 
+# Fits of the same runs, in this process or in another, compile once.
+os.environ.setdefault(
+    "JAX_COMPILATION_CACHE_DIR", str(Path(__file__).resolve().parents[1] / ".pytest_cache" / "jax")
+)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+
 SHARED_DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 
 

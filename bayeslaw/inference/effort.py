@@ -57,7 +57,7 @@ class Effort:
 FULL = Effort()
 EFFORTS = {
     "full": FULL,
-    "quick": Effort(em_steps=1, warm_blocks=6, block=10, tree_depth=4, max_draws=1, optimization=0),
+    "quick": Effort(em_steps=1, warm_blocks=6, block=10, tree_depth=4, max_draws=60, optimization=0),
 }
 
 

@@ -100,7 +100,7 @@ def draw(
             keep(partial(packed, at))
         while True:
             at = _sampled(at, run, kernel, say, effort)
-            if len(at.parts) % -(-draws // effort.block) == 0:
+            if len(at.parts) % -(-min(draws, effort.max_draws) // effort.block) == 0:
                 drawn = _join(at.parts)
                 if enough(drawn) or drawn.x.shape[1] >= effort.max_draws:
                     return drawn
