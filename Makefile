@@ -26,7 +26,7 @@ docs: $(STAMP)  # the generated parts of docs/
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test: $(STAMP)  # what CI runs: all but the slow tests, while the types are checked
-	$(MAKE) --no-print-directory --jobs 2 --output-sync=target lint quick
+	$(MAKE) --no-print-directory --jobs 2 lint quick
 
 quick: $(STAMP)
 	$(PYTEST) -m "not slow"

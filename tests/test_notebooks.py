@@ -12,10 +12,16 @@ jupytext = pytest.importorskip("jupytext")
 nbclient = pytest.importorskip("nbclient")
 
 ROOT = Path(__file__).resolve().parents[1]
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
+LONG = ("02", "03", "04")
+"""Notebooks for `make test-all`; 01 and 05 take every step of theirs."""
+
+NOTEBOOKS = [
+    pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if path.name.startswith(LONG) else [])
+    for path in sorted((ROOT / "notebooks").glob("*.py"))
+]
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", NOTEBOOKS)
 def test_a_notebook_runs_from_any_folder(path, tmp_path, monkeypatch):
     for name, value in workplace(tmp_path).items():
         monkeypatch.setenv(name, value)

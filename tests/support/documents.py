@@ -56,7 +56,7 @@ def workplace(folder: Path) -> dict[str, str]:
         shim.write_text(SHIM.format(root=ROOT, python=sys.executable, module=module))
         shim.chmod(0o755)
     programs = f"{folder / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}"
-    own = {"BAYESLAW_CACHE": str(folder / "cache"), "BAYESLAW_EFFORT": "quick"}
+    own = {"BAYESLAW_CACHE": str(ROOT / ".pytest_cache" / "tokens"), "BAYESLAW_EFFORT": "quick"}
     return os.environ | {"PATH": programs, "PYTHONPATH": str(ROOT)} | own
 
 
