@@ -231,7 +231,7 @@ def scored(label: str, law: Predictor, cells: pd.DataFrame, smoothed: Sequence[S
         ]
         row[name] = {
             "rms": rms(predicted - truth[out]),
-            "regret": float(np.mean(regret)) / 100,
+            "regret": float(np.mean(regret)),
             "cells": int(out.sum()),
         }
     return row
