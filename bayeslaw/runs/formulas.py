@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-FORMULA = re.compile(r"[=+\-@\t\r]")
-ESCAPED = re.compile(r"'(?=[=+\-@\t\r])")
+FORMULA = re.compile(r"'*[=+\-@\t\r]")
+ESCAPED = re.compile(r"'(?='*[=+\-@\t\r])")
 
 
 def escaped(table: pd.DataFrame) -> pd.DataFrame:
@@ -26,8 +26,8 @@ def escaped(table: pd.DataFrame) -> pd.DataFrame:
 def restored(table: pd.DataFrame) -> pd.DataFrame:
     """The table that `escaped` was given.
 
-    >>> restored(escaped(pd.DataFrame({"run_id": ["=1+1"], "=x": [2]}))).to_dict("list")
-    {'run_id': ['=1+1'], '=x': [2]}
+    >>> restored(escaped(pd.DataFrame({"run_id": ["=1+1", "'-"], "=x": [2, 3]}))).to_dict("list")
+    {'run_id': ['=1+1', "'-"], '=x': [2, 3]}
     """
     return _changed(table, lambda value: ESCAPED.sub("", value, count=1) if ESCAPED.match(value) else value)
 
