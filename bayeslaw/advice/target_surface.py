@@ -178,15 +178,14 @@ def cell_shifts(
     others = sorted((name, str(value)) for name, value in target.covariates.items())
     key = (target.study, target.optimizer, *place_key, *others)
     normals = fresh_normals(posterior, "cell", seed, *(() if independent else key))
-    drawn = {name: np.exp(p[f"log_tau_{name}"]) * values for name, values in normals.items()}
     size = _size_shifts(posterior, target, p, seed, independent)
-    if "log_tau_smooth_level" in p:
-        if path is None:
-            drawn = _deviations(posterior, target, p, normals)
-        else:
-            drawn = _on_path(posterior, target, p, path, normals, fresh_normals(posterior, "cell", seed))
-        return {name: size[name] + values for name, values in drawn.items()}
-    size["level"] = size["level"] + size["slope"] * place(posterior, target)["d"]
+    if "log_tau_smooth_level" not in p:
+        size["level"] = size["level"] + size["slope"] * place(posterior, target)["d"]
+        drawn = {name: np.exp(p[f"log_tau_{name}"]) * values for name, values in normals.items()}
+    elif path is None:
+        drawn = _deviations(posterior, target, p, normals)
+    else:
+        drawn = _on_path(posterior, target, p, path, normals, fresh_normals(posterior, "cell", seed))
     return {name: values + size[name] for name, values in drawn.items()}
 
 
