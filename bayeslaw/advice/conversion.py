@@ -14,7 +14,7 @@ from bayeslaw.errors import BadInput
 from bayeslaw.intervals import check_level, interval
 from bayeslaw.law.terms import check_covariates
 from bayeslaw.posterior.draws import Posterior
-from bayeslaw.posterior.pooling import group_draws, study_draws
+from bayeslaw.posterior.pooling import ground
 from bayeslaw.runs.optimizer_families import convention_of
 from bayeslaw.target import NEVER_SEEN, Target
 
@@ -47,7 +47,7 @@ def convert(
         if one != other:
             raise BadInput(f"convert: {name} = {one} and {other}; expected one run; predict each instead")
     check_covariates({**source.covariates, **target.covariates})
-    known, study = _with_study(posterior, source, seed)
+    known, study = ground(posterior, {(source.study, source.optimizer)}, seed), source.study or NEVER_SEEN
     first, second = (surface_at(known, replace(run, study=study), seed) for run in (source, target))
     ratio = {"learning_rate": _log_rate(second) - _log_rate(first)}
     if source.batch_tokens is None and target.batch_tokens is None:
@@ -63,26 +63,6 @@ def convert(
             )
         ),
     }
-
-
-def _with_study(posterior: Posterior, run: Target, seed: int) -> tuple[Posterior, str]:
-    """The posterior with the run's group and study in it, drawn where they were never seen; their name."""
-    if (run.study, run.optimizer) in posterior.groups:
-        return posterior, str(run.study)
-    study = run.study or NEVER_SEEN
-    group = group_draws(posterior, run.study, run.optimizer, seed)
-    own = study_draws(posterior, run.study, seed)
-    new = study not in posterior.studies
-    return replace(
-        posterior,
-        group={name: np.column_stack([values, group[name]]) for name, values in posterior.group.items()},
-        groups=(*posterior.groups, (study, run.optimizer)),
-        study={
-            name: np.column_stack([values, own[name]]) if new else values
-            for name, values in posterior.study.items()
-        },
-        studies=(*posterior.studies, study) if new else posterior.studies,
-    ), study
 
 
 def _log_rate(surface: TargetSurface) -> Floats:

@@ -35,8 +35,9 @@ from bayeslaw.advice.target_surface import (
 )
 from bayeslaw.arrays import Floats
 from bayeslaw.law.terms import OPTIMA
-from bayeslaw.planning.linearisation import Linear, ground, linearise
+from bayeslaw.planning.linearisation import Linear, linearise
 from bayeslaw.posterior.draws import Posterior
+from bayeslaw.posterior.pooling import ground
 from bayeslaw.target import NEVER_SEEN, Target
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ its slopes are taken at each of ``POINTS`` draws. Groups and cells that were nev
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,7 +28,6 @@ from bayeslaw.advice.target_surface import (
 )
 from bayeslaw.arrays import Floats, Ints
 from bayeslaw.law.terms import OPTIMA, own_bowls
-from bayeslaw.posterior import pooling
 from bayeslaw.posterior.draws import Posterior
 from bayeslaw.target import NEVER_SEEN, Target
 
@@ -61,42 +60,6 @@ class Linear:
     slopes: Floats
     noise: Floats
     diverges: Floats
-
-
-def ground(posterior: Posterior, groups: Iterable[tuple[str | None, str]], seed: int = 0) -> Posterior:
-    """Extend a posterior to ``groups``: parameters of a group never seen are drawn once, as if it were seen.
-
-    The study None gets the name ``NEVER_SEEN``. Cells are not extended: a cell never seen stays so.
-    """
-    known = posterior
-    for study, optimizer in sorted(groups, key=str):
-        name = study or NEVER_SEEN
-        values = pooling.group_draws(posterior, study, optimizer, seed)
-        if name not in known.studies:
-            settings = pooling.study_draws(posterior, study, seed)
-            known = replace(
-                known,
-                studies=(*known.studies, name),
-                study={k: np.column_stack([v, settings[k]]) for k, v in known.study.items()},
-            )
-        seen = (name, optimizer) in known.groups
-        column = known.groups.index((name, optimizer)) if seen else len(known.groups)
-        known = replace(
-            known,
-            groups=known.groups if seen else (*known.groups, (name, optimizer)),
-            group={k: _with_column(v, column, values[k]) for k, v in known.group.items()},
-        )
-    return known
-
-
-def _with_column(table: Floats, column: int, values: Floats) -> Floats:
-    if column == table.shape[1]:
-        return np.column_stack([table, values])
-    if not np.isnan(table[:, column]).any():
-        return table
-    table = table.copy()
-    table[:, column] = values
-    return table
 
 
 def cells(known: Posterior, runs: pd.DataFrame, seed: int = 0) -> Iterator[tuple[Ints, TargetSurface]]:

@@ -11,9 +11,10 @@ from bayeslaw.advice.target_surface import absorbed_by, run_draws
 from bayeslaw.arrays import Floats
 from bayeslaw.law.likelihood import log_density
 from bayeslaw.law.observations import outcomes_of
-from bayeslaw.planning.linearisation import cells, ground
+from bayeslaw.planning.linearisation import cells
 from bayeslaw.posterior.draws import Posterior
 from bayeslaw.posterior.importance import smoothed
+from bayeslaw.posterior.pooling import ground
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,13 +10,15 @@ equation 2.19). All functions are deterministic in their seed.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from bayeslaw.arrays import Floats
 from bayeslaw.law.parameters import NUGGET, derived
 from bayeslaw.posterior.draws import Posterior
+from bayeslaw.target import NEVER_SEEN
 
 
 def group_draws(posterior: Posterior, study: str | None, optimizer: str, seed: int = 0) -> dict[str, Floats]:
@@ -105,6 +107,42 @@ def population_draws(posterior: Posterior, seed: int = 0) -> dict[str, Floats]:
         normal = rng.standard_normal(posterior.draws)
         result[name] = conditional_draw(values, mean, covariance, cross, variance, normal)
     return result | derived(result)
+
+
+def ground(posterior: Posterior, groups: Iterable[tuple[str | None, str]], seed: int = 0) -> Posterior:
+    """Extend a posterior to ``groups``: parameters of a group never seen are drawn once, as if it were seen.
+
+    The study None gets the name ``NEVER_SEEN``. Cells are not extended: a cell never seen stays so.
+    """
+    known = posterior
+    for study, optimizer in sorted(groups, key=str):
+        name = study or NEVER_SEEN
+        values = group_draws(posterior, study, optimizer, seed)
+        if name not in known.studies:
+            settings = study_draws(posterior, study, seed)
+            known = replace(
+                known,
+                studies=(*known.studies, name),
+                study={k: np.column_stack([v, settings[k]]) for k, v in known.study.items()},
+            )
+        seen = (name, optimizer) in known.groups
+        column = known.groups.index((name, optimizer)) if seen else len(known.groups)
+        known = replace(
+            known,
+            groups=known.groups if seen else (*known.groups, (name, optimizer)),
+            group={k: _with_column(v, column, values[k]) for k, v in known.group.items()},
+        )
+    return known
+
+
+def _with_column(table: Floats, column: int, values: Floats) -> Floats:
+    if column == table.shape[1]:
+        return np.column_stack([table, values])
+    if not np.isnan(table[:, column]).any():
+        return table
+    table = table.copy()
+    table[:, column] = values
+    return table
 
 
 def conditional_draw(

@@ -12,9 +12,10 @@ from scipy.stats import norm, qmc
 from bayeslaw.advice.prediction import outcome_of
 from bayeslaw.advice.target_surface import lr_batch_excess, run_draws
 from bayeslaw.planning.conditioning import Decision, assemble, chosen, joint_draws
-from bayeslaw.planning.linearisation import Linear, cells, ground
+from bayeslaw.planning.linearisation import Linear, cells
 from bayeslaw.planning.policies import View, d_optimal, expected_regret, information, reduction, v_optimal
 from bayeslaw.posterior import pooling
+from bayeslaw.posterior.pooling import ground
 from bayeslaw.target import Target
 from tests.support.fakes import fake_posterior
 
