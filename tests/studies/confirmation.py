@@ -8,7 +8,6 @@ Full fits (NUTS). Real runs come from ../shared/data; books.csv is ours.
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -29,7 +28,7 @@ from bayeslaw.runs.cells import finished_runs
 from bayeslaw.runs.io import read_runs
 from tests.studies.heldout import table as read_table
 from tests.studies.structures import ALL, by_nuts, rounded
-from tests.studies.tables import read_rows
+from tests.studies.tables import read_rows, run_or_print
 
 RESULTS = Path(__file__).parent / "results" / "confirmation.jsonl"
 STRUCTURES = ("core", ALL)
@@ -114,15 +113,5 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join([*lines, "", f"All held-out runs in their 50 and 90% intervals: {'; '.join(pooled)}."])
 
 
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["run", "table"])
-    if parser.parse_args().what == "run":
-        run()
-    else:
-        print(table(read_rows(RESULTS)))
-
-
 if __name__ == "__main__":
-    main()
+    run_or_print(__doc__, run, lambda: table(read_rows(RESULTS)))

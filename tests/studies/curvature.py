@@ -11,7 +11,6 @@ Curvature comes from the cell's runs at two fixed rates, chosen before anything 
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from bayeslaw.evaluation.smoothing import SmoothedCell, smooth_cell
 from bayeslaw.runs.cells import group_cells
 from bayeslaw.runs.io import read_runs
 from bayeslaw.spectra import thresholds
-from tests.studies.tables import Row, markdown, percent, read_rows
+from tests.studies.tables import Row, markdown, percent, read_rows, run_or_print
 
 SWEEP = Path(__file__).parents[2] / "bayeslaw" / "assets" / "shapes.csv"
 RESULTS = Path(__file__).parent / "results" / "curvature.jsonl"
@@ -484,14 +483,5 @@ def _told_adaptation(rows: Sequence[Row]) -> str:
     return markdown(title, head, body)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("what", choices=["run", "table"])
-    if parser.parse_args().what == "run":
-        run()
-    else:
-        print(table(read_rows(RESULTS)))
-
-
 if __name__ == "__main__":
-    main()
+    run_or_print(__doc__, run, lambda: table(read_rows(RESULTS)))

@@ -11,7 +11,6 @@ orders of magnitude.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 from dataclasses import replace
@@ -35,7 +34,7 @@ from bayeslaw.runs.io import read_runs
 from bayeslaw.spectra import Landscape, NextStep, measure
 from bayeslaw.spectra.for_torch import landscape, next_step
 from docs.theory_figures import slopes_of
-from tests.studies.tables import Row, markdown, read_rows
+from tests.studies.tables import Row, markdown, read_rows, run_or_print
 
 RESULTS = Path(__file__).parent / "results" / "early_curvature.jsonl"
 SIZES = (9.3e3, 24.7e3, 83.3e3, 332e3)
@@ -147,14 +146,5 @@ def _told(rows: list[Row], name: str, best: dict[int, float]) -> str:
     return f"{slope:+.2f} ({unit:.2g})"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("what", choices=["run", "table"])
-    if parser.parse_args().what == "run":
-        run()
-    else:
-        print(table(read_rows(RESULTS)))
-
-
 if __name__ == "__main__":
-    main()
+    run_or_print(__doc__, run, lambda: table(read_rows(RESULTS)))

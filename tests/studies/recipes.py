@@ -8,7 +8,6 @@ were chosen from a few runs or from the recipe before, and the loss that they co
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,7 +24,7 @@ from bayeslaw.posterior.draws import Posterior
 from bayeslaw.posterior.netcdf import read_posterior
 from bayeslaw.target import Target
 from bayeslaw.text import short
-from tests.studies.tables import markdown, percent, read_rows
+from tests.studies.tables import markdown, percent, read_rows, run_or_print
 
 RECIPES = Path(__file__).parent / "recipes.csv"
 RESULTS = Path(__file__).parent / "results" / "recipes.jsonl"
@@ -104,16 +103,5 @@ def _side(row: dict[str, Any]) -> str:
     return "above" if row["learning_rate"] > row["upper"] else "inside"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("what", choices=["run", "table"])
-    if parser.parse_args().what == "run":
-        run()
-    else:
-        print(table(read_rows(RESULTS)))
-
-
 if __name__ == "__main__":
-    main()
+    run_or_print(__doc__, run, lambda: table(read_rows(RESULTS)))

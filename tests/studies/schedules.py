@@ -12,7 +12,6 @@ is fitted, final losses are moved by it. The regret of a choice is that of the f
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +25,7 @@ from bayeslaw.schedules.features import Features, schedule_features
 from bayeslaw.schedules.fitting import ScheduleFit, fit_schedule, predicted_losses
 from bayeslaw.schedules.laws import LAWS
 from bayeslaw.theory.schedule_bounds import learning_rate_shift, schedule_shape
-from tests.studies.tables import markdown, read_rows
+from tests.studies.tables import markdown, read_rows, run_or_print
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 RESULTS = Path(__file__).parent / "results" / "schedules.jsonl"
@@ -315,16 +314,5 @@ def _shift(rows: list[dict[str, Any]]) -> str:
     return markdown(title, ["decay share", "measured", "1/2 ln(X1/X2)"], body)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("what", choices=["run", "table"])
-    if parser.parse_args().what == "run":
-        run()
-    else:
-        print(table())
-
-
 if __name__ == "__main__":
-    main()
+    run_or_print(__doc__, run, table)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,18 @@ Row = dict[str, Any]
 def read_rows(path: Path) -> list[Row]:
     """The result lines of a study so far; none before its first."""
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def run_or_print(description: str | None, run: Callable[[], None], table: Callable[[], str]) -> None:
+    """The command line of a study without options: ``run`` does what is not there, ``table`` prints it."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=["run", "table"])
+    if parser.parse_args().what == "run":
+        run()
+    else:
+        print(table())
 
 
 def heldout_tables(rows: Sequence[Row]) -> str:
