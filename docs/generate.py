@@ -14,7 +14,8 @@ from math import exp
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
-from bayeslaw.cli.app import LISTED, Listing, app, listed_help
+from bayeslaw.cli.app import app
+from bayeslaw.cli.listing import LISTED, Listing, listed_help
 from bayeslaw.files import write_atomically
 from bayeslaw.hardware import DEVICES
 from bayeslaw.lab.train.optimizers import OPTIMIZERS

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from bayeslaw.cli.options import AsJson
 from bayeslaw.cli.tables import print_json, print_table, say
 from bayeslaw.errors import BadInput
 
@@ -24,7 +25,7 @@ def compare_(
     along: Annotated[
         str, typer.Option(help="Directions in which larger cells are left out: params, tokens, or both.")
     ] = "params,tokens",
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Compare structures of the law by their predictions of cells larger than those fitted.
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bayeslaw.cli.options import optional_size, size
+from bayeslaw.cli.options import AsJson, optional_size, refuse_unknown_study, size
 from bayeslaw.cli.tables import print_json, print_table
 from bayeslaw.errors import BadInput
 
@@ -41,7 +41,7 @@ def convert_(
     ] = None,
     study: Annotated[str | None, typer.Option(help="Fitted study of the run.")] = None,
     level: Annotated[float, typer.Option(help="Credible level of the intervals.")] = 0.9,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """What to multiply settings by for another optimizer, batch or schedule.
 
@@ -60,11 +60,7 @@ def convert_(
 
     path = posterior or POSTERIOR
     known = read_posterior(path)
-    if study is not None and study not in known.studies:
-        raise BadInput(
-            f"--study {study}: not in {path}; expected one of {', '.join(known.studies)}; leave it out for a "
-            "set-up never seen"
-        )
+    refuse_unknown_study(study, known.studies, path)
     sizes = size("--params", params), size("--tokens", tokens)
     before = optional_size("--batch-tokens", batch_tokens)
     after = before if to_batch_tokens is None else size("--to-batch-tokens", to_batch_tokens)

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from bayeslaw.cli.options import AsJson
 from bayeslaw.cli.tables import print_json, print_table, say
 from bayeslaw.errors import BadInput
 from bayeslaw.text import parse_size, short, three_digits
@@ -40,7 +41,7 @@ def fit_(
     nuts: Annotated[
         bool, typer.Option("--nuts", help="Draw the posterior by NUTS in place of a Gaussian about the fit.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Fit a law of the schedule to loss curves.
 
@@ -73,7 +74,7 @@ def advise_(
             help="Loss curves of one constant-rate run and two short branches that decay; repeated."
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Advise on decay share, shape and final learning rate, with intervals and expected cost.
 

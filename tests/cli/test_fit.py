@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bayeslaw.cli import app, tables
+from bayeslaw.cli import fitting, tables
 from bayeslaw.law.simulation import example_design, simulate_runs
 from bayeslaw.posterior.netcdf import read_posterior
 from bayeslaw.runs.io import write_runs
@@ -142,7 +142,7 @@ def test_a_population_that_holds_the_study_is_refused(one_cell, tmp_path, monkey
 def test_defaults_are_those_of_the_fit():
     from bayeslaw.inference.fitting import fit
 
-    here, there = (inspect.signature(function).parameters for function in (app.fit_, fit))
+    here, there = (inspect.signature(function).parameters for function in (fitting.fit_, fit))
     assert {k: here[k].default for k in ("seed", "chains", "draws", "effort")} == {
         k: there[k].default for k in ("seed", "chains", "draws", "effort")
     }
