@@ -45,10 +45,11 @@ format: $(STAMP)
 
 .venv: $(STAMP)
 
-# Rebuilt when pyproject.toml changes; the stamp appears only after a complete install.
+# Rebuilt when pyproject.toml changes; the stamp appears only after a complete install. Bytecode is written for what is
+# imported, not for all 20,000 files.
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --editable '.[dev,train,ray,notebooks]'
+	$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --no-compile --editable '.[dev,train,ray,notebooks]'
 	touch $@
 
 clean:
