@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bayeslaw.advice.target_surface import usual_covariate
 from bayeslaw.arrays import Floats, Ints
 from bayeslaw.law.observations import departs, off_usual
 from bayeslaw.law.places import cell_labels, cell_of, group_by_cell
-from bayeslaw.law.terms import own_bowls
+from bayeslaw.law.terms import COVARIATES, own_bowls
 from bayeslaw.posterior.draws import Posterior
 from bayeslaw.posterior.pooling import borrowed
 from bayeslaw.target import Cell
@@ -20,7 +21,14 @@ if TYPE_CHECKING:
 
 
 def cells_of(runs: pd.DataFrame, posterior: Posterior) -> Iterator[tuple[Ints, Cell]]:
-    """Positions of the runs of each cell, and the cell with what a posterior knows of it."""
+    """Positions of the runs of each cell, and the cell with what a posterior knows of it.
+
+    An optional covariate that the table does not tell has the usual value of the runs' study.
+    """
+    for name in posterior.pivot:
+        if COVARIATES[name].optional and not {name, *COVARIATES[name].columns} & set(runs.columns):
+            usual = {study: usual_covariate(posterior, study, name)[0] for study in runs["study"].unique()}
+            runs = runs.assign(**{name: runs["study"].map(usual)})
     labels = cell_labels(runs, posterior.pivot, posterior.factor_values)
     for where, row in group_by_cell(labels):
         yield where, cell_of(row)

@@ -19,13 +19,15 @@ from bayeslaw.advice.target_surface import (
     extra_excess,
     lr_batch_excess,
     optimum_draws,
+    place,
     surface_at,
+    usual_covariate,
 )
 from bayeslaw.arrays import Floats
 from bayeslaw.errors import BadInput
 from bayeslaw.intervals import check_level, interval
 from bayeslaw.law import surface
-from bayeslaw.law.terms import COVARIATES, FACTORS, check_covariates, coordinates, to_coordinate
+from bayeslaw.law.terms import COVARIATES, FACTORS, check_covariates, to_coordinate
 from bayeslaw.posterior import pooling
 from bayeslaw.posterior.draws import Posterior
 from bayeslaw.runs.optimizer_families import convention_of, of_other_families
@@ -182,8 +184,8 @@ def extrapolation(posterior: Posterior, target: Target) -> dict[str, float]:
     are none.
     """
     cells = [c for c in posterior.cells if c.optimizer == target.optimizer] or list(posterior.cells)
-    here = coordinates(target.columns, posterior.pivot)
-    fitted = [coordinates(cell.columns, posterior.pivot) for cell in cells]
+    here = place(posterior, target)
+    fitted = [place(posterior, Target.of_cell(cell)) for cell in cells]
     return {
         distance_key(name): _outside(float(value), [float(x[name]) for x in fitted]) / DECADE
         for name, value in here.items()
@@ -362,12 +364,14 @@ def about_group(posterior: Posterior, target: Target) -> list[str]:
 def about_covariates(posterior: Posterior, target: Target) -> list[str]:
     """Which covariates the target leaves at their defaults, and which the posterior cannot use."""
     optional = [name for name in posterior.pivot if COVARIATES[name].optional]
-    said = [
-        f"{COVARIATES[name].label} is not given: {COVARIATES[name].reference:.3g} is assumed; "
-        f"give it with --covariate {name}=VALUE"
-        for name in optional
-        if name not in target.covariates
-    ]
+    said = []
+    for name in optional:
+        value, by_all = usual_covariate(posterior, target.study, name)
+        if name not in target.covariates and not by_all:
+            said.append(
+                f"{COVARIATES[name].label} is not given: {value:.4g} is assumed; "
+                f"give it with --covariate {name}=VALUE"
+            )
     columns = {FACTORS[name].column: values for name, values in posterior.factor_values.items()}
     said += [
         f"{column} is not given: {values[0]} is assumed; give it with --covariate {column}=VALUE"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
@@ -12,6 +13,7 @@ from bayeslaw.arrays import Floats, Ints
 from bayeslaw.law import likelihood, smoothness, surface
 from bayeslaw.law.parameters import CELL_SHIFTS, SIZE_SHIFTS
 from bayeslaw.law.terms import (
+    COVARIATES,
     FACTORS,
     OPTIMA,
     coordinates,
@@ -142,8 +144,29 @@ def surface_draws(
 
 
 def place(posterior: Posterior, target: Target) -> dict[str, np.float64]:
-    """The target's covariates about the posterior's pivot."""
-    return {name: np.float64(value) for name, value in coordinates(target.columns, posterior.pivot).items()}
+    """The target's covariates about the posterior's pivot; those that it lacks at their usual value."""
+    usual = {
+        name: usual_covariate(posterior, target.study, name)[0]
+        for name in posterior.pivot
+        if COVARIATES[name].optional and name not in target.covariates
+    }
+    found = coordinates(usual | target.columns, posterior.pivot)
+    return {name: np.float64(value) for name, value in found.items()}
+
+
+def usual_covariate(posterior: Posterior, study: str | None, name: str) -> tuple[float, bool]:
+    """The natural value of an optional covariate in most cells of a study, and whether all of them have it.
+
+    Without a cell that tells it, the covariate's reference, and False.
+    """
+    told = Counter(
+        float(value)
+        for cell in posterior.cells
+        if cell.study == study
+        for key, value in cell.others
+        if key == name
+    )
+    return (told.most_common(1)[0][0], len(told) == 1) if told else (COVARIATES[name].reference, False)
 
 
 def factor_shifts(posterior: Posterior, target: Target, seed: int = 0) -> dict[str, Floats]:

@@ -19,7 +19,7 @@ def compare_(
     structures: Annotated[
         str,
         typer.Option(
-            help="Structures, joined by commas: core, or some of drift, second, smooth, schedule joined by +."
+            help="Structures, joined by commas: core, or parts of the law joined by +, such as drift+second."
         ),
     ] = "core,drift,drift+second,smooth,drift+second+smooth",
     along: Annotated[

@@ -27,7 +27,7 @@ def fit_(
             help="Parts of the law beyond its core, joined by commas, or core for none of them. "
             "`bayeslaw compare` tells what each is worth."
         ),
-    ] = "drift,second,smooth",
+    ] = "drift,second,smooth,sequence",
     effort: Annotated[
         str | None,
         typer.Option(

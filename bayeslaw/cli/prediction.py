@@ -29,6 +29,9 @@ from bayeslaw.cli.tables import (
 )
 from bayeslaw.errors import BadInput
 
+EXPORTED_LENGTH = 4096
+"""Tokens per sequence of ``--export`` where none are given."""
+
 
 def predict_(
     params: Annotated[
@@ -80,8 +83,12 @@ def predict_(
         ),
     ] = None,
     sequence_length: Annotated[
-        int, typer.Option(help="Tokens per sequence of --export: trainers count batches in sequences.")
-    ] = 4096,
+        int | None,
+        typer.Option(
+            help="Tokens per sequence: the best batch depends on it, and --export counts in sequences, "
+            "by default of 4096 tokens."
+        ),
+    ] = None,
     device: OnDevice = None,
     throughput: Throughput = None,
     price_per_hour: PricePerHour = None,
@@ -112,6 +119,8 @@ def predict_(
     if export and law:
         raise BadInput("predict: --export writes the posterior's advice; expected no --law; leave one out")
     covariates = parse_covariates("--covariate", covariate or []) | _of_schedule(schedule, decay_share)
+    if sequence_length is not None and sequence_length < 1:
+        raise BadInput(f"--sequence-length {sequence_length}: expected at least 1 [tokens]; correct it")
     sizes = size("--params", params), size("--tokens", tokens)
     batch = optional_size("--batch-tokens", batch_tokens)
     target = Target(*sizes, optimizer.strip().lower(), study, batch, covariates)
@@ -122,9 +131,9 @@ def predict_(
         raise BadInput(
             f"--tuned {tuned}: given without --law; expected a rule that carries it; add --law all"
         )
-    result = _prediction(target, posterior, level)
+    result = _prediction(target, posterior, level, sequence_length)
     bill = bill_of(training_flops(target.params_nonembedding, target.tokens), device, reached, price_per_hour)
-    text = {"export": exported(result, export, sequence_length)} if export else {}
+    text = {"export": exported(result, export, sequence_length or EXPORTED_LENGTH)} if export else {}
     if as_json:
         print_json({**result, "bill": bill, **text})
     elif export:
@@ -171,8 +180,13 @@ def _of_schedule(schedule: str | None, decay_share: float | None) -> dict[str, f
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _prediction(target: Any, path: Path | None, level: float) -> Any:
-    """Answer of the posterior, with the name of its file. Refuses a study that was not fitted."""
+def _prediction(target: Any, path: Path | None, level: float, sequence_length: int | None = None) -> Any:
+    """Answer of the posterior, with the name of its file. Refuses a study that was not fitted.
+
+    A posterior that does not know what sequences are worth does not ask for their length.
+    """
+    from dataclasses import replace
+
     from bayeslaw.advice.prediction import predict
     from bayeslaw.assets import POSTERIOR
     from bayeslaw.intervals import check_level
@@ -185,6 +199,8 @@ def _prediction(target: Any, path: Path | None, level: float) -> Any:
     named = _by_its_name(target, posterior.optimizers)
     if named.optimizer != target.optimizer:
         say(f"note: optimizer {target.optimizer} read as {named.optimizer}")
+    if sequence_length is not None and "sequence" in posterior.pivot:
+        named = replace(named, covariates={**named.covariates, "sequence": float(sequence_length)})
     return of_file(predict(posterior, named, level), path)
 
 

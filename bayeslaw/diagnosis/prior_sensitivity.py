@@ -42,10 +42,14 @@ def prior_part(posterior: Posterior, target: Target) -> list[dict[str, Any]]:
         ``prior_pulls`` (sensitivity above ``SENSITIVE``).
     """
     before = replace(
-        prior_posterior(known_bowls(posterior), PRIOR_DRAWS, parts=posterior.provenance.get("parts", ())),
+        prior_posterior(
+            known_bowls(posterior),
+            PRIOR_DRAWS,
+            parts=posterior.provenance.get("parts", ()),
+            pivot=posterior.pivot,
+        ),
         group_prior=posterior.group_prior,
         study_prior=posterior.study_prior,
-        pivot=posterior.pivot,
     )
     after, had = quantities(posterior, target), quantities(before, target)
     pulls = power_scaling(after, log_priors(posterior, target))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +11,7 @@ import pandas as pd
 from bayeslaw.arrays import Bools, Floats, Ints
 from bayeslaw.errors import BadInput
 from bayeslaw.law.likelihood import Outcomes
-from bayeslaw.law.places import cell_labels, cell_of, known_covariates, known_factors
+from bayeslaw.law.places import cell_labels, cell_of, centre, known_covariates, known_factors
 from bayeslaw.law.population import Population
 from bayeslaw.law.terms import COVARIATES, FACTORS, coordinates, own_bowls, to_coordinate
 from bayeslaw.runs.schema import CELL
@@ -121,7 +120,7 @@ def prepare(
     sizes = cells[["study", "params_nonembedding"]].drop_duplicates().reset_index(drop=True)
     studies, optimizers = tuple(sorted(set(cells["study"]))), tuple(sorted(set(cells["optimizer"])))
     columns = {name: cells[name].to_numpy() for name in cells.columns[2:]}
-    pivot = dict(pivot) if pivot else {name: _centre(name, columns) for name in names}
+    pivot = dict(pivot) if pivot else centre(cells, names)
     cell_group = _index(cells[["study", "optimizer"]], groups)
     run_group = cell_group[cell]
     off = off_usual(runs, cell, finished, [*names, *factors])
@@ -166,13 +165,6 @@ def prepare(
         pivot=pivot,
         parts=tuple(parts),
     )
-
-
-def _centre(name: str, columns: Mapping[str, Any]) -> float:
-    """The mean over cells in the covariate's coordinate, as a natural value, to two digits."""
-    row = COVARIATES[name]
-    (mean,) = coordinates(columns, {name: row.reference}).values()
-    return _two_digits(float(row.transform.back(row.transform.to(row.reference) + np.mean(mean))))
 
 
 def _by_count(values: pd.Series) -> tuple[str, ...]:
@@ -270,7 +262,3 @@ def _index(rows: pd.DataFrame, keys: pd.DataFrame) -> Ints:
     """Which row of ``keys`` each row is."""
     numbered = keys.reset_index(names="_i")
     return rows.merge(numbered, on=list(keys.columns), how="left")["_i"].to_numpy(np.int64)
-
-
-def _two_digits(x: float) -> float:
-    return float(f"{x:.1e}")

@@ -87,11 +87,12 @@ PARTS = {
     "drift": "the shape of the basin drifts with D and N: ridge, and fading of the batch's bowl",
     "second": "laws of the optima to second order in ln N and ln D",
     "smooth": "deviations of cells are smooth in ln N and ln D, a Gaussian process",
+    "sequence": "the best batch is counted in sequences rather than in tokens",
     "schedule": "the best learning rate and the loss depend on the schedule and on how long its rate falls",
 }
 """Parts of the law beyond its core; `bayeslaw compare` tells what each is worth."""
 
-DEFAULT_PARTS = ("drift", "second", "smooth")
+DEFAULT_PARTS = ("drift", "second", "smooth", "sequence")
 """What a fit has by default. ``schedule`` is for tables that vary it apart from the optimizer."""
 
 
@@ -390,6 +391,11 @@ register(
     Parameter(
         "offset_share", "common", 0.0, 0.005,
         "a longer decay lowers the loss until about a fifth of the run (Haegele et al. 2024)", part="schedule",
+    ),
+    Parameter(
+        "batch_sequence", "common", 0.8, 0.25,
+        "gradients average independent sequences, not tokens: .7 to .95 a nat between 128, 2,048 and 4,096 tokens",
+        part="sequence",
     ),
 )  # fmt: skip
 

@@ -20,7 +20,8 @@ ROUNDED = 6
 
 
 def known_covariates(runs: pd.DataFrame, parts: Collection[str] = ()) -> list[str]:
-    """Covariates that a table tells about: those of every table, and optional ones that take two values.
+    """Covariates that a table tells about: those of every table, and optional ones that are not at their
+    reference throughout.
 
     Args:
         runs: a run table.
@@ -30,7 +31,7 @@ def known_covariates(runs: pd.DataFrame, parts: Collection[str] = ()) -> list[st
     return [
         name
         for name, row in COVARIATES.items()
-        if not row.optional or (row.part in wanted and _varies(natural_column(runs, name)))
+        if not row.optional or (row.part in wanted and (natural_column(runs, name) != row.reference).any())
     ]
 
 
@@ -57,10 +58,6 @@ def _columns(name: str) -> tuple[str, ...]:
     return (name, *COVARIATES[name].columns)
 
 
-def _varies(values: Any) -> bool:
-    return len(np.unique(values)) > 1
-
-
 def cell_labels(runs: pd.DataFrame, covariates: Iterable[str], factors: Iterable[str]) -> pd.DataFrame:
     """The columns by which runs are divided into cells: ``CELL``, optional covariates, columns of factors.
 
@@ -81,6 +78,31 @@ def cell_labels(runs: pd.DataFrame, covariates: Iterable[str], factors: Iterable
             runs[column].astype("string").fillna("").to_numpy(str) if known else np.full(len(runs), "")
         )
     return labels.assign(**further)
+
+
+def centre(cells: Mapping[str, Any], names: Iterable[str]) -> dict[str, float]:
+    """Covariate -> its mean over cells, taken in its coordinate, as a natural value to two digits.
+
+    Args:
+        cells: columns, (cell,) each, such as distinct rows of ``cell_labels``.
+        names: of the covariates.
+
+    >>> centre({"params_nonembedding": np.array([1e6, 1e8]), "tokens": np.array([3e9])}, ["n", "d"])
+    {'n': 10000000.0, 'd': 3000000000.0}
+    """
+    found = {}
+    for name in names:
+        transform = COVARIATES[name].transform
+        mean = np.mean(transform.to(np.asarray(natural_value(name, cells), float)))
+        found[name] = float(f"{float(transform.back(mean)):.1e}")
+    return found
+
+
+def pivot_of(runs: pd.DataFrame, parts: Collection[str] = ()) -> dict[str, float]:
+    """Centre of the cells of runs or candidates, as a fit to them would have it; arguments as of
+    ``known_covariates``."""
+    names = known_covariates(runs, parts)
+    return centre(cell_labels(runs, names, ()).drop_duplicates(), names)
 
 
 def group_by_cell(labels: pd.DataFrame) -> Iterator[tuple[Ints, Mapping[str, Any]]]:

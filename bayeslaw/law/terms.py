@@ -119,6 +119,10 @@ COVARIATES: dict[str, Covariate] = {
         "share", "decay_share", "ln of the share of the run in which the rate falls", ("decay_share",),
         lambda c: c["decay_share"], 1.0, transform=Transform(0.01), part="schedule",
     ),
+    "sequence": Covariate(
+        "sequence", "sequence_length", "ln of the tokens per sequence", ("sequence_length",),
+        lambda c: c["sequence_length"], 2048.0, part="sequence",
+    ),
 }  # fmt: skip
 
 
@@ -218,6 +222,7 @@ OPTIMA: dict[str, Optimum] = {
         (
             Term("beta"), Term("epsilon", "d"), Term("epsilon_n", "n"),
             Term("batch_nn", "n^2"), Term("batch_nd", "n d"), Term("batch_dd", "d^2"),
+            Term("batch_sequence", "sequence"),
         ),
         words="batch, tokens",
     ),

@@ -25,6 +25,8 @@ from bayeslaw.advice.result import Prediction
 from bayeslaw.errors import SEED_MAX, BadInput, check_count
 from bayeslaw.files import alone, make_folder, write_atomically
 from bayeslaw.law.observations import varied_settings
+from bayeslaw.law.parameters import DEFAULT_PARTS
+from bayeslaw.law.places import pivot_of
 from bayeslaw.loop import journal
 from bayeslaw.loop.runner import brought_back, checked_command, execute
 from bayeslaw.loop.task import (
@@ -119,8 +121,9 @@ def _believed(
     if runs is None or not finished:
         count = 0 if runs is None else len(runs)
         nothing: dict[str, Any] = {"runs": count, "finished": 0, "targets": [], "warnings": []}
-        varied = varied_settings(task.candidates.assign(study="any"))
-        return prior_posterior(varied, seed=task.seed), nothing
+        candidates = task.candidates.assign(study="any")
+        pivot = pivot_of(candidates, DEFAULT_PARTS)
+        return prior_posterior(varied_settings(candidates), seed=task.seed, pivot=pivot), nothing
     path = folder / "posterior.nc"
     if not path.exists():
         say(f"round {number}: fitting {len(runs)} runs")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bayeslaw.law.parameters import CELL_SHIFTS, DEFAULT_PARTS, SIZE_SHIFTS, SPREAD_LOG_SD, SPREADS
 from bayeslaw.law.structure import structure
-from bayeslaw.law.terms import own_bowls, reference
+from bayeslaw.law.terms import COVARIATES, own_bowls, reference
 from bayeslaw.posterior.draws import Posterior
 
 if TYPE_CHECKING:
@@ -22,11 +22,13 @@ DRAWS = 1000
 
 
 def prior_posterior(
-    varied: Iterable[str] = (), draws: int = DRAWS, seed: int = 0, parts: Collection[str] = DEFAULT_PARTS
+    varied: Iterable[str] = (),
+    draws: int = DRAWS,
+    seed: int = 0,
+    parts: Collection[str] = DEFAULT_PARTS,
+    pivot: Mapping[str, float] | None = None,
 ) -> Posterior:
     """A posterior without groups, studies or cells: whatever is asked of it is drawn from the priors.
-
-    The pivot is where the priors are stated (``terms.reference``), so nothing has to be moved.
 
     Args:
         varied: hyperparameters with a bowl of their own that the runs to come will vary; others are not
@@ -35,13 +37,17 @@ def prior_posterior(
         seed: of the spreads between groups and of what all groups share; all else is drawn where it is
             asked for.
         parts: of the law, beyond its core (``parameters.PARTS``).
+        pivot: covariate -> natural value about which the law is stated, to be near the runs to come; by
+            default where the priors of intercepts are (``terms.reference``).
 
     >>> prior_posterior(draws=5).groups
     ()
     """
     rng = np.random.default_rng(seed)
     nobody = np.zeros(0, np.int64)
-    known = structure(dict.fromkeys(("surface", *varied), nobody), reference(), parts)
+    if pivot is None:
+        pivot = reference(name for name, row in COVARIATES.items() if not row.optional or row.part in parts)
+    known = structure(dict.fromkeys(("surface", *varied), nobody), pivot, parts)
     spreads = {
         kind: {
             name: getattr(row, kind) * np.exp(SPREAD_LOG_SD * rng.standard_normal(draws))
@@ -63,7 +69,7 @@ def prior_posterior(
         studies=(),
         optimizers=(),
         cells=(),
-        pivot=reference(),
+        pivot=dict(pivot),
         conventions={},
         provenance={"sources": [], "rows": 0, "method": "prior", "seed": seed, "parts": list(parts)},
         diagnostics={"converged": True, "messages": []},

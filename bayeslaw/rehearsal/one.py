@@ -25,6 +25,8 @@ from bayeslaw.advice.target_surface import surface_at
 from bayeslaw.evaluation.advisors import PosteriorAdvisor
 from bayeslaw.evaluation.heldout import evaluate
 from bayeslaw.law.observations import varied_settings
+from bayeslaw.law.parameters import DEFAULT_PARTS
+from bayeslaw.law.places import pivot_of
 from bayeslaw.planning.batches import choose, greedy
 from bayeslaw.planning.candidates import places
 from bayeslaw.planning.conditioning import Joint, joint_draws
@@ -149,7 +151,8 @@ def _believed(study: Study, bought: Sequence[int], seed: int, fit: Fit) -> Poste
     rows = study.pool.iloc[list(bought)].reset_index(drop=True)
     if len(finished_runs(rows)):
         return fit(rows, seed)
-    return prior_posterior(varied_settings(study.pool), seed=seed)
+    pivot = pivot_of(study.pool, DEFAULT_PARTS)
+    return prior_posterior(varied_settings(study.pool), seed=seed, pivot=pivot)
 
 
 def _start(study: Study, seed: int) -> list[int]:

@@ -54,10 +54,10 @@ def page_data(posterior: Posterior, seed: int = 0) -> dict[str, Any]:
         seed: as in ``bayeslaw.advice.prediction.predict``.
 
     Returns:
-        ``constants``, ``law`` (the rows of optima, offset and shapes), ``pivot``, ``covariates``,
-        ``defaults`` (of covariates that the page does not ask for), ``draws``, ``doubts`` (of the fit and of
-        covariates left at their defaults), ``cells``, ``common`` (what all groups share, and the numbers of
-        cells and sizes never fitted), ``studies`` and, in each, ``groups``. Draws are ``packed``.
+        ``constants``, ``law`` (the rows of optima, offset and shapes), ``pivot``, ``covariates``, ``draws``,
+        ``doubts`` (of the fit), ``cells``, ``common`` (what all groups share, and the numbers of cells and
+        sizes never fitted), ``studies`` and, in each, ``groups``, ``defaults`` (of covariates that the page
+        does not ask for) and ``doubts_of_covariates`` left at them. Draws are ``packed``.
     """
     cells, sizes = (fresh_normals(posterior, kind, seed) for kind in ("cell", "size"))
     usual = Target(*posterior.reference)
@@ -75,12 +75,13 @@ def page_data(posterior: Posterior, seed: int = 0) -> dict[str, Any]:
             {"name": name, "key": prediction.distance_key(name), "words": prediction.covariate_words(name)}
             for name in posterior.pivot
         ],
-        "defaults": {name: float(value) for name, value in target_surface.place(posterior, usual).items()},
         "draws": posterior.draws,
         "unseen": unseen_optimizer(posterior),
         "doubts": prediction.about_fit(posterior),
-        "doubts_of_covariates": prediction.about_covariates(posterior, usual),
-        "cells": [{"optimizer": cell.optimizer, "x": _place(posterior, cell)} for cell in posterior.cells],
+        "cells": [
+            {"optimizer": cell.optimizer, "x": _place(posterior, Target.of_cell(cell))}
+            for cell in posterior.cells
+        ],
         "common": packed(common),
         "studies": [_study(posterior, study, seed) for study in (*posterior.studies, None)],
     }
@@ -101,9 +102,8 @@ def _term(term: terms.Term) -> dict[str, Any]:
     return {"parameter": term.parameter, "sign": term.sign, "of": terms.monomials(term.of)}
 
 
-def _place(posterior: Posterior, cell: Cell) -> dict[str, float]:
-    x = target_surface.place(posterior, Target.of_cell(cell))
-    return {name: float(value) for name, value in x.items()}
+def _place(posterior: Posterior, target: Target) -> dict[str, float]:
+    return {name: float(value) for name, value in target_surface.place(posterior, target).items()}
 
 
 def unseen_optimizer(posterior: Posterior) -> str:
@@ -116,8 +116,11 @@ def _study(posterior: Posterior, study: str | None, seed: int) -> dict[str, Any]
     parameters = pooling.study_draws(posterior, study, seed)
     noise = prediction.standard_noise(parameters, (posterior.draws,), prediction.run_rng(seed))
     optimizers = (*posterior.optimizers, unseen_optimizer(posterior))
+    usual = Target(*posterior.reference, study=study)
     return {
         "name": study,
+        "defaults": _place(posterior, usual),
+        "doubts_of_covariates": prediction.about_covariates(posterior, usual),
         "parameters": packed(parameters | {"noise": noise}),
         "sizes": [
             {"n": n, "shifts": packed({name: values[:, i] for name, values in posterior.size.items()})}

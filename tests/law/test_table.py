@@ -148,14 +148,17 @@ def test_the_truth_is_recovered(fitted):
 def test_predict_uses_them_and_names_what_is_missing(fitted):
     target = Target(5e8, 1e10, "adamw", "ours", covariates=AT_1B)
     given, plain = predict(fitted, target), predict(fitted, Target(5e8, 1e10, "adamw", "ours"))
+    at_64 = predict(fitted, Target(5e8, 1e10, "adamw", "ours", covariates={"shape": 64.0}))
     assert abs(given["recommendation"]["dropout"] - BEST_DROPOUT) < 0.08
     assert given["inputs"]["covariates"] == AT_1B
-    assert set(given["extrapolation"]) == {"params_decades", "tokens_decades", "shape_decades"}
-    moved = np.log(given["optimum"]["learning_rate"]["median"] / plain["optimum"]["learning_rate"]["median"])
+    assert set(given["extrapolation"]) == {
+        f"{name}_decades" for name in ("params", "tokens", "shape", "sequence_length")
+    }
+    moved = np.log(given["optimum"]["learning_rate"]["median"] / at_64["optimum"]["learning_rate"]["median"])
     assert moved == pytest.approx(WSD_SHIFT + SHAPE_SLOPE * np.log(2), abs=0.25)
     assert not [text for text in given["warnings"] if "assumed" in text]
     assert [text for text in plain["warnings"] if "assumed" in text] == [
-        "shape is not given: 64 is assumed; give it with --covariate shape=VALUE",
+        "shape is not given: 32 is assumed; give it with --covariate shape=VALUE",
         "schedule is not given: cosine is assumed; give it with --covariate schedule=VALUE",
     ]
 
@@ -178,7 +181,7 @@ def test_an_unknown_name_is_refused(fitted):
     with pytest.raises(BadInput) as caught:
         predict(fitted, Target(5e8, 1e10, "adamw", "ours", covariates={"colour": 3.0}))
     assert str(caught.value) == (
-        "covariate colour: not in the law; expected one of share, shape, schedule; leave it out"
+        "covariate colour: not in the law; expected one of share, sequence, shape, schedule; leave it out"
     )
 
 

@@ -41,6 +41,7 @@ async function loaded(study, optimizer) {
   return {
     study,
     optimizer,
+    doubts_of_covariates: of_study.doubts_of_covariates,
     p: one_object_a_draw({ ...families, ...parameters, ...common }),
     normals: common,
     noise: parameters.noise,

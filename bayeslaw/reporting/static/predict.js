@@ -88,7 +88,7 @@ function warnings(group, at, settings, outcome, beyond, level) {
         "have a restart at half of it ready",
     );
   }
-  return [...said, ...PAGE.doubts_of_covariates, ...group.doubts_of_extras];
+  return [...said, ...group.doubts_of_covariates, ...group.doubts_of_extras];
 }
 
 function about_batch(at, settings, outcome, level) {

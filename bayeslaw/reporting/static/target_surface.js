@@ -33,7 +33,8 @@ const target_surface = {
   place(target) {
     const { n, d } = PAGE.pivot;
     const here = { n: Math.log(target.params_nonembedding / n), d: Math.log(target.tokens / d) };
-    return { ...PAGE.defaults, ...here };
+    const { defaults } = PAGE.studies.find(({ name }) => name === target.study);
+    return { ...defaults, ...here };
   },
 
   cell_shifts(group, target) {
