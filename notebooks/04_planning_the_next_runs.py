@@ -133,10 +133,10 @@ for name, result in (("before", before), ("after", after)):
 # %% [markdown]
 # ## 5. When to stop
 #
-# When the best runs left are expected to lower the regret by less than the noise of a run (nobody could
-# tell), by less than you care for, or by less than they cost. Say what the target run will cost, and the
-# last is weighed too.
+# When the regret is small enough for you (`tolerance`) with probability 90%, or when the best runs left cost
+# more than they spare at the target: training it on more tokens would lower its loss as well. Its cost is
+# 6 N D unless you say another.
 
 # %%
-again = design(posterior_after, [target], candidates, budget, batch=6, target_cost=6 * 1e9 * 20e9)
+again = design(posterior_after, [target], candidates, budget, batch=6)
 print("stop:" if again.stop.stop else "go on:", again.stop.reason)

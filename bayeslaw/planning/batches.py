@@ -32,7 +32,7 @@ from bayeslaw.planning.policies import (
     regret_and_reduction,
 )
 from bayeslaw.planning.result import Design, ExpectedRegret, Request
-from bayeslaw.planning.stopping import compute_slope, percent, seed_noise, stop_rule
+from bayeslaw.planning.stopping import percent, seed_noise, verdict
 from bayeslaw.posterior.draws import Posterior
 from bayeslaw.runs.schema import BY_NAME
 from bayeslaw.target import Target
@@ -198,7 +198,8 @@ def design(
         batch: maximum number of runs.
         policy: a name in ``policies.POLICIES``.
         tolerance: regret small enough to stop at [fraction of the loss].
-        target_cost: cost of all target runs together, in the unit of the cost.
+        target_cost: cost of all target runs together, in the unit of the cost; by default 6 N D of each where
+            that unit is FLOP.
         unit: unit of the cost, for texts.
         weights: weights of the draws (``reweighting.reweight``).
         seed: seed of the draws.
@@ -218,9 +219,9 @@ def design(
     found = choose(joint, cost[affordable], places(offered), budget, batch, policy, seed)
     found = _in_table(found, np.flatnonzero(affordable), len(candidates))
     noise = float(np.mean([seed_noise(posterior, t, weights, seed) for t in targets]))
-    slope = float(np.mean([compute_slope(posterior, t, weights, seed) for t in targets]))
     spent = float(cost[list(found.rows)].sum())
-    verdict = stop_rule(float(found.reductions.sum()), spent, noise, tolerance, target_cost, slope)
+    reduction = float(found.reductions.sum())
+    stop = verdict(posterior, targets, reduction, spent, unit, tolerance, target_cost, weights, seed)
     diverges = np.full(len(candidates), np.nan)
     diverges[affordable] = joint.linear.diverges
     runs = _runs(candidates, found, diverges)
@@ -229,7 +230,7 @@ def design(
         runs=tuple(runs),
         cost=spent,
         regret=ExpectedRegret(sum(found.before.values()), found.after, found.before, noise),
-        stop=verdict,
+        stop=stop,
         offered=len(candidates),
         affordable=int((cost <= budget).sum()),
         alone=found.first,

@@ -31,7 +31,7 @@ from bayeslaw.planning.batches import choose, greedy
 from bayeslaw.planning.candidates import places
 from bayeslaw.planning.conditioning import Joint, joint_draws
 from bayeslaw.planning.policies import expected_regret, policy_named
-from bayeslaw.planning.stopping import seed_noise, stop_rule
+from bayeslaw.planning.stopping import seed_noise, verdict
 from bayeslaw.posterior.draws import Posterior
 from bayeslaw.posterior.prior import Fit, prior_posterior
 from bayeslaw.rehearsal.task import Study
@@ -215,7 +215,7 @@ def _verdict(
     found = choose(joint, cost, places(table), left, study.batch, seed=seed)
     reduction, spent = float(found.reductions.sum()), float(cost[list(found.rows)].sum())
     noise = float(np.mean([seed_noise(posterior, target, seed=seed) for target in study.targets]))
-    stop = stop_rule(reduction, spent, noise).stop
+    stop = verdict(posterior, study.targets, reduction, spent, study.unit, seed=seed).stop
     return {"stop": stop, "reduction": reduction, "cost": spent, "noise": noise}
 
 

@@ -12,10 +12,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bayeslaw.advice.decision import decide
+from bayeslaw.advice.prediction import outcome_of
+from bayeslaw.advice.target_surface import surface_at
 from bayeslaw.errors import BadInput
 from bayeslaw.planning.batches import design, plan_table
 from bayeslaw.planning.candidates import drawn_from, with_cost
-from bayeslaw.planning.stopping import compute_slope, seed_noise, stop_rule
+from bayeslaw.planning.stopping import compute_slope, regret_bound, seed_noise, stop_rule, verdict
 from bayeslaw.posterior.netcdf import write_posterior
 from bayeslaw.target import Target, parse_target
 from tests.support.command import run
@@ -153,20 +156,45 @@ def test_a_target_is_three_parts(text):
 
 
 def test_each_reason_to_stop():
-    going = stop_rule(0.002, 1e18, noise=0.001)
+    going = stop_rule(0.002, 1e18, bound=0.004)
     assert (going.stop, going.reason) == (
         False,
-        "the best runs left are expected to lower the regret by 0.2% of the loss, more than two runs differ "
-        "by their seeds (0.1%)",
+        "the best runs left are expected to lower the regret by 0.2% of the loss, and it may still be 0.4%, "
+        "more than the tolerance of 0.1%",
     )
-    assert stop_rule(0.0005, 1e18, noise=0.001).stop
-    assert "less than the tolerance of 0.5%" in stop_rule(0.002, 1e18, 0.001, tolerance=0.005).reason
+    near = stop_rule(0.002, 1e18, 0.004, tolerance=0.005)
+    assert near.stop
+    assert near.reason == "the regret is below 0.4% with probability 90%, within the tolerance of 0.5%"
     saving = 1e20 * np.expm1(0.002 / 0.05)
-    dear = stop_rule(0.002, 2 * saving, 0.001, target_cost=1e20, slope=0.05)
+    dear = stop_rule(0.002, 2 * saving, 0.004, target_cost=1e20, slope=0.05)
     assert dear.stop
     assert dear.numbers["saving"] == pytest.approx(saving)
     assert "which spares 4.08e+18 at the target, and cost 8.16e+18" in dear.reason
-    assert not stop_rule(0.002, 0.5 * saving, 0.001, target_cost=1e20, slope=0.05).stop
+    assert not stop_rule(0.002, 0.5 * saving, 0.004, target_cost=1e20, slope=0.05).stop
+
+
+def test_a_gain_that_no_single_run_shows_is_still_a_gain():
+    assert not stop_rule(1e-5, 1.0, 0.004, target_cost=1e20, slope=0.05).stop
+
+
+def test_a_target_of_flops_has_a_price_of_its_own():
+    fit = fake_posterior(50)
+    target = Target(*fit.reference, "adamw", "ours")
+    told = verdict(fit, [target], 1e-3, 1e3, "FLOP")
+    assert told.numbers["target_cost"] == 6 * target.params_nonembedding * target.tokens
+    assert not told.stop
+    assert "target_cost" not in verdict(fit, [target], 1e-3, 1e3, "J").numbers
+
+
+def test_the_bound_is_the_weighted_quantile_of_the_regret():
+    fit = fake_posterior(200)
+    target = Target(*fit.reference, "adamw", "ours")
+    at = surface_at(fit, target)
+    regret = outcome_of(at, decide(at)).regret
+    assert regret_bound(fit, [target]) == pytest.approx(np.quantile(regret, 0.9), rel=0.05)
+    only = np.zeros(200)
+    only[7] = 1.0
+    assert regret_bound(fit, [target], only) == pytest.approx(regret[7])
 
 
 def test_noise_and_slope_are_those_of_the_surface():
@@ -203,7 +231,9 @@ def test_json_has_units_and_the_plan_lies_beside_it(folder, monkeypatch, capsys)
     assert result["inputs"]["targets"] == [
         {"params_nonembedding": 1e6, "tokens": 2e7, "optimizer": "adamw", "study": None}
     ]
-    assert set(result["stop"]["numbers"]) == {"regret_reduction", "cost", "seed_noise"}
+    assert set(result["stop"]["numbers"]) == {
+        *("regret_reduction", "regret_bound", "cost", "target_cost", "compute_slope", "saving")
+    }
     assert len(pd.read_csv("plan.csv")) == len(result["runs"]) == 8
 
 
