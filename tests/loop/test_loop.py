@@ -77,7 +77,7 @@ def test_a_stop_is_repeated_and_more_rounds_go_on(task):
 def test_it_stops_by_its_own_rule_once_nothing_is_left_to_learn(task):
     result = rounds.run(task, sure)
     assert result["stop"]["kind"] == "rule"
-    assert "less than two runs differ by their seeds" in result["stop"]["reason"]
+    assert "at the target, and cost" in result["stop"]["reason"]
     assert result["rounds"] == 1
 
 
