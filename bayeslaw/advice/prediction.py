@@ -17,6 +17,7 @@ from bayeslaw.advice.target_surface import (
     absorbed_by,
     chance_diverged,
     extra_excess,
+    log_lr_at_batch,
     lr_batch_excess,
     optimum_draws,
     place,
@@ -40,6 +41,9 @@ FAR = 1.0
 
 BEYOND, TOKENS_PER_PARAM = 10.0, 20.0
 """Example target: N over the largest fitted one, and D over N."""
+
+ASIDE = 2.0
+"""Times that advice must lie from the likeliest learning rate for a warning."""
 
 RISKY = 0.05
 """Probability of divergence above which a warning is given."""
@@ -86,17 +90,22 @@ def predict(posterior: Posterior, target: Target, level: float = 0.9, seed: int 
         outcome = outcome_of(at, settings, seed)
         optima = optimum_draws(at)
         optimum = {name: interval(draws, level) for name, draws in optima.items()}
-    beyond = extrapolation(posterior, target)
+        beyond = extrapolation(posterior, target)
+        warned = _warnings(posterior, at, settings, outcome, beyond, level)
     result = Prediction(
         target=target,
         recommendation=settings,
         optimum=optimum,
         loss_nats_per_token=interval(outcome.loss, level),
-        regret=Regret(float(outcome.regret.mean()), float(np.quantile(outcome.regret, level))),
+        regret=Regret(
+            float(outcome.regret.mean()),
+            float(np.quantile(outcome.regret, level)),
+            float(outcome.batch_cost.mean()),
+        ),
         extrapolation=beyond,
         level=float(level),
         posterior=dict(posterior.provenance) | {"diagnostics": posterior.diagnostics},
-        warnings=tuple(_warnings(posterior, at, settings, outcome, beyond, level)),
+        warnings=tuple(warned),
         assumes=assumed(posterior, target),
     )
     _refuse_unusable(result)
@@ -308,7 +317,7 @@ def _warnings(
                 f"{covariate_words(name)} lies {decades:.1f} decades outside the fitted runs: "
                 "far to extrapolate"
             )
-    said += _about_batch(at, settings, outcome, level)
+    said += [*_about_batch(at, settings, outcome, level), *_about_rate(at, settings, level)]
     chance = float(outcome.diverges.mean())
     if chance > RISKY:
         said.append(
@@ -413,4 +422,19 @@ def _about_batch(at: TargetSurface, settings: Settings, outcome: Outcome, level:
     return [
         f"the fixed batch is {times:.1f} times {side} the best one ({best.median:.2g} tokens), which "
         f"costs about {100 * float(outcome.batch_cost.mean()):.2g}% of the loss"
+    ]
+
+
+def _about_rate(at: TargetSurface, settings: Settings, level: float) -> list[str]:
+    """Why the advised learning rate is far from the likeliest one at its batch, where it is."""
+    best = interval(log_lr_at_batch(at, np.log(settings["batch_tokens"])), level)
+    aside = float(np.log(settings["learning_rate"])) - best.median
+    if not abs(aside) > math.log(ASIDE):
+        return []
+    side, dear = ("below", "high") if aside < 0 else ("above", "low")
+    times, factor = np.exp([abs(aside), best.upper - best.lower])
+    return [
+        f"the advised learning rate lies {times:.1f} times {side} the likeliest one at its batch "
+        f"({np.exp(best.median):.2g}): too {dear} a rate costs more, and the best one is known to a factor "
+        f"of {factor:.1f} only"
     ]

@@ -19,10 +19,12 @@ class Regret(NamedTuple):
     Attributes:
         expected: mean over draws.
         upper: quantile at the level of the prediction.
+        batch_cost: what a fixed batch costs on top, mean over draws; 0 where the batch is free.
     """
 
     expected: float
     upper: float
+    batch_cost: float
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -98,9 +100,11 @@ class Prediction(Result):
         told += [f"{rows} runs"] if isinstance(rows, int) else []
         told += [str(origin[name])[:10] for name in ("method", "created") if name in origin]
         expected, most = percent(self.regret.expected), percent(self.regret.upper)
+        fixed = self.target.batch_tokens is not None
+        dear = f"; the fixed batch itself costs {percent(self.regret.batch_cost)}" if fixed else ""
         return [
             f"loss           {loss.median:.3f} nats/token, {loss.lower:.3f} to {loss.upper:.3f}",
-            f"regret         {expected} of the loss expected, below {most} with probability {level}",
+            f"regret         {expected} of the loss expected, below {most} with probability {level}{dear}",
             f"extrapolation  {n:.1f} decades in N, {d:.1f} in D",
             f"assumes        schedule {self.assumes['schedule']}; N {self.assumes['params']}; learning rate "
             f"{self.assumes['learning_rate']}",

@@ -38,7 +38,7 @@ CONSTANTS = {
         (terms, ("EDGE", "NOTHING")),
         (target_surface, ("SAME_SIZE",)),
         (decision, ("MAX_EXCESS", "TOLERANCE")),
-        (prediction, ("FAR", "RISKY")),
+        (prediction, ("FAR", "ASIDE", "RISKY")),
     )
     for name in names
 }

@@ -14,6 +14,7 @@ from bayeslaw.advice.prediction import example_target, extrapolation, loss_curve
 from bayeslaw.advice.target_surface import (
     cell_shifts,
     fitted_cell,
+    log_lr_at_batch,
     lr_batch_excess,
     place,
     surface_at,
@@ -112,8 +113,11 @@ def test_a_fixed_batch_far_off_says_what_it_costs(certain):
     p = {name: values[0, 0] for name, values in certain.group.items()}
     excess = surface.linex(np.log(8.0), np.exp(p["batch_curvature"]), p["batch_skew"])
     fading = surface_at(certain, LARGE).fading[0]
-    said = predict(certain, replace(LARGE, batch_tokens=8 * np.exp(batch)))["warnings"]
+    result = predict(certain, replace(LARGE, batch_tokens=8 * np.exp(batch)))
+    said = result["warnings"]
     cost = f"costs about {100 * np.expm1(fading * excess):.2g}% of the loss"
+    assert result.regret.batch_cost == pytest.approx(np.expm1(fading * excess), rel=1e-6)
+    assert "; the fixed batch itself costs " in str(result)
     assert [text for text in said if "8.0 times above the best one" in text and text.endswith(cost)]
 
 
@@ -264,7 +268,7 @@ def test_the_json_is_the_contract(fit):
     assert list(result["recommendation"]) == list(result["optimum"]) == settings
     for span in [*result["optimum"].values(), result["loss_nats_per_token"]]:
         assert list(span) == ["median", "lower", "upper"]
-    assert list(result["regret"]) == ["expected", "upper"]
+    assert list(result["regret"]) == ["expected", "upper", "batch_cost"]
     assert list(result["extrapolation"]) == ["params_decades", "tokens_decades"]
     assert result["inputs"] == {
         "params_nonembedding": 7e9,
@@ -329,9 +333,23 @@ def test_a_fit_that_did_not_converge_says_so_again(fit):
 
 
 def test_a_likely_divergence_is_warned_of(fit):
-    (text,) = said(shifted(fit, cliff=0.0), SEEN)
+    text = said(shifted(fit, cliff=0.0), SEEN)[-1]
     assert text.startswith("the recommended learning rate diverges with probability 5")
     assert text.endswith("%: have a restart at half of it ready")
+
+
+def test_advice_far_from_the_likeliest_rate_says_why(certain):
+    """A learning rate that is known to a factor of 700 only, whose left flank is a line: a low one is safe."""
+    unsure = with_uncertain_rate(certain, sd=2.0)
+    result = predict(unsure, replace(LARGE, batch_tokens=4e5))
+    rates = np.exp(log_lr_at_batch(surface_at(unsure, result.target, independent=True), np.log(4e5)))
+    times = np.median(rates) / result.recommendation["learning_rate"]
+    assert times > 2.0
+    assert [
+        text
+        for text in result.warnings
+        if text.startswith(f"the advised learning rate lies {times:.1f} times below the likeliest one")
+    ]
 
 
 @pytest.mark.parametrize("level", [0.0, 1.0, -1.0, 90.0, float("nan")])

@@ -3,7 +3,7 @@
 const PAGE = JSON.parse(document.getElementById("data").textContent);
 const LAW = PAGE.law;
 const { RIDGE_WIDTH, TWIST_MAX, EDGE, LENGTHS, WANDER } = PAGE.constants;
-const { MAX_EXCESS, NOTHING, SAME_SIZE, TOLERANCE, FAR, RISKY } = PAGE.constants;
+const { MAX_EXCESS, NOTHING, SAME_SIZE, TOLERANCE, FAR, ASIDE, RISKY } = PAGE.constants;
 
 /* name -> Float64Array, one number a draw. */
 async function unpacked(block) {

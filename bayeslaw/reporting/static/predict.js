@@ -12,7 +12,11 @@ function predict(group, target, level) {
     recommendation: settings,
     optimum: Object.fromEntries(optima.map(([name, draws]) => [name, interval(draws, level)])),
     loss_nats_per_token: interval(outcome.loss, level),
-    regret: { expected: mean(outcome.regret), upper: quantiles(outcome.regret, [level])[0] },
+    regret: {
+      expected: mean(outcome.regret),
+      upper: quantiles(outcome.regret, [level])[0],
+      batch_cost: mean(outcome.batch_cost),
+    },
     extrapolation: beyond,
     level,
     warnings: warnings(group, at, settings, outcome, beyond, level),
@@ -80,7 +84,7 @@ function warnings(group, at, settings, outcome, beyond, level) {
       said.push(`${words} lies ${beyond[key].toFixed(1)} decades outside the fitted runs: far to extrapolate`);
     }
   }
-  said.push(...about_batch(at, settings, outcome, level));
+  said.push(...about_batch(at, settings, outcome, level), ...about_rate(at, settings, level));
   const chance = mean(outcome.diverges);
   if (chance > RISKY) {
     said.push(
@@ -104,5 +108,18 @@ function about_batch(at, settings, outcome, level) {
   return [
     `the fixed batch is ${times.toFixed(1)} times ${side} the best one (${general(best.median, 2)} tokens), ` +
       `which costs about ${general(100 * mean(outcome.batch_cost), 2)}% of the loss`,
+  ];
+}
+
+/* Why the advised learning rate is far from the likeliest one at its batch, where it is. */
+function about_rate(at, settings, level) {
+  const best = interval(target_surface.log_lr_at_batch(at, Math.log(settings.batch_tokens)), level);
+  const aside = Math.log(settings.learning_rate) - best.median;
+  if (!(Math.abs(aside) > Math.log(ASIDE))) return [];
+  const [side, dear] = aside < 0 ? ["below", "high"] : ["above", "low"];
+  return [
+    `the advised learning rate lies ${Math.exp(Math.abs(aside)).toFixed(1)} times ${side} the likeliest one at ` +
+      `its batch (${general(Math.exp(best.median), 2)}): too ${dear} a rate costs more, and the best one is ` +
+      `known to a factor of ${Math.exp(best.upper - best.lower).toFixed(1)} only`,
   ];
 }
