@@ -51,7 +51,10 @@ tokens_per_param = 8
 learning_rate = [0.004, 0.008, 0.016]
 batch_tokens = 256
 """
-RUN = "--corpus stdlib --optimizer adamw --params-nonembedding 9.3e3 --tokens 150000 --learning-rate 0.01 --batch-tokens 256"
+RUN = (
+    "--corpus stdlib --optimizer adamw --params-nonembedding 9.3e3 --tokens 150000 --learning-rate 0.01 "
+    "--batch-tokens 256"
+)
 PYTHON = shlex.quote(sys.executable)
 
 
@@ -104,7 +107,8 @@ JOBS = {
     ),
     "loop": Job(
         f"{PYTHON} -m bayeslaw.cli loop --target 1e9,2e10,adamw --space s.toml --budget 1e19 --batch 4 "
-        f"--rounds 2 --runs runs.csv --study example --out l --runner '{PYTHON} runner.py {{plan}} {{out}} well' "
+        "--rounds 2 --runs runs.csv --study example --out l "
+        f"--runner '{PYTHON} runner.py {{plan}} {{out}} well' "
         "--table '{out}/runs.csv'",
         _rounds,
     ),
