@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bayeslaw.advice.decision import capped, decide
+from bayeslaw.advice.decision import TOLERANCE, capped, decide, within_reach
 from bayeslaw.advice.result import Prediction, Regret
 from bayeslaw.advice.target_surface import (
     Settings,
@@ -28,7 +28,7 @@ from bayeslaw.arrays import Floats
 from bayeslaw.errors import BadInput
 from bayeslaw.intervals import check_level, interval
 from bayeslaw.law import surface
-from bayeslaw.law.terms import COVARIATES, FACTORS, check_covariates, to_coordinate
+from bayeslaw.law.terms import COVARIATES, FACTORS, check_covariates, to_coordinate, words_of
 from bayeslaw.posterior import pooling
 from bayeslaw.posterior.draws import Posterior
 from bayeslaw.runs.optimizer_families import convention_of, of_other_families
@@ -318,6 +318,7 @@ def _warnings(
                 "far to extrapolate"
             )
     said += [*_about_batch(at, settings, outcome, level), *_about_rate(at, settings, level)]
+    said += _about_reach(at, settings)
     chance = float(outcome.diverges.mean())
     if chance > RISKY:
         said.append(
@@ -438,3 +439,20 @@ def _about_rate(at: TargetSurface, settings: Settings, level: float) -> list[str
         f"({np.exp(best.median):.2g}): too {dear} a rate costs more, and the best one is known to a factor "
         f"of {factor:.1f} only"
     ]
+
+
+def _about_reach(at: TargetSurface, settings: Settings) -> list[str]:
+    """Which settings are held back because nothing like what they would be was tried."""
+    fixed = at.target.batch_tokens is not None
+    rates = log_lr_at_batch(at, np.log(settings["batch_tokens"])) if fixed else at.log_lr
+    said = []
+    for name, best in {"learning_rate": rates, **({} if fixed else {"batch_tokens": at.log_batch})}.items():
+        low, high = within_reach(at, name, best)
+        here = np.log(settings[name])
+        if min(here - low, high - here) < 2 * TOLERANCE:
+            end = "a quarter of the smallest" if here - low < high - here else "4 times the largest"
+            said.append(
+                f"the {words_of(name).partition(',')[0]} is held at {end} that {at.target.study} tried, "
+                "carried over to this run: the model asks for more; try some on that side"
+            )
+    return said

@@ -23,6 +23,7 @@ from bayeslaw.inference.effort import EFFORTS, FULL, QUICK, Effort, double_preci
 from bayeslaw.inference.laplace import Density, Whitening, density, whitening
 from bayeslaw.inference.model import block_site, cells, factor_site, spread_site
 from bayeslaw.inference.nuts import Drawn, draw
+from bayeslaw.inference.reach import reach
 from bayeslaw.law.observations import Observations, prepare
 from bayeslaw.law.parameters import CELL_SHIFTS, DEFAULT_PARTS, SIZE_SHIFTS, SPREADS, described
 from bayeslaw.law.population import Population
@@ -284,6 +285,7 @@ def keep_posterior(
         factor_spread={name: np.exp(flat[spread_site(name)]) for name in observed.factor_values},
         factor_values=observed.factor_values,
     )
+    posterior = replace(posterior, tried=reach(posterior, observed))
     return posterior if observed.population is None else _compared(posterior, observed.population)
 
 

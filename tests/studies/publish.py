@@ -11,7 +11,9 @@ from collections.abc import Callable
 from types import ModuleType
 
 from bayeslaw.files import write_atomically
+from tests.strain import fuzz, kills
 from tests.studies import (
+    announced,
     calibration,
     confirmation,
     curvature,
@@ -35,7 +37,7 @@ from tests.studies.tables import heldout_tables, read_rows
 from tests.studies.validation import report as validation_report
 from tests.studies.validation.trials import RESULTS as VALIDATION
 
-PAGES = [transfer.ROOT / "docs" / name for name in ("benchmarks.md", "validation.md")]
+PAGES = [transfer.ROOT / "docs" / name for name in ("benchmarks.md", "reliability.md", "validation.md")]
 MARKED = re.compile(r"(?<=<!-- study: )(\w+)( -->\n).*?(?=<!-- end -->)", re.S)
 
 
@@ -44,12 +46,15 @@ def _of_rows(study: ModuleType, table: Callable[..., str]) -> Callable[[], str]:
 
 
 TABLES: dict[str, Callable[[], str]] = {
+    "announced": announced.table,
     "calibration": _of_rows(calibration, calibration.table),
     "confirmation": _of_rows(confirmation, confirmation.table),
     "curvature": _of_rows(curvature, curvature.table),
     "curvature_cost": _of_rows(curvature_cost, curvature_cost.table),
     "early_curvature": _of_rows(early_curvature, early_curvature.table),
+    "fuzz": _of_rows(fuzz, fuzz.table),
     "heldout": _of_rows(heldout, heldout_tables),
+    "kills": _of_rows(kills, kills.table),
     "live": live.table,
     "newcomer": _of_rows(newcomer, newcomer.table),
     "population": _of_rows(population, population.table),
