@@ -24,7 +24,8 @@ def evaluate_(
     method: Annotated[
         str | None,
         typer.Option(
-            help="Rival to fit to --train and score: argmin, huber, near-optimal, or llm, a language model."
+            help="Rival to fit to --train and score: argmin, huber, near-optimal, lmo (convergence bounds), "
+            "or llm (a language model)."
         ),
     ] = None,
     train: Annotated[
@@ -130,12 +131,14 @@ def _fitted(posterior: Path | None, law: str | None, table: Any) -> Any:
 
 def _baseline(method: str, train: list[Path]) -> Any:
     from bayeslaw.evaluation.baselines import fit_argmin, fit_huber, fit_near_optimal
+    from bayeslaw.evaluation.lmo import fit_lmo
     from bayeslaw.runs.io import read_runs
 
     fits: dict[str, Callable[[Any], Any]] = {
         "argmin": fit_argmin,
         "huber": fit_huber,
         "near-optimal": fit_near_optimal,
+        "lmo": fit_lmo,
     }
     if method not in fits:
         known = ", ".join((*fits, "llm"))
