@@ -19,7 +19,8 @@ def compare_(
     structures: Annotated[
         str,
         typer.Option(
-            help="Structures, joined by commas: core, or some of drift, second, smooth, schedule joined by +."
+            help="Structures, joined by commas: core, or some of drift, second, smooth, schedule, theory, "
+            "lmo joined by +."
         ),
     ] = "core,drift,drift+second,smooth,drift+second+smooth",
     along: Annotated[
@@ -37,6 +38,9 @@ def compare_(
     the next larger N, and on the next larger D. The gain is the ln density of the measured optima over
     that of the first structure; cells of one size count as one. The winner is a suggestion:
     confirm it with a full fit (`bayeslaw fit --parts`).
+
+    lmo is a rival, not a part to add: the exponents of convergence bounds, tied by one latent q, as the law.
+    theory has them as the prior.
     """
     from bayeslaw.comparison.structures import compare, structure_named, summarise
     from bayeslaw.inference.approximation import approximate

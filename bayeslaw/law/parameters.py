@@ -88,11 +88,14 @@ PARTS = {
     "second": "laws of the optima to second order in ln N and ln D",
     "smooth": "deviations of cells are smooth in ln N and ln D, a Gaussian process",
     "schedule": "the best learning rate and the loss depend on the schedule and on how long its rate falls",
+    "theory": "prior: exponents of the optima about those of convergence bounds, tied by one latent q",
+    "lmo": "rival: exponents of the optima exactly those of convergence bounds, N in none of them",
 }
 """Parts of the law beyond its core; `bayeslaw compare` tells what each is worth."""
 
 DEFAULT_PARTS = ("drift", "second", "smooth")
-"""What a fit has by default. ``schedule`` is for tables that vary it apart from the optimizer."""
+"""What a fit has by default. ``schedule`` is for tables that vary it apart from the optimizer, ``theory`` and
+``lmo`` are there to be compared (``law.ties``)."""
 
 
 PARAMETERS: dict[str, Parameter] = {}
@@ -391,6 +394,8 @@ register(
         "offset_share", "common", 0.0, 0.005,
         "a longer decay lowers the loss until about a fifth of the run (Haegele et al. 2024)", part="schedule",
     ),
+    Parameter("theory_path", "common", 0.0, 1.0, "score of q, N(.45, .12) from 0 to 1/2 (law.ties)", part="theory"),
+    Parameter("lmo_path", "common", 0.0, 1.0, "the same", part="lmo"),
 )  # fmt: skip
 
 DERIVED_NAMES = {
