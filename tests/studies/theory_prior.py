@@ -227,9 +227,9 @@ def _verdict(rows: Sequence[dict[str, Any]]) -> str:
         pairs = [(found[s, "free law"], found[s, method]) for s in SPLITS if (s, method) in found]
         rates = sum(_rms(own) < _rms(free) for free, own in pairs)
         losses = sum(own["crps"] < free["crps"] for free, own in pairs)
-        ratio = np.exp(np.mean([np.log(_rms(own) / _rms(free)) for free, own in pairs]))
+        ratio = np.median([_rms(own) / _rms(free) for free, own in pairs])
         told.append(
-            f"`{method}` has the smaller error in {rates} of {len(pairs)} splits (geometric mean of the "
+            f"`{method}` has the smaller error in {rates} of {len(pairs)} splits (median "
             f"ratio {ratio:.2f}) and the smaller CRPS in {losses}"
         )
     return f"Against the free law, {'; '.join(told)}."
