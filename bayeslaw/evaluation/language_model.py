@@ -177,7 +177,8 @@ def question(sweep: pd.DataFrame, target: Target, questions: int = QUESTIONS) ->
 def _told(sweep: pd.DataFrame, target: Target) -> list[str]:
     """A sweep in lines: what it varied and held fixed, and the best runs of its cells."""
     ranges = " and ".join(f"{name} {_range(sweep[name])}" for name in SETTINGS)
-    lines = [f"A sweep of {len(sweep)} runs tried {ranges}."]
+    optimizers = ", ".join(sorted(sweep["optimizer"].unique()))
+    lines = [f"A sweep of {len(sweep)} runs with {optimizers} tried {ranges}."]
     if fixed := [f"{name} {sweep[name].iloc[0]}" for name in HELD_FIXED if _is_constant(sweep, name)]:
         lines.append(f"All had {', '.join(fixed)}.")
     lines += [f"The {BEST} best runs of each network and number of tokens:", ",".join((*PLACE, "loss"))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from bayeslaw.comparison.judge import judged_cells
 from bayeslaw.comparison.structures import MEANS, compare, structure_named, summarise
 from bayeslaw.errors import BadInput
 from bayeslaw.inference.approximation import approximate
+from bayeslaw.inference.effort import EFFORTS
 from bayeslaw.law.simulation import example_design, simulate_runs, true_optimum
 from bayeslaw.law.smoothness import WANDER, beyond
 from bayeslaw.target import Target
@@ -59,6 +61,16 @@ def test_structures_are_scored_on_the_same_cells():
     for row in rows:
         assert 0.7 < row["coverage_90"] <= 1.0
         assert row["r2_within_cells"] > 0.8
+
+
+@pytest.mark.slow
+def test_the_rival_law_loses_where_rates_fall_with_n():
+    """Its exponents are those of bounds, which know no N; the sweep's best rates fall with N."""
+    fits = partial(approximate, effort=EFFORTS["quick"])
+    free, rival = compare(sweep(runs=400), ["core", "lmo"], fits, along=["params"])
+    assert rival["structure"] == "lmo"
+    assert rival["density"] < free["density"] - 1.0
+    assert rival["regret_mean"] > free["regret_mean"]
 
 
 def test_a_summary_compares_with_the_first_structure():

@@ -56,7 +56,7 @@ def test_a_good_answer_is_scored_like_any_advice(sweep):
 
 def test_it_is_told_the_sweep_and_nothing_of_what_judges_it(sweep):
     text = question(sweep, TARGET, 4)
-    assert "99 runs tried learning_rate" in text
+    assert "A sweep of 99 runs with adamw tried learning_rate" in text
     assert "schedule cosine" in text
     assert "1 runs diverged, at learning_rate 0.3 to 0.3" in text
     assert "1e+08,2e+09,0.002,1e+05,2.5" in text  # the best run of a cell
