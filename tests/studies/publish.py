@@ -29,6 +29,7 @@ from tests.studies import (
     schedules,
     stopping,
     structures,
+    theory_prior,
     training_speed,
     transfer,
     updates,
@@ -37,7 +38,10 @@ from tests.studies.tables import heldout_tables, read_rows
 from tests.studies.validation import report as validation_report
 from tests.studies.validation.trials import RESULTS as VALIDATION
 
-PAGES = [transfer.ROOT / "docs" / name for name in ("benchmarks.md", "reliability.md", "validation.md")]
+PAGES = [
+    transfer.ROOT / "docs" / name
+    for name in ("benchmarks.md", "reliability.md", "theory.md", "validation.md")
+]
 MARKED = re.compile(r"(?<=<!-- study: )(\w+)( -->\n).*?(?=<!-- end -->)", re.S)
 
 
@@ -64,6 +68,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "scaling": _of_rows(scaling, scaling.table),
     "stopping": _of_rows(stopping, stopping.tables),
     "structures": _of_rows(structures, structures.table),
+    "theory_prior": _of_rows(theory_prior, theory_prior.table),
     "training_speed": training_speed.table,
     "transfer": transfer.table,
     "updates": _of_rows(updates, updates.table),
