@@ -123,6 +123,47 @@ def test_runs_to_begin_with_are_counted_in(task, tmp_path):
     assert result["runs"] == 10
 
 
+def page_of(fit, path, place, runs):
+    path.write_text(f"{place}: {len(runs)} runs")
+
+
+def test_a_report_of_every_fit_replaces_the_last(task):
+    seen = []
+
+    def report(fit, path, place, runs):
+        seen.append((path, place, len(runs)))
+
+    rounds.run(replace(task, rounds=2), surer, report=report)
+    page = task.folder / "report.html"
+    assert seen == [(page, "round-02/posterior.nc", 4), (page, "round-03/posterior.nc", 8)]
+    rounds.run(replace(task, rounds=2), surer, report=report)
+    assert len(seen) == 2, "a finished round's report is not written again"
+
+
+def test_a_report_that_fails_is_said_and_stops_nothing(task):
+    def fails(fit, path, place, runs):
+        if len(runs) == 8:
+            raise ZeroDivisionError("no\nfigure")
+        page_of(fit, path, place, runs)
+
+    said = []
+    without = rounds.run(replace(task, folder=task.folder.with_name("without")), surer)
+    told = rounds.run(task, surer, said.append, fails)
+    assert told | {"folder": ""} == without | {"folder": ""}
+    assert "round 3: report.html was not written (ZeroDivisionError: no figure); the loop goes on" in said
+    assert (task.folder / "report.html").read_text() == "round-04/posterior.nc: 12 runs"
+
+
+def test_a_loop_killed_at_its_report_writes_it_when_it_resumes(task):
+    def killed(fit, path, place, runs):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        rounds.run(replace(task, rounds=1), surer, report=killed)
+    rounds.run(replace(task, rounds=1), surer, report=page_of)
+    assert (task.folder / "report.html").read_text() == "round-02/posterior.nc: 4 runs"
+
+
 # --------------------------------------------------------------------------------------- killed anywhere
 
 
