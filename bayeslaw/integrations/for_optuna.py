@@ -70,8 +70,8 @@ class PosteriorSampler(BaseSampler):
         shared = intersection_search_space(study.get_trials(deepcopy=False))
         if shared and "batch_tokens" not in shared and self._at.target.batch_tokens is None:
             raise BadInput(
-                f"study {study.study_name}: neither its trials nor the target have batch_tokens; expected one "
-                "of them, since the best learning rate depends on the batch; give the target its batch_tokens"
+                f"study {study.study_name}: neither its trials nor the target have batch_tokens; expected "
+                "one of them, since the best learning rate depends on the batch; give it to the target"
             )
         return {name: found for name, found in shared.items() if self._move(name, found)}
 

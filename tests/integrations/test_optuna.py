@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import runpy
 
 import pytest
 
 from bayeslaw.errors import BadInput
 from bayeslaw.integrations import enqueue, first_trials, recommended, search_ranges
 from bayeslaw.target import Target
+from tests.support.documents import ROOT
 from tests.support.fakes import fake_posterior
 
 optuna = pytest.importorskip("optuna", reason="needs Optuna: pip install 'bayeslaw[validation]'")
@@ -113,3 +115,10 @@ def test_studies_that_it_refuses(fit):
     both = study_with(fit, Target(3e9, 6e10, "adamw", "ours", 524_288.0))
     with pytest.raises(BadInput, match="but the search space has batch_tokens too"):
         both.optimize(objective, n_trials=1)
+
+
+def test_the_example_runs(capsys):
+    study = runpy.run_path(str(ROOT / "docs" / "examples" / "optuna_search.py"))["study"]
+    assert len(study.trials) == 8
+    assert study.best_value < study.trials[0].value
+    assert "learning_rate" in capsys.readouterr().out

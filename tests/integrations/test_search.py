@@ -78,6 +78,21 @@ def test_trials_lead_to_the_draw_that_made_them(at):
     assert 1 / np.sum(found**2) >= 20 - 1e-6
 
 
+def test_what_trials_teach_lowers_the_loss_of_the_best(at):
+    """Eight worlds, each a draw that the search does not have; their runs have no noise."""
+    learnt, blind = [], []
+    for truth in range(8):
+        others = at_draws(at, np.delete(np.arange(len(at.log_loss)), truth))
+        for found, heeds in ((learnt, True), (blind, False)):
+            trials: list[Trial] = []
+            for number in range(8):
+                settings = suggested(others, trials if heeds else [], WIDE, number, seed=truth)
+                trials.append(outcome(at, truth, settings))
+            found.append(math.log(min(trial.loss for trial in trials)))
+    best = [float(at.log_loss[truth]) + math.log(1.7) for truth in range(8)]
+    assert np.mean(learnt) - np.mean(best) < 0.6 * (np.mean(blind) - np.mean(best))
+
+
 def test_one_trial_tells_no_level_but_a_divergence_tells_a_bound(at):
     fine = {"learning_rate": 1e-3, "batch_tokens": BATCH}
     alone = weights(at, [Trial(fine, 3.0)])
