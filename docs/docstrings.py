@@ -1,4 +1,4 @@
-"""Docstrings as mkdocstrings should read them, an extension of griffe: doctests in fences, since they are code."""
+"""An extension of griffe, which reads docstrings for mkdocstrings: doctests are code, so they get fences."""
 
 from __future__ import annotations
 

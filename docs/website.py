@@ -38,7 +38,10 @@ FACES = {
 }
 """Packages whose public names are documented, and their headings."""
 
-OTHERS = ("bayeslaw.integrations.for_optuna.PosteriorSampler", "bayeslaw.integrations.for_ray.PosteriorSearch")
+OTHERS = (
+    "bayeslaw.integrations.for_optuna.PosteriorSampler",
+    "bayeslaw.integrations.for_ray.PosteriorSearch",
+)
 """Names that stand on no face, since their modules import a framework."""
 
 
@@ -92,8 +95,10 @@ def read(path: str) -> str:
 def place_of(path: str) -> str:
     """Where a file of the repository is in the site.
 
-    >>> place_of("README.md"), place_of("docs/model.md"), place_of("notebooks/01_a.py"), place_of("train/run.py")
-    ('index.md', 'model.md', 'notebooks/01_a.md', 'source/train/run.py.md')
+    >>> place_of("README.md"), place_of("docs/model.md"), place_of("notebooks/01_a.py")
+    ('index.md', 'model.md', 'notebooks/01_a.md')
+    >>> place_of("train/run.py")
+    'source/train/run.py.md'
     """
     if path in PAGES:
         return PAGES[path]
@@ -111,7 +116,8 @@ def fitted(text: str, path: str) -> str:
         path: of the file in the repository.
     """
     return outside_code(
-        lambda part: LIST.sub(r"\1\n\n", LINK.sub(lambda link: _link(link, path), part)), COMMENT.sub("", text)
+        lambda part: LIST.sub(r"\1\n\n", LINK.sub(lambda link: _link(link, path), part)),
+        COMMENT.sub("", text),
     )
 
 
@@ -176,30 +182,37 @@ def interface() -> str:
     """The page of the Python interface, in the notation of mkdocstrings."""
     parts = ["# Python interface", "Shapes, units and errors of each function, from its docstring."]
     for package, heading in FACES.items():
-        parts += [f"## {heading}", f"`{package}`", *(f"::: {name}" for name in public_names(package))]
-    parts += ["## Search algorithms", *(f"::: {name}" for name in OTHERS)]
+        parts += [f"## {heading}", f"Of `{package}`:"]
+        parts += [_entry(home, f"{package}.{name}") for name, home in public_names(package).items()]
+    parts += ["## Searches with Optuna and Ray Tune", *(_entry(name, name) for name in OTHERS)]
     return "\n\n".join(parts) + "\n"
 
 
-def public_names(package: str) -> list[str]:
-    """Full names of what stands on a package's face, read from its source."""
+def public_names(package: str) -> dict[str, str]:
+    """Names on a package's face -> full names where they are defined, read from its source, in its order."""
     tree = ast.parse(read(f"{package.replace('.', '/')}/__init__.py"))
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "face":
             homes = ast.literal_eval(node.args[1])
-            return sorted(_full(package, name, home) for name, home in homes.items())
-    names = [
-        f"{node.module}.{alias.name}"
+            return {name: _full(package, name, home) for name, home in homes.items()}
+    return {
+        alias.name: f"{node.module}.{alias.name}"
         for node in tree.body
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
-    ]
-    return sorted(names, key=lambda name: name.rpartition(".")[2].lower())
+    }
 
 
 def _full(package: str, name: str, home: str) -> str:
     module, _, own = home.partition(":")
     return f"{package}.{module}.{own or name}"
+
+
+def _entry(home: str, heading: str) -> str:
+    """What mkdocstrings replaces by a docstring."""
+    return (
+        f"::: {home}\n    options:\n      heading: {heading}\n      toc_label: {heading.rpartition('.')[2]}"
+    )
 
 
 # ------------------------------------------------------------------------------------------------ formulas
