@@ -1,7 +1,7 @@
 """bayeslaw in other people's training code: advice at the start, a row of the run table at the end.
 
-Nothing heavy is imported here. ``for_transformers`` and ``for_lightning`` import their frameworks, and
-nothing of bayeslaw imports them.
+Nothing heavy is imported here. The modules ``for_`` a framework import it, and nothing of bayeslaw imports
+them.
 """
 
 from bayeslaw.integrations.advice import Advice as Advice
