@@ -51,8 +51,8 @@ def size_for(params: float, family: str = "both", like: Shape = DECODER) -> Size
     size = min(sizes, key=lambda s: abs(math.log(params_of(s, like) / params)))
     if not 0.5 <= params_of(size, like) / params <= 2:
         raise BadInput(
-            f"params_nonembedding = {params:g}; the nearest size of family {family} has {params_of(size, like):,}; "
-            "give width, depth and heads instead"
+            f"params_nonembedding = {params:g}; the nearest size of family {family} has "
+            f"{params_of(size, like):,}; give width, depth and heads instead"
         )
     return size
 

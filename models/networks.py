@@ -1,4 +1,4 @@
-"""Networks by name: how each is built, what its blocks cost, what it reads, and what it leaves no choice of."""
+"""Networks by name: how each is built, what it costs and reads, and what it leaves no choice of."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ class Network:
         mixing_flops: of it in training on one token, or patch, in sequences of a length.
         source: paper.
         images: whether it reads images and guesses their classes.
+        label_smoothing: of its loss (Szegedy et al. 2016, arXiv:1512.00567).
         places: whether the embedding has a vector for each position.
         fixed: choices of a run that it does not leave.
         usual: choices of a run where nothing else is said.
@@ -36,6 +37,7 @@ class Network:
     mixing_flops: Callable[[Shape, int], int]
     source: str
     images: bool = False
+    label_smoothing: float = 0.0
     places: bool = False
     fixed: Mapping[str, Any] = field(default_factory=dict)
     usual: Mapping[str, Any] = field(default_factory=dict)
@@ -73,6 +75,7 @@ NETWORKS: dict[str, Network] = {
         _attention_flops,
         "vision transformer; Dosovitskiy et al. 2021, arXiv:2010.11929",
         images=True,
+        label_smoothing=0.1,
         places=True,
         fixed={"tied": False, **STANDARD},
         usual=DIGITS,
@@ -83,6 +86,7 @@ NETWORKS: dict[str, Network] = {
         lambda shape, length: 6 * 2 * mixing_width(shape) * shape.width,
         "MLP-Mixer of images; Tolstikhin et al. 2021, arXiv:2105.01601",
         images=True,
+        label_smoothing=0.1,
         fixed={"heads": 1, "tied": False, **STANDARD},
         usual=DIGITS,
     ),
