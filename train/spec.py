@@ -14,7 +14,8 @@ from typing import Any, get_type_hints
 from bayeslaw.errors import BadInput
 from bayeslaw.lab.data.corpus import known_source
 from bayeslaw.lab.data.images import MODES, known_images
-from bayeslaw.lab.data.tokens import SMALLEST
+from bayeslaw.lab.data.tokens import LARGEST as LARGEST_VOCABULARY
+from bayeslaw.lab.data.tokens import SMALLEST as SMALLEST_VOCABULARY
 from bayeslaw.lab.models.counts import params_embedding, params_nonembedding
 from bayeslaw.lab.models.networks import NETWORKS, Network
 from bayeslaw.lab.models.transformer import Shape
@@ -324,11 +325,13 @@ def _check_numbers(spec: RunSpec) -> None:
 
 def _check_values(spec: RunSpec) -> None:
     """Tokens that a tokenizer can have, or images that the patches tile."""
-    if not spec.network.images:
-        if spec.vocabulary < SMALLEST:
-            raise _bad(
-                spec, "vocabulary", f"at least {SMALLEST}, every byte and one more", "correct the plan"
-            )
+    images = spec.network.images
+    least = 2 if images else SMALLEST_VOCABULARY
+    if not least <= spec.vocabulary <= LARGEST_VOCABULARY:
+        raise _bad(
+            spec, "vocabulary", f"at least {least} and below {LARGEST_VOCABULARY + 1}", "correct the plan"
+        )
+    if not images:
         return
     if math.isqrt(spec.sequence_length) ** 2 != spec.sequence_length:
         raise _bad(spec, "sequence_length", "a square number of patches, such as 16", "correct the plan")
@@ -362,7 +365,6 @@ RANGES: tuple[tuple[str, float, float], ...] = (
     ("batch_tokens", 1, math.inf),
     ("micro_batch_tokens", 1, math.inf),
     ("sequence_length", 2, math.inf),
-    ("vocabulary", 2, 65_537),
     ("patch", 1, 1025),
     ("warmup_tokens", 0, math.inf),
     ("final_lr_ratio", 0, math.inf),
