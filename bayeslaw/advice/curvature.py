@@ -26,6 +26,9 @@ SIZES = ("params_nonembedding", "tokens", "batch_tokens")
 FAR = 1.0
 """Decades beyond the measured networks above which the line says nothing."""
 
+OUTSIDE = 1.5
+"""Factor beyond the measured lambda above which it says nothing: the line is steep, and its range narrow."""
+
 
 @dataclass(frozen=True)
 class CurvatureLaw:
@@ -128,7 +131,8 @@ def condition(
 
     Raises:
         BadInput: a lambda that is no number above 0, a free batch, an optimizer never measured, a target more
-            than ``FAR`` decades beyond the measured networks.
+            than ``FAR`` decades beyond the measured networks, a lambda more than ``OUTSIDE`` times beyond
+            theirs.
     """
     if not 0 < lambda_max < math.inf:
         raise BadInput(f"--lambda-max {lambda_max:g}: expected a number above 0; measure it again")
@@ -137,6 +141,7 @@ def condition(
     law = law or read_law(at.target.optimizer)
     distances = {name: _decades(float(getattr(at.target, name)), law.ranges[name]) for name in SIZES}
     _refuse_far(distances, law)
+    _refuse_other(lambda_max, law)
     location, scale = law.predict(math.log(lambda_max))
     gap = (_rates(at) - location) / scale
     weights, k = smoothed(-0.5 * (law.dof + 1) * np.log1p(gap**2 / law.dof))
@@ -195,6 +200,16 @@ def _refuse_far(distances: dict[str, float], law: CurvatureLaw) -> None:
             )
 
 
+def _refuse_other(lambda_max: float, law: CurvatureLaw) -> None:
+    low, high = law.ranges["lambda_max"]
+    if not low / OUTSIDE <= lambda_max <= high * OUTSIDE:
+        raise BadInput(
+            f"--lambda-max {lambda_max:g}: the measured networks have {low:.3g} to {high:.3g} "
+            f"({law.measured}); expected at most {OUTSIDE:g} times beyond, for the line is steep; measure it "
+            "so, or leave it out"
+        )
+
+
 def _warnings(distances: dict[str, float], lambda_max: float, law: CurvatureLaw, k: float) -> list[str]:
     low, high = law.ranges["lambda_max"]
     said = [
@@ -204,8 +219,7 @@ def _warnings(distances: dict[str, float], lambda_max: float, law: CurvatureLaw,
     ]
     if not low <= lambda_max <= high:
         said.append(
-            f"lambda_max = {lambda_max:g} lies outside the {low:.3g} to {high:.3g} of the measured "
-            f"networks: is it {law.measured}?"
+            f"lambda_max = {lambda_max:g} lies outside the {low:.3g} to {high:.3g} of the measured networks"
         )
     if k > RELIABLE:
         said.append(
