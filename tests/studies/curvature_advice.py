@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,10 +30,10 @@ from bayeslaw.files import write_atomically
 from bayeslaw.inference.approximation import approximate
 from bayeslaw.runs.io import read_runs
 from bayeslaw.target import NEVER_SEEN, Target
-from tests.studies.curvature import OWN, RESULTS, SWEEP, joined
+from tests.studies.curvature import OWN, SWEEP, joined
 from tests.studies.tables import Row, markdown, read_rows, run_or_print
 
-OUT = RESULTS.with_name("curvature_advice.jsonl")
+RESULTS = Path(__file__).parent / "results" / "curvature_advice.jsonl"
 STUDY = "shapes"
 FEWEST = 8
 """Networks of an optimizer for whom a line is shipped."""
@@ -76,8 +77,8 @@ def run() -> None:
     rows = [_short(row) for row in judged(by_optimizer["adamw"])]
     rows += [{"what": "line", "optimizer": k, "networks": len(v), "shipped": k in lines, **_line(v)}
              for k, v in by_optimizer.items() if len(v) > 2]  # fmt: skip
-    OUT.write_text("".join(json.dumps(row) + "\n" for row in map(_short, rows)))
-    print(f"{CURVATURE} and {OUT} written")
+    RESULTS.write_text("".join(json.dumps(row) + "\n" for row in map(_short, rows)))
+    print(f"{CURVATURE} and {RESULTS} written")
 
 
 def _line(cells: pd.DataFrame) -> Row:
@@ -185,4 +186,4 @@ def _lines(rows: Sequence[Row]) -> str:
 
 
 if __name__ == "__main__":
-    run_or_print(__doc__, run, lambda: table(read_rows(OUT)))
+    run_or_print(__doc__, run, lambda: table(read_rows(RESULTS)))

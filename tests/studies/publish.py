@@ -12,9 +12,11 @@ from types import ModuleType
 
 from bayeslaw.files import write_atomically
 from tests.studies import (
+    architectures,
     calibration,
     confirmation,
     curvature,
+    curvature_advice,
     curvature_cost,
     early_curvature,
     heldout,
@@ -44,9 +46,11 @@ def _of_rows(study: ModuleType, table: Callable[..., str]) -> Callable[[], str]:
 
 
 TABLES: dict[str, Callable[[], str]] = {
+    "architectures": _of_rows(architectures, architectures.table),
     "calibration": _of_rows(calibration, calibration.table),
     "confirmation": _of_rows(confirmation, confirmation.table),
     "curvature": _of_rows(curvature, curvature.table),
+    "curvature_advice": _of_rows(curvature_advice, curvature_advice.table),
     "curvature_cost": _of_rows(curvature_cost, curvature_cost.table),
     "early_curvature": _of_rows(early_curvature, early_curvature.table),
     "heldout": _of_rows(heldout, heldout_tables),
