@@ -12,6 +12,7 @@ from bayeslaw.errors import BadInput
 
 CHOICE = 0  # of sequences: one for all runs, so that subsets of different D are nested
 SHUFFLE = 1  # of those chosen, by the seed of the run
+CROP = 2  # of each image of a run, by its seed
 
 
 def sequence_order(available: int, tokens: int, sequence_length: int, seed: int) -> np.ndarray:
@@ -49,8 +50,8 @@ def sequence_order(available: int, tokens: int, sequence_length: int, seed: int)
         )
     if seed < 0:
         raise BadInput(f"seed {seed}: expected 0 or above")
-    chosen = _generator(CHOICE).permutation(total)[:wanted].astype(np.int64)
-    return _generator(SHUFFLE, seed).permutation(chosen)
+    chosen = generator(CHOICE).permutation(total)[:wanted].astype(np.int64)
+    return generator(SHUFFLE, seed).permutation(chosen)
 
 
 def batch(train: np.ndarray, order: np.ndarray, first: int, count: int, sequence_length: int) -> np.ndarray:
@@ -114,6 +115,6 @@ def _read(tokens: np.ndarray, sequences: np.ndarray, sequence_length: int) -> np
     return np.asarray(tokens[places], dtype=np.int64)
 
 
-def _generator(*key: int) -> np.random.RandomState:
+def generator(*key: int) -> np.random.RandomState:
     """NumPy's legacy generator: the only one whose permutations no later version changes (NEP 19)."""
     return np.random.RandomState(np.random.MT19937(np.random.SeedSequence(key)))

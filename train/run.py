@@ -25,7 +25,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
@@ -34,20 +33,21 @@ from torch import Tensor, nn
 from bayeslaw.errors import BadInput
 from bayeslaw.files import check_writable, make_folder, write_atomically
 from bayeslaw.integrations.divergence import has_diverged
-from bayeslaw.lab.data.order import batch, sequence_order, validation_batches
-from bayeslaw.lab.data.tokens import Corpus, prepare
+from bayeslaw.lab.data.examples import Examples, image_examples, text_examples
 from bayeslaw.lab.models.families import size_for
-from bayeslaw.lab.models.transformer import build
+from bayeslaw.lab.models.networks import build
 from bayeslaw.lab.train import curvature, optimizers, record
 from bayeslaw.lab.train.energy import meter
+from bayeslaw.lab.train.objective import cross_entropy
 from bayeslaw.lab.train.spec import (
     CHOICES,
     KINDS,
-    VALIDATION_SEQUENCES,
     RunSpec,
     checked,
+    choices_of,
     digest,
     meanings,
+    shape_like,
     typed,
 )
 from bayeslaw.processes import delayed_signals
@@ -101,12 +101,11 @@ def execute(
     for name in (CHECKPOINT, record.CURVE, record.SHARE):
         check_writable(folder / name)
     accelerator = _accelerator(spec)
-    corpus = prepare(spec.corpus, spec.vocabulary, cache)
-    order = sequence_order(len(corpus.train), spec.tokens, spec.sequence_length, spec.seed)
+    examples = _examples(spec, cache)
 
     # ---- model and optimizers
     set_seed(spec.seed)
-    model = build(spec.shape, spec.sequence_length, spec.seed)
+    model = build(spec.shape, spec.seed)
     model = accelerator.prepare(model)
     inner = accelerator.unwrap_model(model)
     steppers = [accelerator.prepare(o) for o in optimizers.build(spec.optimizer, inner, spec.settings)]
@@ -118,7 +117,7 @@ def execute(
     model.train()
     stops = sorted({*spec.curvature_steps.values(), spec.steps})
     look_at_curvature = functools.partial(
-        _measure, accelerator, inner, steppers, corpus, order, spec, folder, progress
+        _measure, accelerator, inner, steppers, examples, spec, folder, progress
     )
     look_at_curvature()
     with delayed_signals() as came:
@@ -131,8 +130,7 @@ def execute(
                         group["lr"] = spec.learning_rate_at(step)
                 first = step * spec.batch_sequences
                 count = min(spec.batch_sequences, spec.sequences - first)
-                tokens = batch(corpus.train, order, first, count, spec.sequence_length)
-                losses.append(_step(accelerator, model, steppers, spec, tokens))
+                losses.append(_step(accelerator, model, steppers, spec, examples.rows(first, count)))
             losses.append(torch.full_like(losses[0], len(came)))  # processes stop together
             *means, stop = accelerator.reduce(torch.stack(losses), "sum").tolist()
             _look(progress, spec, means)
@@ -151,7 +149,7 @@ def execute(
     # ---- outcome
     clock.stop()
     train_seconds = progress.wall_seconds - sum(row["seconds"] or 0.0 for row in progress.curvature)
-    loss_val = None if progress.diverged else _validation_loss(accelerator, model, corpus, spec)
+    loss_val = None if progress.diverged else _validation_loss(accelerator, model, examples.validation, spec)
     if loss_val is not None and not np.isfinite(loss_val):
         progress.diverged, loss_val = True, None
     energy_kind = clock.stop()
@@ -162,7 +160,7 @@ def execute(
         "train_seconds": train_seconds,
         "tokens_per_second": _seen(progress, spec) / train_seconds,
         **curvature.summary(spec, progress.curvature, train_seconds),
-        "corpus_digest": corpus.digest,
+        "corpus_digest": examples.digest,
     }
     if accelerator.is_main_process:
         record.write(folder, result, progress.curve)
@@ -172,19 +170,26 @@ def execute(
     return record.read(folder) or result
 
 
+def _examples(spec: RunSpec, cache: Path | None) -> Examples:
+    """What the run reads."""
+    if spec.network.images:
+        images = (spec.sequences, spec.side, spec.channels)
+        return image_examples(spec.corpus, spec.vocabulary, *images, spec.seed, cache)
+    return text_examples(spec.corpus, spec.vocabulary, spec.tokens, spec.sequence_length, spec.seed, cache)
+
+
 def _step(
-    accelerator: Accelerator, model: nn.Module, steppers: list[Any], spec: RunSpec, tokens: np.ndarray
+    accelerator: Accelerator, model: nn.Module, steppers: list[Any], spec: RunSpec, rows: np.ndarray
 ) -> Tensor:
-    """Make one optimizer step on one batch (sequence, time + 1); return this process's part of its mean
-    loss."""
-    even = len(tokens) // accelerator.num_processes * accelerator.num_processes  # the last batch may be odd
-    mine = tokens[accelerator.process_index : even or None : accelerator.num_processes]
+    """Make one optimizer step on one batch (sequence, value); return this process's part of its mean loss."""
+    even = len(rows) // accelerator.num_processes * accelerator.num_processes  # the last batch may be odd
+    mine = rows[accelerator.process_index : even or None : accelerator.num_processes]
     at_once = max(1, spec.micro_batch_tokens // spec.sequence_length)
     pieces = [mine[i : i + at_once] for i in range(0, len(mine), at_once)]
     total = torch.zeros((), device=accelerator.device)
     for i, piece in enumerate(pieces):
         with accelerator.no_sync(model) if i + 1 < len(pieces) else nullcontext():
-            loss = _loss(accelerator, model, piece) * (len(piece) / len(mine))
+            loss = _loss(accelerator, model, spec, piece) * (len(piece) / len(mine))
             accelerator.backward(loss)
         total += loss.detach()
     if spec.grad_clip:
@@ -195,11 +200,12 @@ def _step(
     return total / accelerator.num_processes
 
 
-def _loss(accelerator: Accelerator, model: nn.Module, tokens: np.ndarray, reduction: str = "mean") -> Tensor:
-    """Cross-entropy of each next token [nats], averaged or summed."""
-    moved = torch.from_numpy(tokens).to(accelerator.device, non_blocking=True)
-    logits = model(moved[:, :-1])
-    return F.cross_entropy(logits.flatten(0, 1).float(), moved[:, 1:].flatten(), reduction=reduction)
+def _loss(
+    accelerator: Accelerator, model: nn.Module, spec: RunSpec, rows: np.ndarray, reduction: str = "mean"
+) -> Tensor:
+    """Cross-entropy of each guess [nats], averaged or summed."""
+    moved = torch.from_numpy(rows).to(accelerator.device, non_blocking=True)
+    return cross_entropy(model(moved[:, :-1]), moved, spec.network.label_smoothing, reduction)
 
 
 def _look(progress: Progress, spec: RunSpec, losses: list[float]) -> None:
@@ -217,23 +223,22 @@ def _seen(progress: Progress, spec: RunSpec) -> int:
 
 
 @torch.no_grad()
-def _validation_loss(accelerator: Accelerator, model: nn.Module, corpus: Corpus, spec: RunSpec) -> float:
-    """Mean loss over fixed validation sequences, the same for every run of one corpus [nats/token]."""
-    tokens = validation_batches(corpus.validation, spec.sequence_length, VALIDATION_SEQUENCES)
+def _validation_loss(accelerator: Accelerator, model: nn.Module, rows: np.ndarray, spec: RunSpec) -> float:
+    """Mean loss over validation sequences, the same for every run of one corpus [nats/guess]."""
     model.eval()
-    mine = tokens[accelerator.process_index :: accelerator.num_processes]
+    mine = rows[accelerator.process_index :: accelerator.num_processes]
     at_once = max(1, spec.micro_batch_tokens // spec.sequence_length)
-    parts = [_loss(accelerator, model, mine[i : i + at_once], "sum") for i in range(0, len(mine), at_once)]
+    pieces = [mine[i : i + at_once] for i in range(0, len(mine), at_once)]
+    parts = [_loss(accelerator, model, spec, piece, "sum") for piece in pieces]
     total = accelerator.reduce(torch.stack(parts).double().sum(), "sum")
-    return float(total) / (len(tokens) * spec.sequence_length)
+    return float(total) / (len(rows) * spec.guesses)
 
 
 def _measure(
     accelerator: Accelerator,
     model: nn.Module,
     steppers: list[Any],
-    corpus: Corpus,
-    order: np.ndarray,
+    examples: Examples,
     spec: RunSpec,
     folder: Path,
     progress: Progress,
@@ -243,11 +248,10 @@ def _measure(
     if progress.diverged or progress.step not in {*spec.curvature_steps.values()} - known:
         return
     count = min(spec.curvature_sequences, spec.sequences)
-    mine = batch(corpus.train, order, 0, count, spec.sequence_length)
-    mine = mine[accelerator.process_index :: accelerator.num_processes]
-    tokens = torch.from_numpy(mine).to(accelerator.device)
+    mine = examples.rows(0, count)[accelerator.process_index :: accelerator.num_processes]
+    rows = torch.from_numpy(mine).to(accelerator.device)
     total = functools.partial(accelerator.reduce, reduction="sum")
-    progress.curvature.append(curvature.measured(model, steppers, tokens, spec, progress.step, total))
+    progress.curvature.append(curvature.measured(model, steppers, rows, spec, progress.step, total))
     if accelerator.is_main_process:
         curvature.write(folder, progress.curvature)
 
@@ -372,7 +376,8 @@ def main(arguments: list[str] | None = None) -> int:
         print("Stopped; what was saved is kept. Run the same command again to go on.", file=sys.stderr)
         return 130
     loss = result["loss"]
-    shown = f"{loss:.4f} nats/token" if loss is not None else "no loss"
+    guess = "image" if "images" in result else "token"
+    shown = f"{loss:.4f} nats/{guess}" if loss is not None else "no loss"
     print(f"{result['run_id']}: {result['status']}, {shown}, {result['wall_seconds']:.1f} s; {folder}")
     return 0
 
@@ -396,10 +401,11 @@ def _spec(given: dict[str, Any], folder: Path) -> RunSpec:
     """The spec of a command line, with a file's choices below and modest defaults below these."""
     path = given.pop("spec")
     chosen: dict[str, Any] = {"run_id": folder.absolute().name, "study": "own", "corpus": "stdlib"}
-    chosen |= {} if path is None else _choices(Path(path))
-    chosen |= {name: value for name, value in given.items() if value is not None}
+    said = {} if path is None else _choices(Path(path))
+    said |= {name: value for name, value in given.items() if value is not None}
+    chosen |= choices_of(said.get("model")) | said
     if (params := chosen.pop("params_nonembedding", None)) is not None:
-        size = size_for(typed("params_nonembedding", params, float))
+        size = size_for(typed("params_nonembedding", params, float), like=shape_like(chosen))
         chosen |= dict(zip(("width", "depth", "heads"), size))
     names = {f.name: f.default is MISSING for f in fields(RunSpec)}
     if unknown := sorted(set(chosen) - set(names)):

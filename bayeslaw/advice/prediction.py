@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bayeslaw.advice.curvature import condition
 from bayeslaw.advice.decision import TOLERANCE, capped, decide, within_reach
 from bayeslaw.advice.result import Prediction, Regret
 from bayeslaw.advice.target_surface import (
@@ -67,7 +68,13 @@ class Outcome:
     diverges: Floats
 
 
-def predict(posterior: Posterior, target: Target, level: float = 0.9, seed: int = 0) -> Prediction:
+def predict(
+    posterior: Posterior,
+    target: Target,
+    level: float = 0.9,
+    seed: int = 0,
+    lambda_max: float | None = None,
+) -> Prediction:
     """Recommend settings, with the interval of the optimum and the price of following the advice.
 
     The recommendation minimises the posterior expected excess loss
@@ -78,14 +85,19 @@ def predict(posterior: Posterior, target: Target, level: float = 0.9, seed: int 
         target: the run to advise on; a fixed batch is kept, and the learning rate follows the ridge.
         level: level of the equal-tailed intervals; ``regret.upper`` is the quantile at ``level``.
         seed: seed of draws of unseen groups, studies and cells, and of the run's noise.
+        lambda_max: largest eigenvalue of the target's preconditioned Hessian early in warm-up, at its fixed
+            batch; the answer is conditioned on it (``advice.curvature``).
 
     Raises:
-        BadInput: a level outside (0, 1), or a target so far out that a number is not finite.
+        BadInput: a level outside (0, 1), or a target so far out that a number is not finite; what
+            ``advice.curvature.condition`` refuses.
     """
     check_level(level)
     check_covariates(target.covariates)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         at = surface_at(posterior, target, seed, independent=True)
+        seen = None if lambda_max is None else condition(at, lambda_max, level)
+        at = seen.surface if seen else at
         settings = decide(at)
         outcome = outcome_of(at, settings, seed)
         optima = optimum_draws(at)
@@ -105,8 +117,9 @@ def predict(posterior: Posterior, target: Target, level: float = 0.9, seed: int 
         extrapolation=beyond,
         level=float(level),
         posterior=dict(posterior.provenance) | {"diagnostics": posterior.diagnostics},
-        warnings=tuple(warned),
+        warnings=(*warned, *(seen.warnings if seen else ())),
         assumes=assumed(posterior, target),
+        curvature=seen.told if seen else None,
     )
     _refuse_unusable(result)
     return result

@@ -14,9 +14,11 @@ from bayeslaw.files import write_atomically
 from tests.strain import fuzz, kills
 from tests.studies import (
     announced,
+    architectures,
     calibration,
     confirmation,
     curvature,
+    curvature_advice,
     curvature_cost,
     early_curvature,
     heldout,
@@ -51,9 +53,11 @@ def _of_rows(study: ModuleType, table: Callable[..., str]) -> Callable[[], str]:
 
 TABLES: dict[str, Callable[[], str]] = {
     "announced": announced.table,
+    "architectures": _of_rows(architectures, architectures.table),
     "calibration": _of_rows(calibration, calibration.table),
     "confirmation": _of_rows(confirmation, confirmation.table),
     "curvature": _of_rows(curvature, curvature.table),
+    "curvature_advice": _of_rows(curvature_advice, curvature_advice.table),
     "curvature_cost": _of_rows(curvature_cost, curvature_cost.table),
     "early_curvature": _of_rows(early_curvature, early_curvature.table),
     "fuzz": _of_rows(fuzz, fuzz.table),
