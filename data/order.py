@@ -14,20 +14,24 @@ CHOICE = 0  # of sequences: one for all runs, so that subsets of different D are
 SHUFFLE = 1  # of those chosen, by the seed of the run
 
 
-def sequence_order(available: int, tokens: int, sequence_length: int, seed: int) -> np.ndarray:
+def sequence_order(
+    available: int, tokens: int, sequence_length: int, seed: int, epochs: int = 1
+) -> np.ndarray:
     """Order the sequences of training.
 
-    They are the first D / T of one fixed permutation of the corpus, which does not depend on the seed: a run
-    with fewer tokens reads a subset of a run with more. The seed shuffles the chosen sequences.
+    They are the first D / T / epochs of one fixed permutation of the corpus, which does not depend on the
+    seed: a run with fewer tokens reads a subset of a run with more. The seed shuffles the chosen sequences,
+    anew in each epoch.
 
     Args:
         available: tokens in the training corpus (``len(corpus.train)``).
-        tokens: D, tokens to train on; rounded down to whole sequences.
+        tokens: D, tokens to train on, repeats included; rounded down to whole sequences.
         sequence_length: T, tokens.
         seed: 0 or above.
+        epochs: how often each sequence is read; the last epoch lacks some where they do not divide D / T.
 
     Returns:
-        Indices of sequences, int64 (tokens // sequence_length,), each once.
+        Indices of sequences, int64 (tokens // sequence_length,), each ``epochs`` times or once less.
 
     Raises:
         BadInput: D below one sequence or beyond the corpus, T below 1, or a negative seed.
@@ -36,21 +40,26 @@ def sequence_order(available: int, tokens: int, sequence_length: int, seed: int)
     [7, 3, 0, 6, 5]
     >>> sequence_order(available=81, tokens=30, sequence_length=10, seed=0).tolist()
     [5, 6, 3]
+    >>> sequence_order(available=81, tokens=60, sequence_length=10, seed=0, epochs=2).tolist()
+    [5, 6, 3, 3, 5, 6]
     """
-    total, wanted = _sequences(available, sequence_length), tokens // sequence_length
+    total, read = _sequences(available, sequence_length), tokens // sequence_length
+    wanted = -(-read // epochs)
     if wanted < 1:
         raise BadInput(
             f"tokens {tokens:,}: less than one sequence of {sequence_length:,}; train on more tokens"
         )
     if wanted > total:
         raise BadInput(
-            f"tokens {tokens:,}: the corpus has {total * sequence_length:,} for training, in sequences of "
-            f"{sequence_length:,}; train on fewer tokens, or choose a larger corpus or a smaller vocabulary"
+            f"tokens {tokens:,}{f' in {epochs} epochs' if epochs > 1 else ''}: the corpus has "
+            f"{total * sequence_length:,} for training, in sequences of {sequence_length:,}; train on fewer "
+            "tokens or in more epochs, or choose a larger corpus or a smaller vocabulary"
         )
     if seed < 0:
         raise BadInput(f"seed {seed}: expected 0 or above")
     chosen = _generator(CHOICE).permutation(total)[:wanted].astype(np.int64)
-    return _generator(SHUFFLE, seed).permutation(chosen)
+    shuffle = _generator(SHUFFLE, seed)
+    return np.concatenate([shuffle.permutation(chosen) for _ in range(epochs)])[:read]
 
 
 def batch(train: np.ndarray, order: np.ndarray, first: int, count: int, sequence_length: int) -> np.ndarray:

@@ -38,9 +38,12 @@ class Shape:
             are multipliers in the forward pass, true for optimizers whose step does not depend on the
             gradient's scale: AdamW, Lion, RMSprop. Source: Yang et al. 2022 (arXiv:2203.03466),
             table 8, in width alone.
+        dropout: chance that an element of the embeddings, or of what a layer adds to the residual stream, is
+            0 in training (Vaswani et al. 2017, section 5.4).
 
     Raises:
-        BadInput: a number that is not positive, heads that do not divide the width, an unknown name.
+        BadInput: a number that is not positive, heads that do not divide the width, an unknown name, a
+            dropout outside 0 to 1.
     """
 
     vocabulary: int
@@ -51,6 +54,7 @@ class Shape:
     activation: Activation = "gelu"
     tied: bool = True
     parametrization: Parametrization = "standard"
+    dropout: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse shapes that cannot be built."""
@@ -62,6 +66,8 @@ class Shape:
                 f"heads = {self.heads} at width = {self.width}; expected width / heads to be an even number; "
                 "choose other heads"
             )
+        if not 0 <= self.dropout < 1:
+            raise BadInput(f"dropout = {self.dropout}; expected at least 0 and below 1; correct it")
         kinds = {"norm": Norm, "activation": Activation, "parametrization": Parametrization}
         for name, kind in kinds.items():
             known = get_args(kind)
@@ -142,11 +148,12 @@ class Block(nn.Module):
         self.attention = Attention(shape)
         self.feed_forward_norm = _norm(shape)
         self.feed_forward = FeedForward(shape)
+        self.dropout = _dropout(shape)
 
     def forward(self, x: Tensor, rotation: Tensor) -> Tensor:
         """Map (batch, time, width) to the same shape."""
-        x = x + self.attention(self.attention_norm(x), rotation)
-        return x + self.feed_forward(self.feed_forward_norm(x))
+        x = x + self.dropout(self.attention(self.attention_norm(x), rotation))
+        return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
 
 
 class Transformer(nn.Module):
@@ -158,6 +165,7 @@ class Transformer(nn.Module):
         super().__init__()
         self.shape = shape
         self.embedding = nn.Embedding(shape.vocabulary, shape.width)
+        self.dropout = _dropout(shape)
         self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.depth))
         self.norm = _norm(shape)
         self.head = nn.Linear(shape.width, shape.vocabulary, bias=False)
@@ -169,7 +177,7 @@ class Transformer(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Map (batch, time) to (batch, time, vocabulary)."""
-        x = self.embedding(tokens)
+        x = self.dropout(self.embedding(tokens))
         rotation = self.rotation[:, : tokens.shape[1]]
         for block in self.blocks:
             x = block(x, rotation)
@@ -220,3 +228,7 @@ def _norm(shape: Shape) -> nn.Module:
     if shape.norm == "rmsnorm":
         return nn.RMSNorm(shape.width, eps=1e-5)
     return nn.LayerNorm(shape.width, bias=False)
+
+
+def _dropout(shape: Shape) -> nn.Module:
+    return nn.Dropout(shape.dropout) if shape.dropout else nn.Identity()

@@ -51,6 +51,7 @@ from bayeslaw.lab.train.spec import (
     typed,
 )
 from bayeslaw.processes import delayed_signals
+from bayeslaw.schedules.batches import plan_from, text_of
 
 CHECKPOINT = "checkpoint.pt"
 CHECKPOINT_SECONDS = 10.0
@@ -102,14 +103,15 @@ def execute(
         check_writable(folder / name)
     accelerator = _accelerator(spec)
     corpus = prepare(spec.corpus, spec.vocabulary, cache)
-    order = sequence_order(len(corpus.train), spec.tokens, spec.sequence_length, spec.seed)
+    order = sequence_order(len(corpus.train), spec.tokens, spec.sequence_length, spec.seed, spec.epochs)
 
     # ---- model and optimizers
     set_seed(spec.seed)
     model = build(spec.shape, spec.sequence_length, spec.seed)
     model = accelerator.prepare(model)
     inner = accelerator.unwrap_model(model)
-    steppers = [accelerator.prepare(o) for o in optimizers.build(spec.optimizer, inner, spec.settings)]
+    built = optimizers.build(spec.optimizer, inner, spec.settings, spec.lr_dropout)
+    steppers = [accelerator.prepare(o) for o in built]
     progress = _resumed(folder / CHECKPOINT, spec, inner, steppers) or Progress()
 
     # ---- training
@@ -129,10 +131,8 @@ def execute(
                 for stepper in steppers:
                     for group in stepper.param_groups:
                         group["lr"] = spec.learning_rate_at(step)
-                first = step * spec.batch_sequences
-                count = min(spec.batch_sequences, spec.sequences - first)
-                tokens = batch(corpus.train, order, first, count, spec.sequence_length)
-                losses.append(_step(accelerator, model, steppers, spec, tokens))
+                tokens = batch(corpus.train, order, *spec.sequences_at(step), spec.sequence_length)
+                losses.append(_step(accelerator, model, steppers, spec, tokens, step))
             losses.append(torch.full_like(losses[0], len(came)))  # processes stop together
             *means, stop = accelerator.reduce(torch.stack(losses), "sum").tolist()
             _look(progress, spec, means)
@@ -160,7 +160,7 @@ def execute(
         **_outcome(spec, progress, loss_val),
         **record.cost(progress.wall_seconds, progress.cpu_seconds, energy, str(accelerator.device)),
         "train_seconds": train_seconds,
-        "tokens_per_second": _seen(progress, spec) / train_seconds,
+        "tokens_per_second": spec.tokens_before(progress.step) / train_seconds,
         **curvature.summary(spec, progress.curvature, train_seconds),
         "corpus_digest": corpus.digest,
     }
@@ -173,10 +173,17 @@ def execute(
 
 
 def _step(
-    accelerator: Accelerator, model: nn.Module, steppers: list[Any], spec: RunSpec, tokens: np.ndarray
+    accelerator: Accelerator,
+    model: nn.Module,
+    steppers: list[Any],
+    spec: RunSpec,
+    tokens: np.ndarray,
+    step: int,
 ) -> Tensor:
     """Make one optimizer step on one batch (sequence, time + 1); return this process's part of its mean
     loss."""
+    if spec.dropout:
+        _reseed(spec.seed, step, accelerator.process_index + 1)
     even = len(tokens) // accelerator.num_processes * accelerator.num_processes  # the last batch may be odd
     mine = tokens[accelerator.process_index : even or None : accelerator.num_processes]
     at_once = max(1, spec.micro_batch_tokens // spec.sequence_length)
@@ -189,10 +196,17 @@ def _step(
         total += loss.detach()
     if spec.grad_clip:
         accelerator.clip_grad_norm_(model.parameters(), spec.grad_clip)
+    if spec.lr_dropout:
+        _reseed(spec.seed, step, 0)  # the same on all processes
     for stepper in steppers:
         stepper.step()
         stepper.zero_grad()
     return total / accelerator.num_processes
+
+
+def _reseed(*key: int) -> None:
+    """Make torch's random numbers a function of the key, so that a run that goes on draws the same."""
+    torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0]))
 
 
 def _loss(accelerator: Accelerator, model: nn.Module, tokens: np.ndarray, reduction: str = "mean") -> Tensor:
@@ -207,13 +221,8 @@ def _look(progress: Progress, spec: RunSpec, losses: list[float]) -> None:
     progress.step += len(losses)
     mean = float(np.mean(losses))
     rate = spec.learning_rate_at(progress.step - 1)
-    progress.curve.append((progress.step, _seen(progress, spec), rate, mean))
+    progress.curve.append((progress.step, spec.tokens_before(progress.step), rate, mean))
     progress.diverged = has_diverged(mean, uniform=np.log(spec.vocabulary))
-
-
-def _seen(progress: Progress, spec: RunSpec) -> int:
-    """Tokens trained on."""
-    return min(progress.step * spec.batch_sequences, spec.sequences) * spec.sequence_length
 
 
 @torch.no_grad()
@@ -247,7 +256,9 @@ def _measure(
     mine = mine[accelerator.process_index :: accelerator.num_processes]
     tokens = torch.from_numpy(mine).to(accelerator.device)
     total = functools.partial(accelerator.reduce, reduction="sum")
+    model.eval()  # without dropout
     progress.curvature.append(curvature.measured(model, steppers, tokens, spec, progress.step, total))
+    model.train()
     if accelerator.is_main_process:
         curvature.write(folder, progress.curvature)
 
@@ -257,7 +268,7 @@ def _outcome(spec: RunSpec, progress: Progress, loss_val: float | None) -> dict[
     status = "diverged" if progress.diverged else "finished"
     last = [point[3] for point in progress.curve if point[0] > 0.9 * progress.step]
     smoothed = None if progress.diverged else float(np.mean(last))
-    return record.row(spec, status, loss_val, smoothed, _seen(progress, spec))
+    return record.row(spec, status, loss_val, smoothed, spec.tokens_before(progress.step))
 
 
 class _Clock:
@@ -300,11 +311,13 @@ def _accelerator(spec: RunSpec) -> Accelerator:
             f"run {spec.run_id}: precision = fp16 on a CPU, which Accelerate trains in 32 bits; "
             "expected a GPU for it; choose no or bf16"
         )
-    if spec.batch_sequences % accelerator.num_processes:
-        raise BadInput(
-            f"run {spec.run_id}: batch_tokens = {spec.batch_tokens} is {spec.batch_sequences} sequences; "
-            f"expected a multiple of the {accelerator.num_processes} processes; change one of them"
-        )
+    for batch_sequences in (stage.batch_sequences for stage in spec.stages):
+        if batch_sequences % accelerator.num_processes:
+            raise BadInput(
+                f"run {spec.run_id}: a batch of {batch_sequences * spec.sequence_length} tokens is "
+                f"{batch_sequences} sequences; expected a multiple of the {accelerator.num_processes} "
+                "processes; change one of them"
+            )
     return accelerator
 
 
@@ -386,6 +399,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--spec", help="JSON object of choices; options given besides it win")
     parser.add_argument("--params-nonembedding", help="instead of width, depth and heads")
     known = meanings() | {name: f"one of {', '.join(names)}" for name, names in CHOICES.items()}
+    known["batch_schedule"] = "plan that `bayeslaw schedule batch` wrote; tells batch and learning rate"
     for f in fields(RunSpec):
         usual = "" if f.default in (MISSING, None) else f"; default {f.default}"
         parser.add_argument("--" + f.name.replace("_", "-"), help=known[f.name] + usual)
@@ -395,6 +409,8 @@ def _parser() -> argparse.ArgumentParser:
 def _spec(given: dict[str, Any], folder: Path) -> RunSpec:
     """The spec of a command line, with a file's choices below and modest defaults below these."""
     path = given.pop("spec")
+    if given["batch_schedule"] is not None:
+        given |= _batch_choices(Path(given["batch_schedule"]), given)
     chosen: dict[str, Any] = {"run_id": folder.absolute().name, "study": "own", "corpus": "stdlib"}
     chosen |= {} if path is None else _choices(Path(path))
     chosen |= {name: value for name, value in given.items() if value is not None}
@@ -407,6 +423,23 @@ def _spec(given: dict[str, Any], folder: Path) -> RunSpec:
     if missing := [name for name, needed in names.items() if needed and name not in chosen]:
         raise BadInput(f"not given: {', '.join(missing)}; expected a value for each; see --help")
     return RunSpec(**{name: typed(name, value, KINDS[name]) for name, value in chosen.items()})
+
+
+def _batch_choices(path: Path, given: dict[str, Any]) -> dict[str, Any]:
+    """Choices of a batch plan in a JSON file; those that it makes cannot be given beside it."""
+    content = _choices(path)
+    plan = plan_from(content, str(path))
+    choices = {
+        "batch_tokens": plan.batch_tokens,
+        "learning_rate": plan.learning_rate,
+        **({"schedule": content["schedule"]} if "schedule" in content else {}),
+    }
+    if twice := [name for name in choices if given[name] is not None]:
+        option = "--" + twice[0].replace("_", "-")
+        raise BadInput(
+            f"{option} {given[twice[0]]}: {path} tells it, too; expected one of both; leave {option} out"
+        )
+    return {**choices, "batch_schedule": text_of(plan.switches)}
 
 
 def _choices(path: Path) -> dict[str, Any]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import inspect
+import itertools
 import json
 import math
 import re
@@ -16,6 +18,8 @@ from bayeslaw.lab.models.counts import params_embedding, params_nonembedding
 from bayeslaw.lab.models.transformer import Shape
 from bayeslaw.lab.train.optimizers import OPTIMIZERS, Settings
 from bayeslaw.lab.train.schedules import NAMES, fraction
+from bayeslaw.lab.train.stages import Stage, sequences_before, stage_at, stages
+from bayeslaw.schedules.batches import BatchPlan, parse_switches
 
 PRECISIONS = ("no", "bf16", "fp16")
 CHOICES = {"optimizer": OPTIMIZERS.keys(), "schedule": NAMES, "precision": PRECISIONS}
@@ -61,6 +65,11 @@ class RunSpec:
             before the first step. Empty: after the last step, if there are ``curvature_sequences``.
         curvature_sequences: training sequences measured; by default none, or 8 beside ``curvature_at``.
         parametrization: "standard", or "mup": of ``models.transformer.Shape``.
+        batch_schedule: switches "SHARE:BATCH:RATE,...": share of the tokens seen, batch [tokens] and peak
+            learning rate from there on. Empty: ``batch_tokens`` and ``learning_rate`` to the end.
+        lr_dropout: chance of each coordinate to miss a step; of ``train.optimizers.drop_learning_rates``.
+        dropout: of ``models.transformer.Shape``.
+        epochs: passes over the same ``tokens`` / ``epochs`` distinct tokens.
     """
 
     run_id: str
@@ -92,6 +101,10 @@ class RunSpec:
     curvature_at: str = ""
     curvature_sequences: int = 0
     parametrization: str = "standard"
+    batch_schedule: str = ""
+    lr_dropout: float = 0.0
+    dropout: float = 0.0
+    epochs: int = 1
 
     @property
     def shape(self) -> Shape:
@@ -105,6 +118,7 @@ class RunSpec:
             self.activation,  # type: ignore[arg-type]
             self.tied,
             self.parametrization,  # type: ignore[arg-type]
+            self.dropout,
         )
 
     @property
@@ -114,13 +128,19 @@ class RunSpec:
 
     @property
     def batch_sequences(self) -> int:
-        """Number of sequences per step."""
+        """Number of sequences per step, at the beginning."""
         return self.batch_tokens // self.sequence_length
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """Stretches of one batch and one peak learning rate, by ``batch_schedule``."""
+        return _stages(self)
 
     @property
     def steps(self) -> int:
         """Number of steps until ``tokens`` are seen; the last batch is the rest."""
-        return math.ceil(self.sequences / self.batch_sequences)
+        last = self.stages[-1]
+        return last.first_step + math.ceil((self.sequences - last.first_sequence) / last.batch_sequences)
 
     @property
     def warmup_steps(self) -> int:
@@ -141,14 +161,37 @@ class RunSpec:
         return Settings(self.learning_rate, *(knob or 0.0 for knob in knobs))
 
     def learning_rate_at(self, step: int) -> float:
-        """Learning rate of a step, 0 for the first."""
-        return self.learning_rate * fraction(
-            self.schedule, step, self.steps, self.warmup_steps, self.final_lr_ratio
+        """Learning rate of a step, 0 for the first; the schedule is a function of the tokens seen."""
+        return stage_at(self.stages, step).learning_rate * self.fraction_at(step)
+
+    def fraction_at(self, step: int) -> float:
+        """Fraction of its peak that a step's learning rate has; the unit is a step of the first batch."""
+        done, whole = (
+            sequences_before(self.stages, i) / self.batch_sequences for i in (step + 1, self.steps)
         )
+        return fraction(self.schedule, done - 1, whole, self.warmup_steps, self.final_lr_ratio)
+
+    def sequences_at(self, step: int) -> tuple[int, int]:
+        """Place of a step's first sequence in the order of the run, and how many it reads."""
+        first = sequences_before(self.stages, step)
+        return first, min(stage_at(self.stages, step).batch_sequences, self.sequences - first)
+
+    def tokens_before(self, step: int) -> int:
+        """Tokens trained on before a step."""
+        return min(sequences_before(self.stages, step), self.sequences) * self.sequence_length
+
+
+@functools.lru_cache(maxsize=16)
+def _stages(spec: RunSpec) -> tuple[Stage, ...]:
+    plan = BatchPlan(spec.batch_tokens, spec.learning_rate, parse_switches(spec.batch_schedule))
+    return stages(plan, spec.sequences, spec.sequence_length)
 
 
 KINDS: dict[str, Any] = get_type_hints(RunSpec)
 """Type of each field."""
+
+USUAL: dict[str, Any] = {f.name: f.default for f in fields(RunSpec)}
+"""Default of each field."""
 
 WHOLE_SEQUENCES = ("tokens", "batch_tokens", "warmup_tokens")
 """Fields that may be drawn from a range or follow from others, and are then rounded."""
@@ -235,8 +278,7 @@ def digest(spec: RunSpec) -> str:
 
     Fields at their default are left out, so that a new field does not change the digests of old runs.
     """
-    usual = {f.name: f.default for f in fields(RunSpec)}
-    choices = {k: v for k, v in asdict(spec).items() if k not in ("run_id", "study") and v != usual[k]}
+    choices = {k: v for k, v in asdict(spec).items() if k not in ("run_id", "study") and v != USUAL[k]}
     return hashlib.sha256(json.dumps(choices, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -260,8 +302,22 @@ def _check_numbers(spec: RunSpec) -> None:
         raise _bad(
             spec, "batch_tokens", f"at most tokens = {spec.tokens}", "take a smaller batch or more tokens"
         )
+    _check_batch_schedule(spec)
+    if spec.epochs > spec.sequences:
+        raise _bad(spec, "epochs", f"at most the {spec.sequences} sequences of the run", "take fewer")
     if spec.warmup_tokens >= spec.tokens or spec.warmup_steps >= spec.steps:
         raise _bad(spec, "warmup_tokens", f"less than tokens = {spec.tokens}", "shorten the warm-up")
+
+
+def _check_batch_schedule(spec: RunSpec) -> None:
+    length = spec.sequence_length
+    for switch in parse_switches(spec.batch_schedule):
+        if switch.batch_tokens % length or switch.batch_tokens > spec.tokens:
+            expected = f"batches of at most tokens = {spec.tokens}, multiples of sequence_length = {length}"
+            raise _bad(spec, "batch_schedule", expected, f"change {switch.batch_tokens}")
+    places = [stage.first_step for stage in spec.stages] + [spec.steps]
+    if any(a >= b for a, b in itertools.pairwise(places)):
+        raise _bad(spec, "batch_schedule", "a step or more between switches", "leave one out")
 
 
 def _check_curvature(spec: RunSpec) -> None:
@@ -299,6 +355,9 @@ RANGES: tuple[tuple[str, float, float], ...] = (
     ("weight_decay", 0, math.inf),
     ("grad_clip", 0, math.inf),
     ("curvature_sequences", 0, 4096),
+    ("lr_dropout", 0, 1),
+    ("dropout", 0, 1),
+    ("epochs", 1, math.inf),
     ("seed", 0, 2**32),
 )
 
