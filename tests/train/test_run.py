@@ -200,7 +200,7 @@ def test_batches_of_a_plan_read_every_sequence_once(spec, tmp_path, monkeypatch)
 
 def test_dropout_and_epochs_are_told_where_they_are_chosen(spec, tmp_path):
     plain = run.execute(spec, tmp_path / "plain")
-    chosen = replace(spec, dropout=0.3, epochs=4)
+    chosen = replace(spec, run_id="chosen", dropout=0.3, epochs=4)
     told = run.execute(chosen, tmp_path / "chosen")
     assert (told["dropout"], told["extra_epochs"]) == (0.3, 4)
     assert (plain["dropout"], plain.keys() & {"extra_epochs", "extra_lr_dropout"}) == (0.0, set())
