@@ -30,7 +30,7 @@ from bayeslaw.target import NEVER_SEEN, Target
 from bayeslaw.text import percent, setting, short
 
 SPAN = 3 * np.log(2.0)
-"""Way below D in ln tokens over which the exponent of the best batch is taken: three doublings, as a plan's."""
+"""Way below D in ln tokens over which the exponent of the best batch is taken: a plan's three doublings."""
 
 
 class BatchLaw(NamedTuple):
