@@ -1,7 +1,7 @@
 """Sequences that a run reads, in order: pure functions of an index, so that a resumed run continues exactly.
 
 Sequences of T tokens lie end to end in the corpus: sequence i is tokens i T to (i + 1) T, and one more as the
-last target.
+last target. Examples of a task (``data.examples``) are sequences already, (example, T + 1).
 """
 
 from __future__ import annotations
@@ -62,11 +62,16 @@ def sequence_order(
     return np.concatenate([shuffle.permutation(chosen) for _ in range(epochs)])[:read]
 
 
+def available(train: np.ndarray, sequence_length: int) -> int:
+    """Tokens to train on, as ``sequence_order`` counts them."""
+    return len(train) if train.ndim == 1 else len(train) * sequence_length + 1
+
+
 def batch(train: np.ndarray, order: np.ndarray, first: int, count: int, sequence_length: int) -> np.ndarray:
     """Read sequences ``first`` to ``first + count`` of an order, each with the token that follows it.
 
     Args:
-        train: tokens (n,), uint16.
+        train: tokens (n,), uint16, or sequences (n, T + 1).
         order: result of `sequence_order`.
         first: position in the order, from 0.
         count: number of sequences.
@@ -89,7 +94,7 @@ def validation_batches(validation: np.ndarray, sequence_length: int, count_seque
     """Read the validation sequences, the same in every run: evenly spread over the validation tokens.
 
     Args:
-        validation: tokens (n,), uint16.
+        validation: tokens (n,), uint16, or sequences (n, T + 1).
         sequence_length: T, tokens.
         count_sequences: number of sequences, or all if there are fewer.
 
@@ -99,7 +104,7 @@ def validation_batches(validation: np.ndarray, sequence_length: int, count_seque
     Raises:
         BadInput: no sequence exists or is requested.
     """
-    total = _sequences(len(validation), sequence_length)
+    total = _sequences(available(validation, sequence_length), sequence_length)
     if total < 1:
         raise BadInput(
             f"validation: {len(validation):,} tokens, less than {sequence_length:,} and one more; "
@@ -119,6 +124,8 @@ def _sequences(tokens: int, sequence_length: int) -> int:
 
 
 def _read(tokens: np.ndarray, sequences: np.ndarray, sequence_length: int) -> np.ndarray:
+    if tokens.ndim == 2:
+        return np.asarray(tokens[sequences], dtype=np.int64)
     places = sequences[:, None] * sequence_length + np.arange(sequence_length + 1)
     return np.asarray(tokens[places], dtype=np.int64)
 

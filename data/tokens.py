@@ -84,7 +84,7 @@ def prepare(
         )
     if train_bytes < 1:
         raise BadInput(f"train_bytes {train_bytes:,}: expected 1 or more")
-    root = cache or Path(os.environ.get("BAYESLAW_CACHE") or "~/.cache/bayeslaw").expanduser()
+    root = _root(cache)
     pointer = root / "corpora" / f"{_key(source, vocabulary, train_bytes)}.json"
     kept = _kept(pointer, source)
     if kept is not None:
@@ -96,6 +96,15 @@ def prepare(
             f"cache {root}: cannot be written ({error.strerror or error}); free space there, or name another "
             "folder in BAYESLAW_CACHE"
         ) from None
+
+
+def tokenizer_text(digest: str, cache: Path | None = None) -> str:
+    """The tokenizer of a corpus that `prepare` made, by its digest, as JSON text."""
+    return (_root(cache) / "corpora" / digest / "tokenizer.json").read_text(encoding="utf-8")
+
+
+def _root(cache: Path | None) -> Path:
+    return cache or Path(os.environ.get("BAYESLAW_CACHE") or "~/.cache/bayeslaw").expanduser()
 
 
 def _key(source: str, vocabulary: int, train_bytes: int) -> str:

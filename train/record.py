@@ -34,7 +34,7 @@ COPIED = (
     *("epsilon", "grad_clip", "seed", "corpus", "vocabulary", "norm", "activation", "tied", "precision"),
     "dropout",
 )
-OUTSIDE = ("batch_schedule", "lr_dropout", "epochs")
+OUTSIDE = ("batch_schedule", "lr_dropout", "epochs", "init", "task")
 """Choices that no law knows. They are told only where they are made, as ``extra_NAME``: a fit then sets the
 run apart."""
 

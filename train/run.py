@@ -34,11 +34,12 @@ from torch import Tensor, nn
 from bayeslaw.errors import BadInput
 from bayeslaw.files import check_writable, make_folder, write_atomically
 from bayeslaw.integrations.divergence import has_diverged
-from bayeslaw.lab.data.order import batch, sequence_order, validation_batches
-from bayeslaw.lab.data.tokens import Corpus, prepare
+from bayeslaw.lab.data import examples
+from bayeslaw.lab.data.order import available, batch, sequence_order, validation_batches
+from bayeslaw.lab.data.tokens import Corpus, prepare, tokenizer_text
 from bayeslaw.lab.models.families import size_for
 from bayeslaw.lab.models.transformer import build
-from bayeslaw.lab.train import curvature, optimizers, record
+from bayeslaw.lab.train import curvature, optimizers, record, weights
 from bayeslaw.lab.train.energy import meter
 from bayeslaw.lab.train.spec import (
     CHOICES,
@@ -58,6 +59,8 @@ CHECKPOINT_SECONDS = 10.0
 """Least time between checkpoints; more where writing one takes long: ``CHECKPOINT_SHARE`` of it at most."""
 CHECKPOINT_SHARE = 0.05
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, KEPT_BYTES = -1, -3, 2**30
+NO_TARGET = -100
+"""What ``cross_entropy`` leaves out."""
 BLOCK = 10
 """Steps between looks at the loss, the clock and signals: each look waits for the device."""
 
@@ -76,7 +79,11 @@ class Progress:
 
 
 def execute(
-    spec: RunSpec, folder: Path, cache: Path | None = None, say: Callable[[str], None] = lambda text: None
+    spec: RunSpec,
+    folder: Path,
+    cache: Path | None = None,
+    say: Callable[[str], None] = lambda text: None,
+    keep_weights: bool = False,
 ) -> dict[str, Any]:
     """Train one run, resume it, or return its record.
 
@@ -85,6 +92,7 @@ def execute(
         folder: folder of this run alone; created if missing.
         cache: folder of tokenised corpora; by default as in ``data.tokens.prepare``.
         say: receives a line about each checkpoint.
+        keep_weights: leave ``train.weights`` for a run that begins with them.
 
     Returns:
         Record of the run: see ``train.record``.
@@ -102,12 +110,16 @@ def execute(
     for name in (CHECKPOINT, record.CURVE, record.SHARE):
         check_writable(folder / name)
     accelerator = _accelerator(spec)
-    corpus = prepare(spec.corpus, spec.vocabulary, cache)
-    order = sequence_order(len(corpus.train), spec.tokens, spec.sequence_length, spec.seed, spec.epochs)
+    begun = weights.read(Path(spec.init)) if spec.init else None
+    corpus = _material(spec, begun, cache)
+    found_tokens = available(corpus.train, spec.sequence_length)
+    order = sequence_order(found_tokens, spec.tokens, spec.sequence_length, spec.seed, spec.epochs)
 
     # ---- model and optimizers
     set_seed(spec.seed)
     model = build(spec.shape, spec.sequence_length, spec.seed)
+    if begun:
+        weights.load(begun, model, f"run {spec.run_id}: init = {spec.init}")
     model = accelerator.prepare(model)
     inner = accelerator.unwrap_model(model)
     built = optimizers.build(spec.optimizer, inner, spec.settings, spec.lr_dropout)
@@ -151,9 +163,9 @@ def execute(
     # ---- outcome
     clock.stop()
     train_seconds = progress.wall_seconds - sum(row["seconds"] or 0.0 for row in progress.curvature)
-    loss_val = None if progress.diverged else _validation_loss(accelerator, model, corpus, spec)
+    loss_val, accuracy = (None, None) if progress.diverged else _validated(accelerator, model, corpus, spec)
     if loss_val is not None and not np.isfinite(loss_val):
-        progress.diverged, loss_val = True, None
+        progress.diverged, loss_val, accuracy = True, None, None
     energy_kind = clock.stop()
     energy = (progress.energy_joules, energy_kind)
     result = {
@@ -163,8 +175,12 @@ def execute(
         "tokens_per_second": spec.tokens_before(progress.step) / train_seconds,
         **curvature.summary(spec, progress.curvature, train_seconds),
         "corpus_digest": corpus.digest,
+        **({} if accuracy is None else {"accuracy": accuracy}),
     }
     if accelerator.is_main_process:
+        if keep_weights:
+            tokenizer = begun.tokenizer if begun else tokenizer_text(corpus.digest, cache)
+            weights.write(folder, spec, tokenizer, inner)
         record.write(folder, result, progress.curve)
         for name in (CHECKPOINT, record.SHARE):
             (folder / name).unlink(missing_ok=True)
@@ -209,11 +225,23 @@ def _reseed(*key: int) -> None:
     torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0]))
 
 
-def _loss(accelerator: Accelerator, model: nn.Module, tokens: np.ndarray, reduction: str = "mean") -> Tensor:
-    """Cross-entropy of each next token [nats], averaged or summed."""
+def _loss(accelerator: Accelerator, model: nn.Module, tokens: np.ndarray) -> Tensor:
+    """Mean cross-entropy of each next token that is to be predicted [nats]."""
+    logits, targets = _predicted(accelerator, model, tokens)
+    return F.cross_entropy(logits, targets)
+
+
+def _predicted(accelerator: Accelerator, model: nn.Module, tokens: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Logits (token, vocabulary) in 32 bits and next tokens (token,), ``NO_TARGET`` where only read.
+
+    Args:
+        accelerator: of the run.
+        model: network.
+        tokens: (sequence, time + 1); -1 - token where a token is only read (``data.examples``).
+    """
     moved = torch.from_numpy(tokens).to(accelerator.device, non_blocking=True)
-    logits = model(moved[:, :-1])
-    return F.cross_entropy(logits.flatten(0, 1).float(), moved[:, 1:].flatten(), reduction=reduction)
+    logits = model(torch.where(moved < 0, -1 - moved, moved)[:, :-1])
+    return logits.flatten(0, 1).float(), torch.where(moved < 0, NO_TARGET, moved)[:, 1:].flatten()
 
 
 def _look(progress: Progress, spec: RunSpec, losses: list[float]) -> None:
@@ -226,22 +254,57 @@ def _look(progress: Progress, spec: RunSpec, losses: list[float]) -> None:
 
 
 @torch.no_grad()
-def _validation_loss(accelerator: Accelerator, model: nn.Module, corpus: Corpus, spec: RunSpec) -> float:
-    """Mean loss over fixed validation sequences, the same for every run of one corpus [nats/token]."""
+def _validated(
+    accelerator: Accelerator, model: nn.Module, corpus: Corpus | examples.Examples, spec: RunSpec
+) -> tuple[float, float | None]:
+    """Mean loss over fixed validation sequences, the same for every run of one corpus [nats/token]; of a task
+    with classes, also the share of answers whose class is the likeliest."""
     tokens = validation_batches(corpus.validation, spec.sequence_length, VALIDATION_SEQUENCES)
+    classes = len(corpus.classes) if isinstance(corpus, examples.Examples) else 0
     model.eval()
     mine = tokens[accelerator.process_index :: accelerator.num_processes]
     at_once = max(1, spec.micro_batch_tokens // spec.sequence_length)
-    parts = [_loss(accelerator, model, mine[i : i + at_once], "sum") for i in range(0, len(mine), at_once)]
-    total = accelerator.reduce(torch.stack(parts).double().sum(), "sum")
-    return float(total) / (len(tokens) * spec.sequence_length)
+    parts = []
+    for i in range(0, len(mine), at_once):
+        logits, targets = _predicted(accelerator, model, mine[i : i + at_once])
+        known = targets != NO_TARGET
+        right = logits[known, :classes].argmax(dim=1) == targets[known] if classes else known[:0]
+        parts.append(
+            torch.stack([F.cross_entropy(logits, targets, reduction="sum"), known.sum(), right.sum()])
+        )
+    loss, count, hits = accelerator.reduce(torch.stack(parts).double().sum(dim=0), "sum").tolist()
+    return loss / count, hits / count if classes else None
+
+
+def _material(spec: RunSpec, begun: weights.Weights | None, cache: Path | None) -> Corpus | examples.Examples:
+    """What the run reads: a corpus, or the examples of its task by the tokenizer of what it begins with."""
+    if begun and spec.task:
+        return examples_of(spec.corpus, spec.columns, spec.task, begun, spec.sequence_length)
+    corpus = prepare(spec.corpus, spec.vocabulary, cache)
+    if begun and tokenizer_text(corpus.digest, cache) != begun.tokenizer:
+        raise BadInput(
+            f"run {spec.run_id}: corpus = {spec.corpus} has another tokenizer than init = {spec.init}; "
+            "expected the corpus of that run, or a task; change one of them"
+        )
+    return corpus
+
+
+def examples_of(
+    source: str, columns: str, task: str, begun: weights.Weights, length: int
+) -> examples.Examples:
+    """Examples of a task by the tokenizer of a run; see ``data.examples.prepare``."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_str(begun.tokenizer)
+    end = begun.spec["vocabulary"] - 1
+    return examples.prepare(source, columns, task, lambda text: list(tokenizer.encode(text).ids), end, length)
 
 
 def _measure(
     accelerator: Accelerator,
     model: nn.Module,
     steppers: list[Any],
-    corpus: Corpus,
+    corpus: Corpus | examples.Examples,
     order: np.ndarray,
     spec: RunSpec,
     folder: Path,
@@ -372,12 +435,16 @@ def _another(path: Path, found: object, spec: RunSpec) -> BadInput:
     )
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """``bayeslaw-train``; 0, 2 for bad input, 130 if stopped."""
+def main(
+    arguments: list[str] | None = None,
+    complete: Callable[[dict[str, Any]], dict[str, Any]] = lambda given: given,
+) -> int:
+    """``bayeslaw-train``; 0, 2 for bad input, 130 if stopped. ``complete`` fills in choices by name."""
     try:
         given = vars(_parser().parse_args(arguments))
-        folder = Path(given.pop("folder"))
-        result = execute(_spec(given, folder), folder, say=lambda text: print(text, file=sys.stderr))
+        folder, keep = Path(given.pop("folder")), given.pop("keep_weights")
+        spec = _spec(complete(given), folder)
+        result = execute(spec, folder, say=lambda text: print(text, file=sys.stderr), keep_weights=keep)
     except BadInput as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2
@@ -386,6 +453,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
     loss = result["loss"]
     shown = f"{loss:.4f} nats/token" if loss is not None else "no loss"
+    shown += f", accuracy {result['accuracy']:.1%}" if "accuracy" in result else ""
     print(f"{result['run_id']}: {result['status']}, {shown}, {result['wall_seconds']:.1f} s; {folder}")
     return 0
 
@@ -397,8 +465,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--folder", required=True, help="of this run; holds its checkpoint, then its record")
     parser.add_argument("--spec", help="JSON object of choices; options given besides it win")
+    parser.add_argument(
+        "--keep-weights", action="store_true", help="leave weights.pt, for --init of another run"
+    )
     parser.add_argument("--params-nonembedding", help="instead of width, depth and heads")
-    known = meanings() | {name: f"one of {', '.join(names)}" for name, names in CHOICES.items()}
+    known = meanings() | {name: f"one of {', '.join(filter(None, names))}" for name, names in CHOICES.items()}
     known["batch_schedule"] = "plan that `bayeslaw schedule batch` wrote; tells batch and learning rate"
     for f in fields(RunSpec):
         usual = "" if f.default in (MISSING, None) else f"; default {f.default}"

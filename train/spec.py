@@ -14,6 +14,7 @@ from typing import Any, get_type_hints
 
 from bayeslaw.errors import BadInput
 from bayeslaw.lab.data.corpus import known_source
+from bayeslaw.lab.data.examples import TASKS
 from bayeslaw.lab.models.counts import params_embedding, params_nonembedding
 from bayeslaw.lab.models.transformer import Shape
 from bayeslaw.lab.train.optimizers import OPTIMIZERS, Settings
@@ -22,7 +23,12 @@ from bayeslaw.lab.train.stages import Stage, sequences_before, stage_at, stages
 from bayeslaw.schedules.batches import BatchPlan, parse_switches
 
 PRECISIONS = ("no", "bf16", "fp16")
-CHOICES = {"optimizer": OPTIMIZERS.keys(), "schedule": NAMES, "precision": PRECISIONS}
+CHOICES = {
+    "optimizer": OPTIMIZERS.keys(),
+    "schedule": NAMES,
+    "precision": PRECISIONS,
+    "task": ("", *TASKS),
+}
 VALIDATION_SEQUENCES = 1024
 """The loss of a run is over this many fixed sequences, or as many as the corpus sets apart."""
 CURVATURE_SEQUENCES = 8
@@ -70,6 +76,10 @@ class RunSpec:
         lr_dropout: chance of each coordinate to miss a step; of ``train.optimizers.drop_learning_rates``.
         dropout: of ``models.transformer.Shape``.
         epochs: passes over the same ``tokens`` / ``epochs`` distinct tokens.
+        init: folder of a run whose ``train.weights`` this one begins with. Empty: random ones.
+        task: of ``data.examples``, whose examples ``corpus`` then holds: "classify" or "write". Empty: the
+            next token of the corpus.
+        columns: of the examples: "TEXT,ANSWER".
     """
 
     run_id: str
@@ -105,6 +115,9 @@ class RunSpec:
     lr_dropout: float = 0.0
     dropout: float = 0.0
     epochs: int = 1
+    init: str = ""
+    task: str = ""
+    columns: str = "text,answer"
 
     @property
     def shape(self) -> Shape:
@@ -251,12 +264,14 @@ def checked(spec: RunSpec) -> RunSpec:
     """
     for name, known in CHOICES.items():
         if getattr(spec, name) not in known:
-            raise _bad(spec, name, f"one of {', '.join(known)}", "correct the plan")
+            raise _bad(spec, name, f"one of {', '.join(filter(None, known))}", "correct the plan")
     usual = OPTIMIZERS[spec.optimizer].defaults
     for name in ("momentum", "beta2", "epsilon"):
         if getattr(usual, name) is None and getattr(spec, name) is not None:
             raise _bad(spec, name, f"nothing, {spec.optimizer} has no such setting", "leave it empty")
     known_source(spec.corpus)
+    if spec.task and not spec.init:
+        raise _bad(spec, "task", "init beside it, whose tokenizer reads the examples", "name a run's folder")
     spec.shape  # noqa: B018  # raises where no network has this shape
     filled = replace(
         spec,
@@ -329,6 +344,8 @@ def _check_curvature(spec: RunSpec) -> None:
         raise _bad(
             spec, "curvature_at", "shares of the run from 0 to 1, such as 0.02,0.1,0.5,1", "correct it"
         )
+    if spec.task and spec.curvature_sequences:
+        raise _bad(spec, "curvature_sequences", "none for a task", "leave it out")
     if spec.curvature_sequences == 1:
         raise _bad(spec, "curvature_sequences", "none, or at least 2 for the noise scale", "take more")
     if spec.parametrization == "mup" and spec.optimizer not in SCALE_FREE:
