@@ -21,6 +21,8 @@ from bayeslaw.text import short
 from tests.studies.tables import markdown
 
 RESULTS = Path(__file__).parent / "results" / "growth.csv"
+USUAL = {"extra_batch_schedule": "", "extra_lr_dropout": 0.0, "extra_epochs": 1}
+"""What a record leaves out."""
 FIXED = {"wsd": "wsd", "constant": "cosine"}
 """Schedule of a run whose batch grows -> that of the fixed batch it stands beside."""
 
@@ -28,8 +30,7 @@ FIXED = {"wsd": "wsd", "constant": "cosine"}
 def load() -> pd.DataFrame:
     """Finished runs, with the choices that runs leave out at their usual values."""
     runs = read_runs(RESULTS)
-    usual = {"extra_batch_schedule": "", "extra_lr_dropout": 0.0, "extra_epochs": 1}
-    runs = runs.assign(**{name: runs[name].fillna(value) for name, value in usual.items()})
+    runs = runs.reindex(columns=list(dict.fromkeys([*runs, *USUAL]))).fillna(USUAL)
     return runs[runs["status"] == "finished"].rename(columns=lambda name: str(name).removeprefix("extra_"))
 
 
@@ -41,18 +42,22 @@ def pairs(runs: pd.DataFrame) -> Iterator[list[str]]:
     for (optimizer, n, schedule, switches, batch, rate), mine in growing.groupby(plan, sort=False):
         beside = paired[(paired["optimizer"] == optimizer) & (paired["params_nonembedding"] == n)]
         fixed = beside[(beside["batch_schedule"] == "") & (beside["schedule"] == FIXED[schedule])]
-        both = mine.set_index("seed").join(fixed.set_index("seed"), rsuffix="_fixed", how="inner")
-        if both.empty:
+        fixed = fixed[fixed["seed"].isin(mine["seed"])]
+        if fixed.empty:
             continue
+        best = fixed.groupby("batch_tokens")["loss"].mean().idxmin()
+        tried = ", ".join(f"{size:.0f}" for size in sorted(fixed["batch_tokens"].unique()))
+        fixed = fixed[fixed["batch_tokens"] == best]
+        both = mine.merge(fixed, on="seed", suffixes=("", "_fixed")).sort_values("seed")
         last = str(switches).split(",")[-1].split(":")
         gain = 1000 * np.log(both["loss"] / both["loss_fixed"])
         steps = both["steps"] / both["steps_fixed"]
         yield [
             f"{optimizer}, N = {short(n)}",
-            f"{both['schedule_fixed'].iloc[0]}, {int(both['batch_tokens_fixed'].iloc[0])}",
+            f"{FIXED[schedule]}, {best:.0f} (of {tried})",
             f"{int(batch)} to {last[1]}, rate {rate:.2g} to {float(last[2]):.2g}",
             f"{both['loss_fixed'].mean():.4f}",
-            ", ".join(f"{value:+.1f}" for value in gain.sort_index()),
+            ", ".join(f"{value:+.1f}" for value in gain),
             f"{steps.mean():.2f}",
         ]
 
@@ -71,8 +76,8 @@ def _marked(values: pd.Series) -> list[str]:
 def table() -> str:
     """All tables, one under the other."""
     runs = load()
-    header = ["network", "fixed batch", "growing batch", "loss, fixed", "growing: ‰ by seed", "steps"]
-    parts = [markdown("A batch that grows against the best fixed batch", header, pairs(runs))]
+    header = ["network", "best fixed batch", "growing batch", "loss, fixed", "growing: ‰ by seed", "steps"]
+    parts = [markdown("A batch that grows against the best fixed batch tried", header, pairs(runs))]
     rest = runs[runs["seed"] == 0]
     for name, mine in rest[rest["batch_tokens"] == 512].groupby("optimizer"):
         rates, body = grid(mine, "lr_dropout", "learning_rate")
