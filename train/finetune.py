@@ -56,4 +56,4 @@ def completed(given: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(run.main(complete=completed))
+    sys.exit(run.main(None, completed, ("python -m bayeslaw.lab.train.finetune", __doc__)))

@@ -92,7 +92,7 @@ def execute(
         folder: folder of this run alone; created if missing.
         cache: folder of tokenised corpora; by default as in ``data.tokens.prepare``.
         say: receives a line about each checkpoint.
-        keep_weights: leave ``train.weights`` for a run that begins with them.
+        keep_weights: leave ``train.weights`` of a finished run, for one that begins with them.
 
     Returns:
         Record of the run: see ``train.record``.
@@ -178,7 +178,7 @@ def execute(
         **({} if accuracy is None else {"accuracy": accuracy}),
     }
     if accelerator.is_main_process:
-        if keep_weights:
+        if keep_weights and not progress.diverged:
             tokenizer = begun.tokenizer if begun else tokenizer_text(corpus.digest, cache)
             weights.write(folder, spec, tokenizer, inner)
         record.write(folder, result, progress.curve)
@@ -438,10 +438,17 @@ def _another(path: Path, found: object, spec: RunSpec) -> BadInput:
 def main(
     arguments: list[str] | None = None,
     complete: Callable[[dict[str, Any]], dict[str, Any]] = lambda given: given,
+    program: tuple[str, str | None] = ("bayeslaw-train", __doc__),
 ) -> int:
-    """``bayeslaw-train``; 0, 2 for bad input, 130 if stopped. ``complete`` fills in choices by name."""
+    """``bayeslaw-train``; 0, 2 for bad input, 130 if stopped.
+
+    Args:
+        arguments: of the command line; by default the process's.
+        complete: fills in choices, by name, None where they are not given.
+        program: name and description in the help.
+    """
     try:
-        given = vars(_parser().parse_args(arguments))
+        given = vars(_parser(*program).parse_args(arguments))
         folder, keep = Path(given.pop("folder")), given.pop("keep_weights")
         spec = _spec(complete(given), folder)
         result = execute(spec, folder, say=lambda text: print(text, file=sys.stderr), keep_weights=keep)
@@ -458,10 +465,10 @@ def main(
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(name: str, text: str | None) -> argparse.ArgumentParser:
     """Make one option for each field of the spec."""
     parser = argparse.ArgumentParser(
-        "bayeslaw-train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        name, description=text, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--folder", required=True, help="of this run; holds its checkpoint, then its record")
     parser.add_argument("--spec", help="JSON object of choices; options given besides it win")
