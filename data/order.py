@@ -1,7 +1,7 @@
 """Sequences that a run reads, in order: pure functions of an index, so that a resumed run continues exactly.
 
 Sequences of T tokens lie end to end in the corpus: sequence i is tokens i T to (i + 1) T, and one more as the
-last target. Examples of a task (``data.examples``) are sequences already, (example, T + 1).
+last target. Examples of a task (``data.tasks``) are sequences already, (example, T + 1).
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bayeslaw.errors import BadInput
-from bayeslaw.lab.data.examples import CLASSIFY
+from bayeslaw.lab.data.tasks import CLASSIFY
 from bayeslaw.lab.train import run, weights
 from bayeslaw.lab.train.spec import USUAL, typed
 

@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from bayeslaw.errors import BadInput
 from bayeslaw.files import check_writable, make_folder, write_atomically
 from bayeslaw.integrations.divergence import has_diverged
-from bayeslaw.lab.data import examples
+from bayeslaw.lab.data import tasks
 from bayeslaw.lab.data.order import available, batch, sequence_order, validation_batches
 from bayeslaw.lab.data.tokens import Corpus, prepare, tokenizer_text
 from bayeslaw.lab.models.families import size_for
@@ -237,7 +237,7 @@ def _predicted(accelerator: Accelerator, model: nn.Module, tokens: np.ndarray) -
     Args:
         accelerator: of the run.
         model: network.
-        tokens: (sequence, time + 1); -1 - token where a token is only read (``data.examples``).
+        tokens: (sequence, time + 1); -1 - token where a token is only read (``data.tasks``).
     """
     moved = torch.from_numpy(tokens).to(accelerator.device, non_blocking=True)
     logits = model(torch.where(moved < 0, -1 - moved, moved)[:, :-1])
@@ -255,12 +255,12 @@ def _look(progress: Progress, spec: RunSpec, losses: list[float]) -> None:
 
 @torch.no_grad()
 def _validated(
-    accelerator: Accelerator, model: nn.Module, corpus: Corpus | examples.Examples, spec: RunSpec
+    accelerator: Accelerator, model: nn.Module, corpus: Corpus | tasks.TaskSequences, spec: RunSpec
 ) -> tuple[float, float | None]:
     """Mean loss over fixed validation sequences, the same for every run of one corpus [nats/token]; of a task
     with classes, also the share of answers whose class is the likeliest."""
     tokens = validation_batches(corpus.validation, spec.sequence_length, VALIDATION_SEQUENCES)
-    classes = len(corpus.classes) if isinstance(corpus, examples.Examples) else 0
+    classes = len(corpus.classes) if isinstance(corpus, tasks.TaskSequences) else 0
     model.eval()
     mine = tokens[accelerator.process_index :: accelerator.num_processes]
     at_once = max(1, spec.micro_batch_tokens // spec.sequence_length)
@@ -276,7 +276,9 @@ def _validated(
     return loss / count, hits / count if classes else None
 
 
-def _material(spec: RunSpec, begun: weights.Weights | None, cache: Path | None) -> Corpus | examples.Examples:
+def _material(
+    spec: RunSpec, begun: weights.Weights | None, cache: Path | None
+) -> Corpus | tasks.TaskSequences:
     """What the run reads: a corpus, or the examples of its task by the tokenizer of what it begins with."""
     if begun and spec.task:
         return examples_of(spec.corpus, spec.columns, spec.task, begun, spec.sequence_length)
@@ -291,20 +293,20 @@ def _material(spec: RunSpec, begun: weights.Weights | None, cache: Path | None) 
 
 def examples_of(
     source: str, columns: str, task: str, begun: weights.Weights, length: int
-) -> examples.Examples:
-    """Examples of a task by the tokenizer of a run; see ``data.examples.prepare``."""
+) -> tasks.TaskSequences:
+    """Examples of a task by the tokenizer of a run; see ``data.tasks.prepare``."""
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_str(begun.tokenizer)
     end = begun.spec["vocabulary"] - 1
-    return examples.prepare(source, columns, task, lambda text: list(tokenizer.encode(text).ids), end, length)
+    return tasks.prepare(source, columns, task, lambda text: list(tokenizer.encode(text).ids), end, length)
 
 
 def _measure(
     accelerator: Accelerator,
     model: nn.Module,
     steppers: list[Any],
-    corpus: Corpus | examples.Examples,
+    corpus: Corpus | tasks.TaskSequences,
     order: np.ndarray,
     spec: RunSpec,
     folder: Path,

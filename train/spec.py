@@ -14,7 +14,7 @@ from typing import Any, get_type_hints
 
 from bayeslaw.errors import BadInput
 from bayeslaw.lab.data.corpus import known_source
-from bayeslaw.lab.data.examples import TASKS
+from bayeslaw.lab.data.tasks import TASKS
 from bayeslaw.lab.models.counts import params_embedding, params_nonembedding
 from bayeslaw.lab.models.transformer import Shape
 from bayeslaw.lab.train.optimizers import OPTIMIZERS, Settings
@@ -77,7 +77,7 @@ class RunSpec:
         dropout: of ``models.transformer.Shape``.
         epochs: passes over the same ``tokens`` / ``epochs`` distinct tokens.
         init: folder of a run whose ``train.weights`` this one begins with. Empty: random ones.
-        task: of ``data.examples``, whose examples ``corpus`` then holds: "classify" or "write". Empty: the
+        task: of ``data.tasks``, whose examples ``corpus`` then holds: "classify" or "write". Empty: the
             next token of the corpus.
         columns: of the examples: "TEXT,ANSWER".
     """

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bayeslaw.errors import BadInput
-from bayeslaw.lab.data.examples import Examples, prepare
+from bayeslaw.lab.data.tasks import TaskSequences, prepare
 from bayeslaw.lab.data.order import available, batch, sequence_order, validation_batches
 
 END = 299
@@ -26,7 +26,7 @@ def written(folder, rows=ROWS, name="examples.jsonl"):
     return str(folder / name)
 
 
-def made(source, columns="text,label", task="classify", length=16) -> Examples:
+def made(source, columns="text,label", task="classify", length=16) -> TaskSequences:
     return prepare(source, columns, task, encode, END, length)
 
 

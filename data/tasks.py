@@ -22,7 +22,7 @@ LARGEST = 256
 Pair = tuple[str, str]
 
 
-class Examples(NamedTuple):
+class TaskSequences(NamedTuple):
     """Sequences of a task.
 
     Attributes:
@@ -40,7 +40,7 @@ class Examples(NamedTuple):
 
 def prepare(
     source: str, columns: str, task: str, encode: Callable[[str], list[int]], end: int, length: int
-) -> Examples:
+) -> TaskSequences:
     """Read the examples of a task, and make a sequence of each.
 
     Args:
@@ -86,7 +86,7 @@ def prepare(
         )
 
     text = repr((task, end, length, train, known))
-    return Examples(made(train), made(known), classes, hashlib.sha256(text.encode()).hexdigest()[:16])
+    return TaskSequences(made(train), made(known), classes, hashlib.sha256(text.encode()).hexdigest()[:16])
 
 
 def sequence(text: Sequence[int], answer: Sequence[int], end: int, length: int) -> list[int]:
