@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from bayeslaw.errors import BadInput
-from bayeslaw.lab.data.tasks import TaskSequences, prepare
 from bayeslaw.lab.data.order import available, batch, sequence_order, validation_batches
+from bayeslaw.lab.data.tasks import TaskSequences, prepare
 
 END = 299
 ROWS = [
