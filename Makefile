@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 STAMP := .venv/stamp
 
-.PHONY: demo picture notebooks docs test quick test-all lint format clean .venv
+.PHONY: demo picture notebooks docs site test quick test-all lint format clean .venv
 
 demo: $(STAMP)  # from the shipped sweep to advice for a network three times larger; under two minutes
 	$(BIN)/python -m bayeslaw.demo
@@ -21,6 +21,10 @@ notebooks: $(STAMP)  # executed copies to look at, in out/notebooks
 docs: $(STAMP)  # the generated parts of docs/
 	$(BIN)/python docs/generate.py
 	$(BIN)/python docs/theory_figures.py
+
+site: $(STAMP)  # the documentation as a site, out/site/index.html; reading it needs no network
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 PYTHONPATH=. $(BIN)/mkdocs build --strict --quiet
 
 # Two processes, a file in one of them; one thread each, so that they do not wait for each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder

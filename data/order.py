@@ -12,6 +12,7 @@ from bayeslaw.errors import BadInput
 
 CHOICE = 0  # of sequences: one for all runs, so that subsets of different D are nested
 SHUFFLE = 1  # of those chosen, by the seed of the run
+CROP = 2  # of each image of a run, by its seed
 
 
 def sequence_order(
@@ -57,8 +58,8 @@ def sequence_order(
         )
     if seed < 0:
         raise BadInput(f"seed {seed}: expected 0 or above")
-    chosen = _generator(CHOICE).permutation(total)[:wanted].astype(np.int64)
-    shuffle = _generator(SHUFFLE, seed)
+    chosen = generator(CHOICE).permutation(total)[:wanted].astype(np.int64)
+    shuffle = generator(SHUFFLE, seed)
     return np.concatenate([shuffle.permutation(chosen) for _ in range(epochs)])[:read]
 
 
@@ -130,6 +131,6 @@ def _read(tokens: np.ndarray, sequences: np.ndarray, sequence_length: int) -> np
     return np.asarray(tokens[places], dtype=np.int64)
 
 
-def _generator(*key: int) -> np.random.RandomState:
+def generator(*key: int) -> np.random.RandomState:
     """NumPy's legacy generator: the only one whose permutations no later version changes (NEP 19)."""
     return np.random.RandomState(np.random.MT19937(np.random.SeedSequence(key)))

@@ -84,7 +84,7 @@ def prepare(
         )
     if train_bytes < 1:
         raise BadInput(f"train_bytes {train_bytes:,}: expected 1 or more")
-    root = _root(cache)
+    root = cache_folder(cache)
     pointer = root / "corpora" / f"{_key(source, vocabulary, train_bytes)}.json"
     kept = _kept(pointer, source)
     if kept is not None:
@@ -98,13 +98,14 @@ def prepare(
         ) from None
 
 
+def cache_folder(given: Path | None) -> Path:
+    """The folder given, or $BAYESLAW_CACHE, or ~/.cache/bayeslaw."""
+    return given or Path(os.environ.get("BAYESLAW_CACHE") or "~/.cache/bayeslaw").expanduser()
+
+
 def tokenizer_text(digest: str, cache: Path | None = None) -> str:
     """The tokenizer of a corpus that `prepare` made, by its digest, as JSON text."""
-    return (_root(cache) / "corpora" / digest / "tokenizer.json").read_text(encoding="utf-8")
-
-
-def _root(cache: Path | None) -> Path:
-    return cache or Path(os.environ.get("BAYESLAW_CACHE") or "~/.cache/bayeslaw").expanduser()
+    return (cache_folder(cache) / "corpora" / digest / "tokenizer.json").read_text(encoding="utf-8")
 
 
 def _key(source: str, vocabulary: int, train_bytes: int) -> str:

@@ -18,6 +18,7 @@ from bayeslaw.cli.app import app
 from bayeslaw.cli.listing import LISTED, Listing, listed_help
 from bayeslaw.files import write_atomically
 from bayeslaw.hardware import DEVICES
+from bayeslaw.lab.models.networks import NETWORKS
 from bayeslaw.lab.train.optimizers import OPTIMIZERS
 from bayeslaw.law import parameters, published
 from bayeslaw.law.parameters import Parameter, of_level
@@ -149,6 +150,20 @@ def optimizers() -> str:
     return table(["name", *(f"`{each}`" for each in names), "source"], rows)
 
 
+def networks() -> str:
+    """Networks of the training lab, what each reads and leaves no choice of."""
+    rows = [
+        (
+            f"`{name}`",
+            "images" if entry.images else "text",
+            ", ".join(f"`{each}` {str(value).lower()}" for each, value in entry.fixed.items()),
+            entry.source,
+        )
+        for name, entry in NETWORKS.items()
+    ]
+    return table(["`model`", "reads", "no choice of", "source"], rows)
+
+
 def policies() -> str:
     """Ways to choose the next run."""
     return table(["policy", "score of a candidate"], [(f"`{k}`", row.help) for k, row in POLICIES.items()])
@@ -239,6 +254,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "study-parameters": study_parameters,
     "laws": laws_table,
     "rules": rules_table,
+    "networks": networks,
     "optimizers": optimizers,
     "policies": policies,
     "commands": commands,

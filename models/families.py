@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from bayeslaw.errors import BadInput
 from bayeslaw.lab.models.counts import params_nonembedding
+from bayeslaw.lab.models.networks import NETWORKS
 from bayeslaw.lab.models.transformer import Shape
 
 Size = tuple[int, int, int]
@@ -22,8 +24,17 @@ FAMILIES: dict[str, tuple[Size, ...]] = {
 }
 
 
-def size_for(params: float, family: str = "both") -> Size:
+DECODER = Shape(1, 16, 1, 1)
+"""With RMSNorm and GELU."""
+
+
+def size_for(params: float, family: str = "both", like: Shape = DECODER) -> Size:
     """Find the size of a family nearest in ratio to ``params`` non-embedding parameters.
+
+    Args:
+        params: N.
+        family: a key of ``FAMILIES``.
+        like: a network of another size; a mixer's sizes have one head.
 
     >>> size_for(25e3)
     (32, 2, 2)
@@ -35,16 +46,18 @@ def size_for(params: float, family: str = "both") -> Size:
         raise BadInput(f"family = {family}; expected one of {', '.join(FAMILIES)}")
     if not (math.isfinite(params) and params > 0):
         raise BadInput(f"params_nonembedding = {params:g}; expected a finite number above 0")
-    size = min(FAMILIES[family], key=lambda s: abs(math.log(params_of(s) / params)))
-    if not 0.5 <= params_of(size) / params <= 2:
+    heads = NETWORKS[like.model].fixed.get("heads")
+    sizes = [(width, depth, heads or own) for width, depth, own in FAMILIES[family]]
+    size = min(sizes, key=lambda s: abs(math.log(params_of(s, like) / params)))
+    if not 0.5 <= params_of(size, like) / params <= 2:
         raise BadInput(
-            f"params_nonembedding = {params:g}; the nearest size of family {family} has {params_of(size):,}; "
-            "give width, depth and heads instead"
+            f"params_nonembedding = {params:g}; the nearest size of family {family} has "
+            f"{params_of(size, like):,}; give width, depth and heads instead"
         )
     return size
 
 
-def params_of(size: Size) -> int:
-    """Non-embedding parameters of a size, with RMSNorm and GELU."""
+def params_of(size: Size, like: Shape = DECODER) -> int:
+    """Non-embedding parameters of a size of a network."""
     width, depth, heads = size
-    return params_nonembedding(Shape(1, width, depth, heads))
+    return params_nonembedding(replace(like, width=width, depth=depth, heads=heads))

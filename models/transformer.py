@@ -14,7 +14,7 @@ from bayeslaw.errors import BadInput
 Norm = Literal["rmsnorm", "layernorm"]
 Activation = Literal["gelu", "swiglu"]
 Parametrization = Literal["standard", "mup"]
-EMBEDDINGS, EMBEDDING_SHARE = ("embedding.weight", "head.weight"), 0.25
+OUTER, EMBEDDING_SHARE = ("embedding", "head"), 0.25
 ROPE_BASE = 10_000.0
 BASE_WIDTH = 32
 """Where the two parametrizations are the same network."""
@@ -38,6 +38,11 @@ class Shape:
             are multipliers in the forward pass, true for optimizers whose step does not depend on the
             gradient's scale: AdamW, Lion, RMSprop. Source: Yang et al. 2022 (arXiv:2203.03466),
             table 8, in width alone.
+        model: name in ``networks.NETWORKS``.
+        length: positions of a sequence: tokens of a text, or patches of an image; read where weights belong
+            to positions.
+        patch: side of a patch [pixels], of networks that read images.
+        channels: of a pixel, 1 for grey or 3 for red, green and blue.
         dropout: chance that an element of the embeddings, or of what a layer adds to the residual stream, is
             0 in training (Vaswani et al. 2017, section 5.4).
 
@@ -54,6 +59,10 @@ class Shape:
     activation: Activation = "gelu"
     tied: bool = True
     parametrization: Parametrization = "standard"
+    model: str = "transformer"
+    length: int = 0
+    patch: int = 2
+    channels: int = 1
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
@@ -106,19 +115,21 @@ class Matrix(nn.Linear):
 
 
 class Attention(nn.Module):
-    """Causal self-attention with rotary positions."""
+    """Self-attention: causal with rotary positions, or of every position to every other with none."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: Shape, causal: bool = True) -> None:
         super().__init__()
-        self.heads = shape.heads
+        self.heads, self.causal = shape.heads, causal
         self.qkv = Matrix(shape.width, 3 * shape.width, shape.share)
         self.out = Matrix(shape.width, shape.width, shape.share)
 
-    def forward(self, x: Tensor, rotation: Tensor) -> Tensor:
+    def forward(self, x: Tensor, rotation: Tensor | None = None) -> Tensor:
         """Map (batch, time, width) to the same shape."""
         qkv = self.qkv(x).unflatten(-1, (3, self.heads, -1))
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (batch, head, time, width / heads)
-        y = F.scaled_dot_product_attention(rotated(q, rotation), rotated(k, rotation), v, is_causal=True)
+        if rotation is not None:
+            q, k = rotated(q, rotation), rotated(k, rotation)
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
         return self.out(y.transpose(1, 2).flatten(2))
 
 
@@ -142,15 +153,15 @@ class FeedForward(nn.Module):
 class Block(nn.Module):
     """Block of attention and feed-forward, each with a norm before it and a residual around it."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: Shape, causal: bool = True) -> None:
         super().__init__()
-        self.attention_norm = _norm(shape)
-        self.attention = Attention(shape)
-        self.feed_forward_norm = _norm(shape)
+        self.attention_norm = norm_of(shape)
+        self.attention = Attention(shape, causal)
+        self.feed_forward_norm = norm_of(shape)
         self.feed_forward = FeedForward(shape)
-        self.dropout = _dropout(shape)
+        self.dropout = dropout_of(shape)
 
-    def forward(self, x: Tensor, rotation: Tensor) -> Tensor:
+    def forward(self, x: Tensor, rotation: Tensor | None = None) -> Tensor:
         """Map (batch, time, width) to the same shape."""
         x = x + self.dropout(self.attention(self.attention_norm(x), rotation))
         return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
@@ -165,15 +176,15 @@ class Transformer(nn.Module):
         super().__init__()
         self.shape = shape
         self.embedding = nn.Embedding(shape.vocabulary, shape.width)
-        self.dropout = _dropout(shape)
+        self.dropout = dropout_of(shape)
         self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.depth))
-        self.norm = _norm(shape)
+        self.norm = norm_of(shape)
         self.head = nn.Linear(shape.width, shape.vocabulary, bias=False)
         if shape.tied:
             self.head.weight = self.embedding.weight
         rotation = rotary_angles(sequence_length, shape.width // shape.heads)
         self.register_buffer("rotation", rotation, persistent=False)
-        self._initialise()
+        initialise(self, shape)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Map (batch, time) to (batch, time, vocabulary)."""
@@ -184,22 +195,23 @@ class Transformer(nn.Module):
         logits = self.head(self.norm(x))
         return logits if self.shape.share == 1 else logits * self.shape.share
 
-    def _initialise(self) -> None:
-        """Initialise normally with sd 1/sqrt(inputs); embedding and head a quarter of it, for nearly uniform
-        guesses.
 
-        Layers that write to the residual stream are also divided by sqrt(2 depth) (GPT-2). GPT-2's constant
-        0.02
-        is too small for narrow networks: at width 16 a high learning rate ended on the plateau (LOG.md).
-        """
-        for name, weight in self.named_parameters():
-            if weight.ndim > 1:
-                share = 1.0 if name in EMBEDDINGS else self.shape.share
-                fixed = name in EMBEDDINGS and self.shape.parametrization == "mup"
-                sd = (BASE_WIDTH if fixed else weight.shape[1]) ** -0.5 / share
-                if name.endswith(("out.weight", "down.weight")):
-                    sd /= (2 * self.shape.depth) ** 0.5
-                nn.init.normal_(weight, std=sd * EMBEDDING_SHARE if name in EMBEDDINGS else sd)
+def initialise(model: nn.Module, shape: Shape) -> None:
+    """Initialise normally with sd 1/sqrt(inputs); embedding and head a quarter of it, for nearly uniform
+    guesses.
+
+    Layers that write to the residual stream are also divided by sqrt(2 depth) (GPT-2). GPT-2's constant 0.02
+    is too small for narrow networks: at width 16 a high learning rate ended on the plateau (LOG.md).
+    """
+    for name, weight in model.named_parameters():
+        if weight.ndim > 1:
+            outer = name.partition(".")[0] in OUTER
+            share = 1.0 if outer else shape.share
+            fixed = outer and shape.parametrization == "mup"
+            sd = (BASE_WIDTH if fixed else weight.shape[1]) ** -0.5 / share
+            if name.endswith(("out.weight", "down.weight")):
+                sd /= (2 * shape.depth) ** 0.5
+            nn.init.normal_(weight, std=sd * EMBEDDING_SHARE if outer else sd)
 
 
 def build(shape: Shape, sequence_length: int, seed: int) -> Transformer:
@@ -224,11 +236,13 @@ def rotated(x: Tensor, rotation: Tensor) -> Tensor:
     return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)
 
 
-def _norm(shape: Shape) -> nn.Module:
+def norm_of(shape: Shape) -> nn.Module:
+    """RMSNorm, or LayerNorm without bias."""
     if shape.norm == "rmsnorm":
         return nn.RMSNorm(shape.width, eps=1e-5)
     return nn.LayerNorm(shape.width, bias=False)
 
 
-def _dropout(shape: Shape) -> nn.Module:
+def dropout_of(shape: Shape) -> nn.Module:
+    """Dropout of a shape, in training alone."""
     return nn.Dropout(shape.dropout) if shape.dropout else nn.Identity()

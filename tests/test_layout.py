@@ -28,10 +28,12 @@ LAYERS = (  # lowest first: each imports itself and what stands above it here, a
     "demo",
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.split()}
-FRAMEWORKS = set("torch accelerate datasets tokenizers transformers lightning optax ray".split())
+FRAMEWORKS = set("torch accelerate datasets tokenizers transformers lightning optax ray optuna".split())
 ADAPTERS = {
     "integrations.for_transformers",
     "integrations.for_lightning",
+    "integrations.for_optuna",
+    "integrations.for_ray",
     "spectra.for_torch",
     "spectra.for_jax",
 }

@@ -8,11 +8,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bayeslaw.errors import BadInput
 from bayeslaw.files import write_atomically
+from bayeslaw.lab.train.objective import cross_entropy
 from bayeslaw.lab.train.spec import RunSpec
 from bayeslaw.spectra import Curvature, measure
 from bayeslaw.spectra.for_torch import landscape, next_step
@@ -36,7 +36,7 @@ Row = dict[str, float | None]
 def measured(
     model: nn.Module,
     steppers: Sequence[Any],
-    tokens: Tensor,
+    rows: Tensor,
     spec: RunSpec,
     step: int,
     total: Callable[[Tensor], Tensor] = lambda t: t,
@@ -48,7 +48,7 @@ def measured(
     Args:
         model: not wrapped.
         steppers: its optimizers, whose next step is that of the learning rate in use.
-        tokens: (sequence, time + 1), this process's part of the measured sequences.
+        rows: (sequence, value), this process's part of the measured sequences.
         spec: of the run.
         step: steps done.
         total: sum of a tensor over processes.
@@ -58,10 +58,10 @@ def measured(
         for group in stepper.param_groups:
             group["lr"] = rate
     micro = max(1, spec.micro_batch_tokens // spec.sequence_length)
-    at_once = micro if len(tokens) > micro else None
+    at_once = micro if len(rows) > micro else None
     place: Row = {"step": step, "tokens": spec.tokens_before(step), "learning_rate": rate}
     try:
-        here = landscape(_loss, model, tokens, at_once, total)
+        here = landscape(_loss_of(spec), model, rows, at_once, total)
         finite(here.loss(None), "loss")  # the same on all processes: none goes on alone
         found = measure(here, next_step(here, steppers, spec.grad_clip), spec.learning_rate)
     except BadInput:
@@ -103,10 +103,13 @@ def summary(spec: RunSpec, rows: Sequence[Row], train_seconds: float) -> dict[st
     }
 
 
-def _loss(model: nn.Module, tokens: Tensor) -> Tensor:
-    """Mean cross-entropy [nats/token]; past what Accelerate puts around ``forward``, hence in 32 bits."""
-    logits = type(model).forward(model, tokens[:, :-1])
-    return F.cross_entropy(logits.flatten(0, 1).float(), tokens[:, 1:].flatten())
+def _loss_of(spec: RunSpec) -> Callable[[nn.Module, Tensor], Tensor]:
+    """Mean cross-entropy [nats/guess]; past what Accelerate puts around ``forward``, hence in 32 bits."""
+
+    def loss(model: nn.Module, rows: Tensor) -> Tensor:
+        return cross_entropy(type(model).forward(model, rows[:, :-1]), rows, spec.network.label_smoothing)
+
+    return loss
 
 
 def _numbers(found: Curvature, sequence_length: int) -> Row:

@@ -50,7 +50,7 @@ def completed(given: dict[str, Any]) -> dict[str, Any]:
     if "tokens" not in chosen:
         epochs = typed("epochs", chosen["epochs"], int)
         length = begun.spec["sequence_length"]
-        examples = run.examples_of(chosen["corpus"], chosen["columns"], chosen["task"], begun, length)
+        examples = run.task_sequences(chosen["corpus"], chosen["columns"], chosen["task"], begun, length)
         chosen["tokens"] = epochs * len(examples.train) * length
     return given | chosen
 

@@ -42,8 +42,10 @@ from bayeslaw.lab.train.spec import (
     WHOLE_SEQUENCES,
     RunSpec,
     checked,
+    choices_of,
     digest,
     in_words,
+    shape_like,
     typed,
 )
 from bayeslaw.runs.formulas import ESCAPED
@@ -244,12 +246,13 @@ def _resolved(values: Values, place: str) -> RunSpec:
     for group in ALTERNATIVES:
         if len(several := [name for name in group if name in values]) > 1:
             raise BadInput(f"{' and '.join(several)} given together; expected one of them; drop the others")
+    values = choices_of(values.get("model")) | values
     derived = {name: values.pop(name) for name in DERIVED if name in values}
     run_id = values.pop("run_id", None)
     if "head_width" in derived:
         values["heads"] = _heads(values.get("width", 0), derived["head_width"])
     if "params_nonembedding" in derived:
-        size = size_for(derived["params_nonembedding"], derived.get("family", "both"))
+        size = size_for(derived["params_nonembedding"], derived.get("family", "both"), shape_like(values))
         values.update(zip(("width", "depth", "heads"), size))
     later = {"tokens"} if {"tokens_per_param", "flops"} & derived.keys() else set()
     if missing := [name for name in REQUIRED if name not in values.keys() | later]:

@@ -32,6 +32,7 @@ COPIED = (
     *("run_id", "study", "optimizer", "width", "depth", "heads", "parametrization", "tokens", "batch_tokens"),
     *("sequence_length", "learning_rate", "schedule", "warmup_tokens", "momentum", "beta2", "weight_decay"),
     *("epsilon", "grad_clip", "seed", "corpus", "vocabulary", "norm", "activation", "tied", "precision"),
+    "model",
     "dropout",
 )
 OUTSIDE = ("batch_schedule", "lr_dropout", "epochs", "init", "task")
@@ -47,7 +48,7 @@ def row(
     Args:
         spec: checked spec.
         status: one of ``bayeslaw.runs.schema.STATUSES``.
-        loss_val: nats per validation token after the last step; None when there is none.
+        loss_val: nats per validation token, or image, after the last step; None when there is none.
         loss_smoothed: training loss, mean of the last tenth of the steps.
         tokens_seen: tokens trained on until the run ended.
     """
@@ -66,6 +67,18 @@ def row(
         "tokens_seen": tokens_seen,
         "flops": float(tokens_seen * flops_per_token(shape, spec.sequence_length)) or None,
         "spec_digest": digest(spec),
+        **(_in_images(spec) if spec.network.images else {}),
+    }
+
+
+def _in_images(spec: RunSpec) -> dict[str, Any]:
+    """D and B in images, and what the run table's tokens are: patches."""
+    return {
+        "images": spec.sequences,
+        "batch_images": spec.batch_sequences,
+        "patches_per_image": spec.sequence_length,
+        "patch": spec.patch,
+        "channels": spec.channels,
     }
 
 

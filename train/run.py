@@ -25,7 +25,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
@@ -35,20 +34,22 @@ from bayeslaw.errors import BadInput
 from bayeslaw.files import check_writable, make_folder, write_atomically
 from bayeslaw.integrations.divergence import has_diverged
 from bayeslaw.lab.data import tasks
-from bayeslaw.lab.data.order import available, batch, sequence_order, validation_batches
-from bayeslaw.lab.data.tokens import Corpus, prepare, tokenizer_text
+from bayeslaw.lab.data.examples import Examples, image_examples, task_examples, text_examples
+from bayeslaw.lab.data.tokens import tokenizer_text
 from bayeslaw.lab.models.families import size_for
-from bayeslaw.lab.models.transformer import build
+from bayeslaw.lab.models.networks import build
 from bayeslaw.lab.train import curvature, optimizers, record, weights
 from bayeslaw.lab.train.energy import meter
+from bayeslaw.lab.train.objective import NO_TARGET, cross_entropy, inputs_of, targets_of
 from bayeslaw.lab.train.spec import (
     CHOICES,
     KINDS,
-    VALIDATION_SEQUENCES,
     RunSpec,
     checked,
+    choices_of,
     digest,
     meanings,
+    shape_like,
     typed,
 )
 from bayeslaw.processes import delayed_signals
@@ -59,8 +60,6 @@ CHECKPOINT_SECONDS = 10.0
 """Least time between checkpoints; more where writing one takes long: ``CHECKPOINT_SHARE`` of it at most."""
 CHECKPOINT_SHARE = 0.05
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, KEPT_BYTES = -1, -3, 2**30
-NO_TARGET = -100
-"""What ``cross_entropy`` leaves out."""
 BLOCK = 10
 """Steps between looks at the loss, the clock and signals: each look waits for the device."""
 
@@ -111,13 +110,11 @@ def execute(
         check_writable(folder / name)
     accelerator = _accelerator(spec)
     begun = weights.read(Path(spec.init)) if spec.init else None
-    corpus = _material(spec, begun, cache)
-    found_tokens = available(corpus.train, spec.sequence_length)
-    order = sequence_order(found_tokens, spec.tokens, spec.sequence_length, spec.seed, spec.epochs)
+    examples = _examples(spec, begun, cache)
 
     # ---- model and optimizers
     set_seed(spec.seed)
-    model = build(spec.shape, spec.sequence_length, spec.seed)
+    model = build(spec.shape, spec.seed)
     if begun:
         weights.load(begun, model, f"run {spec.run_id}: init = {spec.init}")
     model = accelerator.prepare(model)
@@ -132,7 +129,7 @@ def execute(
     model.train()
     stops = sorted({*spec.curvature_steps.values(), spec.steps})
     look_at_curvature = functools.partial(
-        _measure, accelerator, inner, steppers, corpus, order, spec, folder, progress
+        _measure, accelerator, inner, steppers, examples, spec, folder, progress
     )
     look_at_curvature()
     with delayed_signals() as came:
@@ -143,8 +140,8 @@ def execute(
                 for stepper in steppers:
                     for group in stepper.param_groups:
                         group["lr"] = spec.learning_rate_at(step)
-                tokens = batch(corpus.train, order, *spec.sequences_at(step), spec.sequence_length)
-                losses.append(_step(accelerator, model, steppers, spec, tokens, step))
+                rows = examples.rows(*spec.sequences_at(step))
+                losses.append(_step(accelerator, model, steppers, spec, rows, step))
             losses.append(torch.full_like(losses[0], len(came)))  # processes stop together
             *means, stop = accelerator.reduce(torch.stack(losses), "sum").tolist()
             _look(progress, spec, means)
@@ -163,7 +160,7 @@ def execute(
     # ---- outcome
     clock.stop()
     train_seconds = progress.wall_seconds - sum(row["seconds"] or 0.0 for row in progress.curvature)
-    loss_val, accuracy = (None, None) if progress.diverged else _validated(accelerator, model, corpus, spec)
+    loss_val, accuracy = (None, None) if progress.diverged else _validated(accelerator, model, examples, spec)
     if loss_val is not None and not np.isfinite(loss_val):
         progress.diverged, loss_val, accuracy = True, None, None
     energy_kind = clock.stop()
@@ -174,12 +171,12 @@ def execute(
         "train_seconds": train_seconds,
         "tokens_per_second": spec.tokens_before(progress.step) / train_seconds,
         **curvature.summary(spec, progress.curvature, train_seconds),
-        "corpus_digest": corpus.digest,
+        "corpus_digest": examples.digest,
         **({} if accuracy is None else {"accuracy": accuracy}),
     }
     if accelerator.is_main_process:
         if keep_weights and not progress.diverged:
-            tokenizer = begun.tokenizer if begun else tokenizer_text(corpus.digest, cache)
+            tokenizer = begun.tokenizer if begun else _tokenizer(spec, examples, cache)
             weights.write(folder, spec, tokenizer, inner)
         record.write(folder, result, progress.curve)
         for name in (CHECKPOINT, record.SHARE):
@@ -188,26 +185,60 @@ def execute(
     return record.read(folder) or result
 
 
+def _examples(spec: RunSpec, begun: weights.Weights | None, cache: Path | None) -> Examples:
+    """What the run reads: images, a task's examples by the tokenizer of what it begins with, or a corpus."""
+    if spec.network.images:
+        images = (spec.sequences, spec.side, spec.channels)
+        return image_examples(spec.corpus, spec.vocabulary, *images, spec.seed, cache)
+    order = (spec.tokens, spec.sequence_length, spec.seed, spec.epochs)
+    if begun and spec.task:
+        return task_examples(
+            task_sequences(spec.corpus, spec.columns, spec.task, begun, spec.sequence_length), *order
+        )
+    examples = text_examples(spec.corpus, spec.vocabulary, *order, cache)
+    if begun and tokenizer_text(examples.digest, cache) != begun.tokenizer:
+        raise BadInput(
+            f"run {spec.run_id}: corpus = {spec.corpus} has another tokenizer than init = {spec.init}; "
+            "expected the corpus of that run, or a task; change one of them"
+        )
+    return examples
+
+
+def task_sequences(
+    source: str, columns: str, task: str, begun: weights.Weights, length: int
+) -> tasks.TaskSequences:
+    """Examples of a task by the tokenizer of a run; see ``data.tasks.prepare``."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_str(begun.tokenizer)
+    end = begun.spec["vocabulary"] - 1
+    return tasks.prepare(source, columns, task, lambda text: list(tokenizer.encode(text).ids), end, length)
+
+
+def _tokenizer(spec: RunSpec, examples: Examples, cache: Path | None) -> str:
+    """JSON text; empty of images."""
+    return "" if spec.network.images else tokenizer_text(examples.digest, cache)
+
+
 def _step(
     accelerator: Accelerator,
     model: nn.Module,
     steppers: list[Any],
     spec: RunSpec,
-    tokens: np.ndarray,
+    rows: np.ndarray,
     step: int,
 ) -> Tensor:
-    """Make one optimizer step on one batch (sequence, time + 1); return this process's part of its mean
-    loss."""
+    """Make one optimizer step on one batch (sequence, value); return this process's part of its mean loss."""
     if spec.dropout:
         _reseed(spec.seed, step, accelerator.process_index + 1)
-    even = len(tokens) // accelerator.num_processes * accelerator.num_processes  # the last batch may be odd
-    mine = tokens[accelerator.process_index : even or None : accelerator.num_processes]
+    even = len(rows) // accelerator.num_processes * accelerator.num_processes  # the last batch may be odd
+    mine = rows[accelerator.process_index : even or None : accelerator.num_processes]
     at_once = max(1, spec.micro_batch_tokens // spec.sequence_length)
     pieces = [mine[i : i + at_once] for i in range(0, len(mine), at_once)]
     total = torch.zeros((), device=accelerator.device)
     for i, piece in enumerate(pieces):
         with accelerator.no_sync(model) if i + 1 < len(pieces) else nullcontext():
-            loss = _loss(accelerator, model, piece) * (len(piece) / len(mine))
+            loss = _loss(accelerator, model, spec, piece) * (len(piece) / len(mine))
             accelerator.backward(loss)
         total += loss.detach()
     if spec.grad_clip:
@@ -225,23 +256,10 @@ def _reseed(*key: int) -> None:
     torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0]))
 
 
-def _loss(accelerator: Accelerator, model: nn.Module, tokens: np.ndarray) -> Tensor:
-    """Mean cross-entropy of each next token that is to be predicted [nats]."""
-    logits, targets = _predicted(accelerator, model, tokens)
-    return F.cross_entropy(logits, targets)
-
-
-def _predicted(accelerator: Accelerator, model: nn.Module, tokens: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Logits (token, vocabulary) in 32 bits and next tokens (token,), ``NO_TARGET`` where only read.
-
-    Args:
-        accelerator: of the run.
-        model: network.
-        tokens: (sequence, time + 1); -1 - token where a token is only read (``data.tasks``).
-    """
-    moved = torch.from_numpy(tokens).to(accelerator.device, non_blocking=True)
-    logits = model(torch.where(moved < 0, -1 - moved, moved)[:, :-1])
-    return logits.flatten(0, 1).float(), torch.where(moved < 0, NO_TARGET, moved)[:, 1:].flatten()
+def _loss(accelerator: Accelerator, model: nn.Module, spec: RunSpec, rows: np.ndarray) -> Tensor:
+    """Mean cross-entropy of each guess [nats]."""
+    moved = torch.from_numpy(rows).to(accelerator.device, non_blocking=True)
+    return cross_entropy(model(inputs_of(moved)), moved, spec.network.label_smoothing)
 
 
 def _look(progress: Progress, spec: RunSpec, losses: list[float]) -> None:
@@ -255,59 +273,33 @@ def _look(progress: Progress, spec: RunSpec, losses: list[float]) -> None:
 
 @torch.no_grad()
 def _validated(
-    accelerator: Accelerator, model: nn.Module, corpus: Corpus | tasks.TaskSequences, spec: RunSpec
+    accelerator: Accelerator, model: nn.Module, examples: Examples, spec: RunSpec
 ) -> tuple[float, float | None]:
-    """Mean loss over fixed validation sequences, the same for every run of one corpus [nats/token]; of a task
-    with classes, also the share of answers whose class is the likeliest."""
-    tokens = validation_batches(corpus.validation, spec.sequence_length, VALIDATION_SEQUENCES)
-    classes = len(corpus.classes) if isinstance(corpus, tasks.TaskSequences) else 0
+    """Mean loss over validation sequences, the same for every run of one corpus [nats/guess]; of a task with
+    classes, also the share of answers whose class is the likeliest."""
     model.eval()
-    mine = tokens[accelerator.process_index :: accelerator.num_processes]
+    mine = examples.validation[accelerator.process_index :: accelerator.num_processes]
     at_once = max(1, spec.micro_batch_tokens // spec.sequence_length)
     parts = []
     for i in range(0, len(mine), at_once):
-        logits, targets = _predicted(accelerator, model, mine[i : i + at_once])
-        known = targets != NO_TARGET
-        right = logits[known, :classes].argmax(dim=1) == targets[known] if classes else known[:0]
-        parts.append(
-            torch.stack([F.cross_entropy(logits, targets, reduction="sum"), known.sum(), right.sum()])
-        )
-    loss, count, hits = accelerator.reduce(torch.stack(parts).double().sum(dim=0), "sum").tolist()
-    return loss / count, hits / count if classes else None
-
-
-def _material(
-    spec: RunSpec, begun: weights.Weights | None, cache: Path | None
-) -> Corpus | tasks.TaskSequences:
-    """What the run reads: a corpus, or the examples of its task by the tokenizer of what it begins with."""
-    if begun and spec.task:
-        return examples_of(spec.corpus, spec.columns, spec.task, begun, spec.sequence_length)
-    corpus = prepare(spec.corpus, spec.vocabulary, cache)
-    if begun and tokenizer_text(corpus.digest, cache) != begun.tokenizer:
-        raise BadInput(
-            f"run {spec.run_id}: corpus = {spec.corpus} has another tokenizer than init = {spec.init}; "
-            "expected the corpus of that run, or a task; change one of them"
-        )
-    return corpus
-
-
-def examples_of(
-    source: str, columns: str, task: str, begun: weights.Weights, length: int
-) -> tasks.TaskSequences:
-    """Examples of a task by the tokenizer of a run; see ``data.tasks.prepare``."""
-    from tokenizers import Tokenizer
-
-    tokenizer = Tokenizer.from_str(begun.tokenizer)
-    end = begun.spec["vocabulary"] - 1
-    return tasks.prepare(source, columns, task, lambda text: list(tokenizer.encode(text).ids), end, length)
+        rows = torch.from_numpy(mine[i : i + at_once]).to(accelerator.device, non_blocking=True)
+        logits = model(inputs_of(rows))
+        loss = cross_entropy(logits, rows, spec.network.label_smoothing, "sum")
+        truth = targets_of(rows, logits.shape[1])
+        known = truth != NO_TARGET
+        right = known[:0]
+        if examples.classes:
+            right = logits.flatten(0, 1)[known, : examples.classes].argmax(dim=1) == truth[known]
+        parts.append(torch.stack([loss, known.sum(), right.sum()]))
+    total, count, hits = accelerator.reduce(torch.stack(parts).double().sum(dim=0), "sum").tolist()
+    return total / count, hits / count if examples.classes else None
 
 
 def _measure(
     accelerator: Accelerator,
     model: nn.Module,
     steppers: list[Any],
-    corpus: Corpus | tasks.TaskSequences,
-    order: np.ndarray,
+    examples: Examples,
     spec: RunSpec,
     folder: Path,
     progress: Progress,
@@ -317,12 +309,11 @@ def _measure(
     if progress.diverged or progress.step not in {*spec.curvature_steps.values()} - known:
         return
     count = min(spec.curvature_sequences, spec.sequences)
-    mine = batch(corpus.train, order, 0, count, spec.sequence_length)
-    mine = mine[accelerator.process_index :: accelerator.num_processes]
-    tokens = torch.from_numpy(mine).to(accelerator.device)
+    mine = examples.rows(0, count)[accelerator.process_index :: accelerator.num_processes]
+    rows = torch.from_numpy(mine).to(accelerator.device)
     total = functools.partial(accelerator.reduce, reduction="sum")
     model.eval()  # without dropout
-    progress.curvature.append(curvature.measured(model, steppers, tokens, spec, progress.step, total))
+    progress.curvature.append(curvature.measured(model, steppers, rows, spec, progress.step, total))
     model.train()
     if accelerator.is_main_process:
         curvature.write(folder, progress.curvature)
@@ -461,7 +452,8 @@ def main(
         print("Stopped; what was saved is kept. Run the same command again to go on.", file=sys.stderr)
         return 130
     loss = result["loss"]
-    shown = f"{loss:.4f} nats/token" if loss is not None else "no loss"
+    guess = "image" if "images" in result else "token"
+    shown = f"{loss:.4f} nats/{guess}" if loss is not None else "no loss"
     shown += f", accuracy {result['accuracy']:.1%}" if "accuracy" in result else ""
     print(f"{result['run_id']}: {result['status']}, {shown}, {result['wall_seconds']:.1f} s; {folder}")
     return 0
@@ -492,10 +484,11 @@ def _spec(given: dict[str, Any], folder: Path) -> RunSpec:
     if given["batch_schedule"] is not None:
         given |= _batch_choices(Path(given["batch_schedule"]), given)
     chosen: dict[str, Any] = {"run_id": folder.absolute().name, "study": "own", "corpus": "stdlib"}
-    chosen |= {} if path is None else _choices(Path(path))
-    chosen |= {name: value for name, value in given.items() if value is not None}
+    said = {} if path is None else _choices(Path(path))
+    said |= {name: value for name, value in given.items() if value is not None}
+    chosen |= choices_of(said.get("model")) | said
     if (params := chosen.pop("params_nonembedding", None)) is not None:
-        size = size_for(typed("params_nonembedding", params, float))
+        size = size_for(typed("params_nonembedding", params, float), like=shape_like(chosen))
         chosen |= dict(zip(("width", "depth", "heads"), size))
     names = {f.name: f.default is MISSING for f in fields(RunSpec)}
     if unknown := sorted(set(chosen) - set(names)):

@@ -9,13 +9,18 @@ import itertools
 import json
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, get_type_hints
 
 from bayeslaw.errors import BadInput
 from bayeslaw.lab.data.corpus import known_source
+from bayeslaw.lab.data.images import MODES, known_images
 from bayeslaw.lab.data.tasks import TASKS
+from bayeslaw.lab.data.tokens import LARGEST as LARGEST_VOCABULARY
+from bayeslaw.lab.data.tokens import SMALLEST as SMALLEST_VOCABULARY
 from bayeslaw.lab.models.counts import params_embedding, params_nonembedding
+from bayeslaw.lab.models.networks import NETWORKS, Network
 from bayeslaw.lab.models.transformer import Shape
 from bayeslaw.lab.train.optimizers import OPTIMIZERS, Settings
 from bayeslaw.lab.train.schedules import NAMES, fraction
@@ -24,14 +29,13 @@ from bayeslaw.schedules.batches import BatchPlan, parse_switches
 
 PRECISIONS = ("no", "bf16", "fp16")
 CHOICES = {
+    "model": NETWORKS.keys(),
     "optimizer": OPTIMIZERS.keys(),
     "schedule": NAMES,
     "precision": PRECISIONS,
     "task": ("", *TASKS),
 }
-VALIDATION_SEQUENCES = 1024
-"""The loss of a run is over this many fixed sequences, or as many as the corpus sets apart."""
-CURVATURE_SEQUENCES = 8
+CURVATURE_SEQUENCES, SEQUENCE_LENGTH = 8, 128
 SCALE_FREE = ("adamw", "lion", "rmsprop")
 """Optimizers whose step does not depend on the gradient's scale, as multipliers in the forward pass need."""
 
@@ -43,16 +47,17 @@ class RunSpec:
     Attributes:
         run_id: name of the run and its folder.
         study: set-up that runs share; losses compare within one study only.
-        corpus: "stdlib", a file or folder of text or JSON lines, or "hub:NAME[:CONFIG]".
+        corpus: "stdlib", a file or folder of text or JSON lines, or "hub:NAME[:CONFIG]"; of images "digits",
+            a folder with a subfolder for each class, or "hub:NAME[:CONFIG]".
         optimizer: name in ``train.optimizers.OPTIMIZERS``.
         width: of the residual stream.
         depth: number of blocks.
         heads: attention heads per block.
-        tokens: D, training tokens.
+        tokens: D, training tokens; of images their patches, each time that they are seen.
         batch_tokens: B, tokens per step; a whole number of sequences.
         learning_rate: peak learning rate.
-        vocabulary: number of tokens of the byte-level BPE.
-        sequence_length: tokens per sequence.
+        vocabulary: number of tokens of the byte-level BPE, or of classes of images.
+        sequence_length: tokens per sequence, or patches per image, a square number.
         norm: "rmsnorm" or "layernorm".
         activation: "gelu" or "swiglu".
         tied: whether the output head is the embedding.
@@ -71,6 +76,9 @@ class RunSpec:
             before the first step. Empty: after the last step, if there are ``curvature_sequences``.
         curvature_sequences: training sequences measured; by default none, or 8 beside ``curvature_at``.
         parametrization: "standard", or "mup": of ``models.transformer.Shape``.
+        model: name in ``models.networks.NETWORKS``.
+        patch: side of a patch [pixels]; images are scaled to sqrt(sequence_length) patches a side.
+        channels: of a pixel, 1 for grey or 3 for red, green and blue.
         batch_schedule: switches "SHARE:BATCH:RATE,...": share of the tokens seen, batch [tokens] and peak
             learning rate from there on. Empty: ``batch_tokens`` and ``learning_rate`` to the end.
         lr_dropout: chance of each coordinate to miss a step; of ``train.optimizers.drop_learning_rates``.
@@ -93,7 +101,7 @@ class RunSpec:
     batch_tokens: int
     learning_rate: float
     vocabulary: int = 1024
-    sequence_length: int = 128
+    sequence_length: int = SEQUENCE_LENGTH
     norm: str = "rmsnorm"
     activation: str = "gelu"
     tied: bool = True
@@ -111,6 +119,9 @@ class RunSpec:
     curvature_at: str = ""
     curvature_sequences: int = 0
     parametrization: str = "standard"
+    model: str = "transformer"
+    patch: int = 2
+    channels: int = 1
     batch_schedule: str = ""
     lr_dropout: float = 0.0
     dropout: float = 0.0
@@ -118,6 +129,21 @@ class RunSpec:
     init: str = ""
     task: str = ""
     columns: str = "text,answer"
+
+    @property
+    def network(self) -> Network:
+        """What ``model`` names."""
+        return NETWORKS[self.model]
+
+    @property
+    def side(self) -> int:
+        """Height and width of an image [pixels]."""
+        return math.isqrt(self.sequence_length) * self.patch
+
+    @property
+    def guesses(self) -> int:
+        """What is guessed of a sequence: each next token, or the class of an image."""
+        return 1 if self.network.images else self.sequence_length
 
     @property
     def shape(self) -> Shape:
@@ -131,6 +157,10 @@ class RunSpec:
             self.activation,  # type: ignore[arg-type]
             self.tied,
             self.parametrization,  # type: ignore[arg-type]
+            self.model,
+            self.sequence_length,
+            self.patch,
+            self.channels,
             self.dropout,
         )
 
@@ -245,6 +275,27 @@ def in_words(kind: Any) -> str:
     return {str: "text", bool: "true or false", int: "a whole number"}.get(kind, "a number")
 
 
+def choices_of(model: object) -> dict[str, Any]:
+    """Choices that a network fixes, or has where nothing else is said.
+
+    >>> choices_of("mixer")["heads"], choices_of(None)
+    (1, {})
+
+    Raises:
+        BadInput: no such network.
+    """
+    name = "transformer" if model is None else str(model)
+    if name not in NETWORKS:
+        raise BadInput(f"model = {name}; expected one of {', '.join(NETWORKS)}; correct it")
+    return {**NETWORKS[name].usual, **NETWORKS[name].fixed}
+
+
+def shape_like(values: Mapping[str, Any]) -> Shape:
+    """A network of some size, from choices of a run, for ``models.families.size_for``."""
+    length = typed("sequence_length", values.get("sequence_length", SEQUENCE_LENGTH), int)
+    return Shape(1, 16, 1, 1, model=values.get("model", "transformer"), length=length)
+
+
 def meanings() -> dict[str, str]:
     """What each field is, as the docstring of ``RunSpec`` says.
 
@@ -269,7 +320,10 @@ def checked(spec: RunSpec) -> RunSpec:
     for name in ("momentum", "beta2", "epsilon"):
         if getattr(usual, name) is None and getattr(spec, name) is not None:
             raise _bad(spec, name, f"nothing, {spec.optimizer} has no such setting", "leave it empty")
-    known_source(spec.corpus)
+    for name, value in spec.network.fixed.items():
+        if getattr(spec, name) != value:
+            raise _bad(spec, name, f"{value} with {spec.model}", "correct the plan")
+    known_images(spec.corpus) if spec.network.images else known_source(spec.corpus)
     if spec.task and not spec.init:
         raise _bad(spec, "task", "init beside it, whose tokenizer reads the examples", "name a run's folder")
     spec.shape  # noqa: B018  # raises where no network has this shape
@@ -284,6 +338,7 @@ def checked(spec: RunSpec) -> RunSpec:
     if filled.curvature_at and not filled.curvature_sequences:
         filled = replace(filled, curvature_sequences=CURVATURE_SEQUENCES)
     _check_numbers(filled)
+    _check_values(filled)
     _check_curvature(filled)
     return filled
 
@@ -318,10 +373,30 @@ def _check_numbers(spec: RunSpec) -> None:
             spec, "batch_tokens", f"at most tokens = {spec.tokens}", "take a smaller batch or more tokens"
         )
     _check_batch_schedule(spec)
+    if spec.network.images and (spec.epochs > 1 or spec.task):
+        raise _bad(
+            spec, "epochs", "1 and no task, since images are read as often as it takes", "leave it out"
+        )
     if spec.epochs > spec.sequences:
         raise _bad(spec, "epochs", f"at most the {spec.sequences} sequences of the run", "take fewer")
     if spec.warmup_tokens >= spec.tokens or spec.warmup_steps >= spec.steps:
         raise _bad(spec, "warmup_tokens", f"less than tokens = {spec.tokens}", "shorten the warm-up")
+
+
+def _check_values(spec: RunSpec) -> None:
+    """Tokens that a tokenizer can have, or images that the patches tile."""
+    images = spec.network.images
+    least = 2 if images else SMALLEST_VOCABULARY
+    if not least <= spec.vocabulary <= LARGEST_VOCABULARY:
+        raise _bad(
+            spec, "vocabulary", f"at least {least} and below {LARGEST_VOCABULARY + 1}", "correct the plan"
+        )
+    if not images:
+        return
+    if math.isqrt(spec.sequence_length) ** 2 != spec.sequence_length:
+        raise _bad(spec, "sequence_length", "a square number of patches, such as 16", "correct the plan")
+    if spec.channels not in MODES:
+        raise _bad(spec, "channels", "1 for grey, or 3", "correct the plan")
 
 
 def _check_batch_schedule(spec: RunSpec) -> None:
@@ -363,7 +438,7 @@ RANGES: tuple[tuple[str, float, float], ...] = (
     ("batch_tokens", 1, math.inf),
     ("micro_batch_tokens", 1, math.inf),
     ("sequence_length", 2, math.inf),
-    ("vocabulary", 257, 65_537),
+    ("patch", 1, 1025),
     ("warmup_tokens", 0, math.inf),
     ("final_lr_ratio", 0, math.inf),
     ("momentum", 0, 1),

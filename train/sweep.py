@@ -28,10 +28,11 @@ from typing import Any, TextIO
 
 from bayeslaw.errors import BadInput
 from bayeslaw.files import make_folder, write_atomically
+from bayeslaw.lab.data.examples import VALIDATION_SEQUENCES
 from bayeslaw.lab.models.counts import flops_per_token, params_nonembedding
 from bayeslaw.lab.train import executor_local, executor_ray, executor_slurm, plan, record
 from bayeslaw.lab.train.progress import Tally, reporting
-from bayeslaw.lab.train.spec import VALIDATION_SEQUENCES, RunSpec, digest
+from bayeslaw.lab.train.spec import RunSpec, digest
 
 LOCK = ".lock"
 FREE_BYTES = 64 * 2**20

@@ -7,6 +7,7 @@ more than undershooting, it lies below the median optimum.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -23,6 +24,9 @@ from bayeslaw.law.terms import OPTIMA, from_coordinate
 
 MAX_EXCESS = 1.5
 """Cap of one draw's excess ln loss: 2.6 nats become 11.6, the loss of a network that has learnt nothing."""
+
+ALLOWANCE = math.log(4.0)
+"""How far beyond what was tried advice may go [nats]."""
 
 TOLERANCE = 3e-4
 """Of the settings that are decided on [nats]: 0.03%."""
@@ -58,21 +62,45 @@ def _decide_rate_and_batch(at: TargetSurface) -> Settings:
     fixed = at.target.batch_tokens
     if fixed is not None:
         rates = log_lr_at_batch(at, np.log(fixed))
+        low, high = within_reach(at, "learning_rate", rates)
         best = minimise(
             lambda points: capped(lr_batch_excess(at, points[:, 0], np.log(fixed))).mean(axis=0),
             np.array([np.median(rates)]),
             np.array([_half_width(rates)]),
+            low,
+            high,
         )
         return {"learning_rate": float(np.exp(best[0])), "batch_tokens": float(fixed)}
     limit = np.log(at.target.tokens)
+    both = {"learning_rate": at.log_lr, "batch_tokens": at.log_batch}
+    low, high = np.array([within_reach(at, name, best) for name, best in both.items()]).T
     best = minimise(
         lambda points: capped(lr_batch_excess(at, points[:, 0], points[:, 1])).mean(axis=0),
         np.array([np.median(at.log_lr), np.median(at.log_batch)]),
         np.array([_half_width(at.log_lr), _half_width(at.log_batch)]),
-        highest=np.array([np.inf, limit]),
+        np.minimum(low, [np.inf, limit]),
+        np.minimum(high, [np.inf, limit]),
     )
     batch = at.target.tokens if best[1] >= limit else float(np.exp(best[1]))
     return {"learning_rate": float(np.exp(best[0])), "batch_tokens": batch}
+
+
+def within_reach(at: TargetSurface, name: str, best: Floats) -> tuple[float, float]:
+    """Range of a setting's logarithm that advice keeps to: ``ALLOWANCE`` beyond what the group's runs tried.
+
+    What was tried is carried to the target by the median of the best setting. An end does not hold where half
+    of the draws of the best setting or more say that it lies beyond, nor where nobody knows what was tried.
+
+    Args:
+        at: surface of the target.
+        name: ``learning_rate`` or ``batch_tokens``.
+        best: draws of the logarithm of the best setting, (draw,).
+    """
+    if name not in at.tried:
+        return -math.inf, math.inf
+    first, middle, third = np.quantile(best, [0.25, 0.5, 0.75])
+    low, high = (middle + end for end in (at.tried[name][0] - ALLOWANCE, at.tried[name][1] + ALLOWANCE))
+    return float(low if low <= third else -math.inf), float(high if high >= first else math.inf)
 
 
 def _half_width(draws: Floats) -> float:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bayeslaw.advice.decision import capped, decide
+from bayeslaw.advice.curvature import condition
+from bayeslaw.advice.decision import TOLERANCE, capped, decide, within_reach
 from bayeslaw.advice.result import Prediction, Regret
 from bayeslaw.advice.target_surface import (
     Settings,
@@ -28,7 +29,7 @@ from bayeslaw.arrays import Floats
 from bayeslaw.errors import BadInput
 from bayeslaw.intervals import check_level, interval
 from bayeslaw.law import surface
-from bayeslaw.law.terms import COVARIATES, FACTORS, check_covariates, to_coordinate
+from bayeslaw.law.terms import COVARIATES, FACTORS, check_covariates, to_coordinate, words_of
 from bayeslaw.posterior import pooling
 from bayeslaw.posterior.draws import Posterior
 from bayeslaw.runs.optimizer_families import convention_of, of_other_families
@@ -67,7 +68,13 @@ class Outcome:
     diverges: Floats
 
 
-def predict(posterior: Posterior, target: Target, level: float = 0.9, seed: int = 0) -> Prediction:
+def predict(
+    posterior: Posterior,
+    target: Target,
+    level: float = 0.9,
+    seed: int = 0,
+    lambda_max: float | None = None,
+) -> Prediction:
     """Recommend settings, with the interval of the optimum and the price of following the advice.
 
     The recommendation minimises the posterior expected excess loss
@@ -78,14 +85,19 @@ def predict(posterior: Posterior, target: Target, level: float = 0.9, seed: int 
         target: the run to advise on; a fixed batch is kept, and the learning rate follows the ridge.
         level: level of the equal-tailed intervals; ``regret.upper`` is the quantile at ``level``.
         seed: seed of draws of unseen groups, studies and cells, and of the run's noise.
+        lambda_max: largest eigenvalue of the target's preconditioned Hessian early in warm-up, at its fixed
+            batch; the answer is conditioned on it (``advice.curvature``).
 
     Raises:
-        BadInput: a level outside (0, 1), or a target so far out that a number is not finite.
+        BadInput: a level outside (0, 1), or a target so far out that a number is not finite; what
+            ``advice.curvature.condition`` refuses.
     """
     check_level(level)
     check_covariates(target.covariates)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         at = surface_at(posterior, target, seed, independent=True)
+        seen = None if lambda_max is None else condition(at, lambda_max, level)
+        at = seen.surface if seen else at
         settings = decide(at)
         outcome = outcome_of(at, settings, seed)
         optima = optimum_draws(at)
@@ -105,8 +117,9 @@ def predict(posterior: Posterior, target: Target, level: float = 0.9, seed: int 
         extrapolation=beyond,
         level=float(level),
         posterior=dict(posterior.provenance) | {"diagnostics": posterior.diagnostics},
-        warnings=tuple(warned),
+        warnings=(*warned, *(seen.warnings if seen else ())),
         assumes=assumed(posterior, target),
+        curvature=seen.told if seen else None,
     )
     _refuse_unusable(result)
     return result
@@ -318,6 +331,7 @@ def _warnings(
                 "far to extrapolate"
             )
     said += [*_about_batch(at, settings, outcome, level), *_about_rate(at, settings, level)]
+    said += _about_reach(at, settings)
     chance = float(outcome.diverges.mean())
     if chance > RISKY:
         said.append(
@@ -438,3 +452,20 @@ def _about_rate(at: TargetSurface, settings: Settings, level: float) -> list[str
         f"({np.exp(best.median):.2g}): too {dear} a rate costs more, and the best one is known to a factor "
         f"of {factor:.1f} only"
     ]
+
+
+def _about_reach(at: TargetSurface, settings: Settings) -> list[str]:
+    """Which settings are held back because nothing like what they would be was tried."""
+    fixed = at.target.batch_tokens is not None
+    rates = log_lr_at_batch(at, np.log(settings["batch_tokens"])) if fixed else at.log_lr
+    said = []
+    for name, best in {"learning_rate": rates, **({} if fixed else {"batch_tokens": at.log_batch})}.items():
+        low, high = within_reach(at, name, best)
+        here = np.log(settings[name])
+        if min(here - low, high - here) < 2 * TOLERANCE:
+            end = "a quarter of the smallest" if here - low < high - here else "4 times the largest"
+            said.append(
+                f"the {words_of(name).partition(',')[0]} is held at {end} that {at.target.study} tried, "
+                "carried over to this run: the model asks for more; try some on that side"
+            )
+    return said

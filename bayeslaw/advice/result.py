@@ -42,6 +42,9 @@ class Prediction(Result):
         posterior: provenance and diagnostics of the fit.
         warnings: one sentence each.
         assumes: conventions of the advice: ``schedule``, ``params``, and what ``learning_rate`` multiplies.
+        curvature: where the answer is conditioned on ``lambda_max``: what that alone says of the best rate
+            (``median``, ``lower``, ``upper``), the width of the rate's interval over its width without it,
+            in logarithms (``narrowed_to``), and the ``pareto_k`` of the weights.
     """
 
     target: Target
@@ -54,6 +57,7 @@ class Prediction(Result):
     posterior: Mapping[str, Any]
     warnings: tuple[str, ...]
     assumes: Mapping[str, str]
+    curvature: Mapping[str, float] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The keys of ``bayeslaw predict --json``."""
@@ -68,6 +72,7 @@ class Prediction(Result):
             "posterior": dict(self.posterior),
             "warnings": list(self.warnings),
             "assumes": dict(self.assumes),
+            **({"curvature": dict(self.curvature)} if self.curvature else {}),
         }
 
     def sections(self) -> list[Section]:
@@ -108,7 +113,19 @@ class Prediction(Result):
             f"extrapolation  {n:.1f} decades in N, {d:.1f} in D",
             f"assumes        schedule {self.assumes['schedule']}; N {self.assumes['params']}; learning rate "
             f"{self.assumes['learning_rate']}",
+            *self._curvature(),
             f"posterior      {', '.join(told)}",
+        ]
+
+    def _curvature(self) -> list[str]:
+        if self.curvature is None:
+            return []
+        found = self.curvature
+        rate = {name: setting("learning_rate", found[name]) for name in ("median", "lower", "upper")}
+        return [
+            f"curvature      lambda_max {short(found['lambda_max'])} alone says {rate['median']}, "
+            f"{rate['lower']} to {rate['upper']}; the rate's interval is {found['narrowed_to']:.2f} times as "
+            f"wide with it, in logarithms (Pareto k {found['pareto_k']:.2f})"
         ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
@@ -56,6 +56,8 @@ class TargetSurface:
             Those of learning rate (at the best batch) and batch come first.
         log_loss: ln loss [nats/token] at the best settings; the cell's own shift included.
         fading: factor of the excess.
+        tried: setting -> how far the group's runs reach from the best ones, (least, greatest) [nats]; empty
+            where nobody knows.
     """
 
     target: Target
@@ -64,6 +66,7 @@ class TargetSurface:
     optima: dict[str, Floats]
     log_loss: Floats
     fading: Floats
+    tried: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def log_lr(self) -> Floats:
@@ -132,6 +135,7 @@ def assemble_surface(
         optima=optima,
         log_loss=surface.log_level(p, x) + shifts["level"],
         fading=surface.fading(p, x),
+        tried=posterior.tried.get((str(target.study), target.optimizer), {}),
     )
 
 

@@ -37,6 +37,9 @@ def compare_(
     the next larger N, and on the next larger D. The gain is the ln density of the measured optima over
     that of the first structure; cells of one size count as one. The winner is a suggestion:
     confirm it with a full fit (`bayeslaw fit --parts`).
+
+    lmo is a rival, not a part to add: the exponents of convergence bounds, tied by one latent q, as the law.
+    theory has them as the prior.
     """
     from bayeslaw.comparison.structures import compare, structure_named, summarise
     from bayeslaw.inference.approximation import approximate

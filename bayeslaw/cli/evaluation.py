@@ -22,11 +22,25 @@ def evaluate_(
     ] = None,
     law: Annotated[str | None, typer.Option(help="Published law to score: step, deepseek, ...")] = None,
     method: Annotated[
-        str | None, typer.Option(help="Baseline to fit to --train and score: argmin, huber or near-optimal.")
+        str | None,
+        typer.Option(
+            help="Rival to fit to --train and score: argmin, huber, near-optimal, lmo (convergence bounds), "
+            "or llm (a language model)."
+        ),
     ] = None,
     train: Annotated[
         list[Path] | None, typer.Option(help="Run table that --method is fitted to. May be repeated.")
     ] = None,
+    endpoint: Annotated[
+        str | None,
+        typer.Option(help="OpenAI-style server that --method llm asks, such as http://localhost:8000/v1."),
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Name of the language model at --endpoint.")] = None,
+    questions: Annotated[int, typer.Option(help="Answers that the model has for each held-out cell.")] = 4,
+    record: Annotated[
+        Path,
+        typer.Option(help="File of its questions and answers, JSON lines; what it has is not asked again."),
+    ] = Path("llm.jsonl"),
     level: Annotated[float, typer.Option(help="Credible level of the intervals.")] = 0.9,
     plot: Annotated[
         Path | None, typer.Option(help="Figure of reliability and regret to write, .png or .pdf.")
@@ -40,6 +54,10 @@ def evaluate_(
       bayeslaw evaluate held_out.parquet --posterior posterior.nc --plot scores.png
 
     Regret is the loss at the advised settings minus the cell's smoothed minimum, as a share of that minimum.
+
+    A language model (--method llm) is told the best runs of --train, may look at more of them, and gives
+    settings for each held-out cell. If its server wants a key, put it into the environment variable
+    BAYESLAW_LLM_KEY.
     """
     from bayeslaw.evaluation.heldout import evaluate
     from bayeslaw.intervals import check_level
@@ -47,28 +65,58 @@ def evaluate_(
 
     check_level(level)
     check_plot(plot)
+    _check_choice(posterior, law, method, train)
+    _check_server(method, endpoint, model)
     table = read_runs(*runs)
-    advisor = _advisor(posterior, law, method, train or [], table)
+    if endpoint and model:
+        advisor = _language_model(endpoint, model, questions, record, read_runs(*train or []), table)
+    elif method is not None:
+        advisor = _baseline(method, train or [])
+    else:
+        advisor = _fitted(posterior, law, table)
     result = evaluate(advisor, table, level)
     if plot:
         _plot_evaluation(result, plot)
     print_json(result) if as_json else print_result(result)
 
 
-def _advisor(
-    posterior: Path | None, law: str | None, method: str | None, train: list[Path], table: Any
-) -> Any:
-    """Advisor to score: a posterior, a published law, or a baseline fitted to ``train``."""
+def _check_choice(
+    posterior: Path | None, law: str | None, method: str | None, train: list[Path] | None
+) -> None:
+    """Refuse two advisors, and a method without runs to fit."""
     if sum(choice is not None for choice in (posterior, law, method)) > 1:
         raise BadInput("evaluate: --posterior, --law and --method exclude each other; give one of them")
     if (method is None) != (not train):
         raise BadInput("evaluate: --method and --train go together; expected both or neither; add the other")
+
+
+def _check_server(method: str | None, endpoint: str | None, model: str | None) -> None:
+    """Refuse a language model without its server, and a server that nobody asks."""
+    if method == "llm" and not (endpoint and model):
+        raise BadInput(
+            "evaluate: --method llm asks a server; expected --endpoint URL and --model NAME, as in "
+            "--endpoint http://localhost:8000/v1 --model qwen3; add them"
+        )
+    if method != "llm" and (endpoint or model):
+        raise BadInput("evaluate: --endpoint and --model are of --method llm; add it, or leave them out")
+
+
+def _language_model(endpoint: str, model: str, questions: int, record: Path, sweep: Any, table: Any) -> Any:
+    """Advice of a language model for the cells of ``table``, from the runs of ``sweep``."""
+    from bayeslaw.evaluation.chat import asker, recorded
+    from bayeslaw.evaluation.heldout import judged_targets
+    from bayeslaw.evaluation.language_model import ask_settings
+
+    ask = recorded(asker(endpoint, model), model, record)
+    return ask_settings(ask, model, sweep, judged_targets(table), questions, say)
+
+
+def _fitted(posterior: Path | None, law: str | None, table: Any) -> Any:
+    """A published law, or a posterior, the shipped one by default."""
     if law is not None:
         from bayeslaw.evaluation.heldout import law_advisor
 
         return law_advisor(law)
-    if method is not None:
-        return _baseline(method, train)
     from bayeslaw.assets import POSTERIOR
     from bayeslaw.evaluation.advisors import PosteriorAdvisor, fitted_cells
     from bayeslaw.posterior.netcdf import read_posterior
@@ -83,15 +131,18 @@ def _advisor(
 
 def _baseline(method: str, train: list[Path]) -> Any:
     from bayeslaw.evaluation.baselines import fit_argmin, fit_huber, fit_near_optimal
+    from bayeslaw.evaluation.lmo import fit_lmo
     from bayeslaw.runs.io import read_runs
 
     fits: dict[str, Callable[[Any], Any]] = {
         "argmin": fit_argmin,
         "huber": fit_huber,
         "near-optimal": fit_near_optimal,
+        "lmo": fit_lmo,
     }
     if method not in fits:
-        raise BadInput(f"--method {method}: unknown; expected one of {', '.join(fits)}; name one of these")
+        known = ", ".join((*fits, "llm"))
+        raise BadInput(f"--method {method}: unknown; expected one of {known}; name one of these")
     return fits[method](read_runs(*train))
 
 

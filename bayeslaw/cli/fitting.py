@@ -9,8 +9,11 @@ import typer
 
 from bayeslaw.cli.options import AsJson
 from bayeslaw.cli.tables import print_fit, print_json, say
+from bayeslaw.errors import BadInput
 
 NO_POPULATION = "none"
+PRIORS: dict[str, tuple[str, ...]] = {"literature": (), "theory": ("theory",)}
+"""Prior of the exponents of the optima -> parts of the law that it stands for."""
 
 
 def fit_(
@@ -42,6 +45,13 @@ def fit_(
             "the literature's."
         ),
     ] = NO_POPULATION,
+    prior: Annotated[
+        str,
+        typer.Option(
+            help="Prior of the exponents of the optima: literature, or theory, which ties them by one latent "
+            "exponent of convergence bounds and predicts worse (docs/theory.md)."
+        ),
+    ] = "literature",
     as_json: AsJson = False,
 ) -> None:
     """Fit the loss surface to run tables; any number of studies and optimizers are pooled.
@@ -64,6 +74,8 @@ def fit_(
     from bayeslaw.runs.io import read_runs
 
     check_writable(output)
+    if prior not in PRIORS:
+        raise BadInput(f"--prior {prior}: unknown; expected one of {', '.join(PRIORS)}; name one of these")
     table = read_runs(*runs)
 
     from bayeslaw.comparison.structures import structure_named
@@ -83,7 +95,7 @@ def fit_(
             draws=draws,
             sources=sources,
             say=say,
-            parts=chosen,
+            parts=(*chosen, *PRIORS[prior]),
             effort=effort,
             checkpoint=checkpoint,
             population=read_posterior(path) if path else None,

@@ -18,7 +18,7 @@ def import_(
         str,
         typer.Argument(
             help="Table of runs (CSV, Parquet, JSON lines), or what a tracker or trainer left: a folder, an "
-            "SQLite store, the address of an MLflow server."
+            "SQLite store, the address of an MLflow server, wandb://ENTITY/PROJECT."
         ),
     ],
     output: Annotated[

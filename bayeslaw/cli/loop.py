@@ -72,11 +72,13 @@ def loop_(
       --collect "python -m train.collect {out} -o {table}"
 
     Stop it at any time, and run it again to resume: each step leaves a file. journal.md records what was
-    chosen and why, what came back, and the advice after each round.
+    chosen and why, what came back, and the advice after each round; report.html is the report of the latest
+    fit.
     """
     from bayeslaw.loop.rounds import run
     from bayeslaw.loop.task import STUDY, TABLE, Task
     from bayeslaw.rehearsal import one
+    from bayeslaw.reporting.page import write_report
     from bayeslaw.target import parse_target
 
     if collect is not None and table is not None:
@@ -101,5 +103,5 @@ def loop_(
         unit=unit,
         seed=seed,
     )
-    result = run(task, one.exact, say)
+    result = run(task, one.exact, say, write_report)
     print_json(result) if as_json else print_loop(result)

@@ -74,6 +74,13 @@ def predict_(
     covariate: Annotated[
         list[str] | None, typer.Option(help="NAME=VALUE of a further covariate of the law; repeated.")
     ] = None,
+    lambda_max: Annotated[
+        float | None,
+        typer.Option(
+            help="Largest eigenvalue of your network's preconditioned Hessian at step 20 of a run at this "
+            "batch (docs/curvature.md), for networks like the measured ones."
+        ),
+    ] = None,
     export: Annotated[
         str | None,
         typer.Option(
@@ -124,6 +131,8 @@ def predict_(
     sizes = size("--params", params), size("--tokens", tokens)
     batch = optional_size("--batch-tokens", batch_tokens)
     target = Target(*sizes, optimizer.strip().lower(), study, batch, covariates)
+    if law and lambda_max is not None:
+        raise BadInput("--lambda-max: given with --law; expected the posterior's advice; leave one out")
     if law:
         _laws(target, law, tuned, posterior, level, as_json)
         return
@@ -131,7 +140,7 @@ def predict_(
         raise BadInput(
             f"--tuned {tuned}: given without --law; expected a rule that carries it; add --law all"
         )
-    result = _prediction(target, posterior, level, sequence_length)
+    result = _prediction(target, posterior, level, sequence_length, lambda_max)
     bill = bill_of(training_flops(target.params_nonembedding, target.tokens), device, reached, price_per_hour)
     text = {"export": exported(result, export, sequence_length or EXPORTED_LENGTH)} if export else {}
     if as_json:
@@ -180,7 +189,13 @@ def _of_schedule(schedule: str | None, decay_share: float | None) -> dict[str, f
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _prediction(target: Any, path: Path | None, level: float, sequence_length: int | None = None) -> Any:
+def _prediction(
+    target: Any,
+    path: Path | None,
+    level: float,
+    sequence_length: int | None = None,
+    lambda_max: float | None = None,
+) -> Any:
     """Answer of the posterior, with the name of its file. Refuses a study that was not fitted.
 
     A posterior that does not know what sequences are worth does not ask for their length.
@@ -201,7 +216,7 @@ def _prediction(target: Any, path: Path | None, level: float, sequence_length: i
         say(f"note: optimizer {target.optimizer} read as {named.optimizer}")
     if sequence_length is not None and "sequence" in posterior.pivot:
         named = replace(named, covariates={**named.covariates, "sequence": float(sequence_length)})
-    return of_file(predict(posterior, named, level), path)
+    return of_file(predict(posterior, named, level, lambda_max=lambda_max), path)
 
 
 def _by_its_name(target: Any, known: Sequence[str] = ()) -> Any:

@@ -162,14 +162,15 @@ def print_fit(summary: Mapping[str, Any]) -> None:
         f"{told['ess_tail_min']:.0f} in the tails, {told['divergences']} divergences, "
         f"{told['chains']} chains of {told['draws']} draws"
     )
-    print(f"prior: {_prior_words(summary['population'])}")
+    print(f"prior: {_prior_words(summary['prior'], summary['population'])}")
     for text in summary["warnings"]:
         print(f"warning: {text}")
 
 
-def _prior_words(population: Mapping[str, Any] | None) -> str:
+def _prior_words(prior: str, population: Mapping[str, Any] | None) -> str:
     if population is None:
-        return "the literature's (--population none)"
+        theory = "the literature's, exponents of the optima those of convergence bounds (--prior theory)"
+        return theory if prior == "theory" else "the literature's (--population none)"
     return f"the population of {', '.join(population['studies'])} ({population['path']})"
 
 

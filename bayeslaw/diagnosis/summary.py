@@ -31,7 +31,7 @@ REPORTED = (
 
 
 def fit_summary(posterior: Posterior, runs: pd.DataFrame, level: float = LEVEL) -> dict[str, Any]:
-    """Summarise a fit, JSON-ready: ``groups``, ``convergence``, ``population``, ``level`` and ``warnings``.
+    """Summarise a fit, JSON-ready: groups, convergence, level, warnings, population and prior.
 
     Args:
         posterior: the fit.
@@ -42,6 +42,7 @@ def fit_summary(posterior: Posterior, runs: pd.DataFrame, level: float = LEVEL) 
         Each of ``groups`` holds study, optimizer, counts of runs, cells and statuses, the ranges of N and D,
         and ``exponents``: gamma (-d ln lr*/d ln N), delta (-d ln lr*/d ln D), epsilon (d ln B*/d ln D).
         ``population`` is None, or names the studies that took the place of the literature's priors.
+        ``prior`` is whose the exponents' is: ``literature``, ``theory`` or ``population``.
     """
     messages = [str(text) for text in posterior.diagnostics.get("messages", [])]
     return {
@@ -56,7 +57,14 @@ def fit_summary(posterior: Posterior, runs: pd.DataFrame, level: float = LEVEL) 
             *schedule_left_out(posterior, runs),
         ],
         "population": posterior.provenance.get("population"),
+        "prior": _prior_of_exponents(posterior),
     }
+
+
+def _prior_of_exponents(posterior: Posterior) -> str:
+    if "population" in posterior.provenance:
+        return "population"
+    return "theory" if "theory" in posterior.provenance.get("parts", []) else "literature"
 
 
 def schedule_left_out(posterior: Posterior, runs: pd.DataFrame) -> list[str]:

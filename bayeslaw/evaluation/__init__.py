@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from bayeslaw.evaluation.baselines import fit_near_optimal as fit_near_optimal
     from bayeslaw.evaluation.heldout import evaluate as evaluate
     from bayeslaw.evaluation.heldout import law_advisor as law_advisor
+    from bayeslaw.evaluation.lmo import fit_lmo as fit_lmo
     from bayeslaw.evaluation.result import Evaluation as Evaluation
     from bayeslaw.evaluation.scores import Advisor as Advisor
     from bayeslaw.evaluation.smoothing import smooth_cells as smooth_cells
@@ -24,6 +25,7 @@ __getattr__, __dir__, __all__ = face(
         "evaluate": "heldout",
         "fit_argmin": "baselines",
         "fit_huber": "baselines",
+        "fit_lmo": "lmo",
         "fit_near_optimal": "baselines",
         "law_advisor": "heldout",
         "smooth_cells": "smoothing",

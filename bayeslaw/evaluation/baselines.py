@@ -2,7 +2,7 @@
 
 There are three, each fitted to the cells of one optimizer, each an ``Advisor``: ``fit_argmin`` (the method of
 most papers), ``fit_huber`` (robust to outliers, cross-validated), ``fit_near_optimal`` (Step Law's). They use
-the best runs only and predict no loss.
+the best runs only and predict no loss. ``bayeslaw.evaluation.lmo`` has one whose exponents theory gives.
 """
 
 from __future__ import annotations
@@ -37,20 +37,25 @@ class PowerLaw:
         coefs: intercept and exponents, shape (1 + feature,).
         draws: uncertainty of ``coefs``, shape (draw, 1 + feature).
         noise: scatter of single cells around the line, ln units, shape (draw,); zeros for a bootstrap.
+        one_minus: whether y is 1 minus the setting, as of a momentum.
     """
 
     features: tuple[str, ...]
     coefs: Floats
     draws: Floats
     noise: Floats
+    one_minus: bool = False
 
     def at(self, target: Target) -> float:
-        """Value of the law."""
-        return float(np.exp(self._row(target) @ self.coefs))
+        """Value of the setting."""
+        return float(self._setting(np.exp(self._row(target) @ self.coefs)))
 
     def draws_at(self, target: Target) -> Floats:
-        """Draws of the law's value, shape (draw,)."""
-        return np.exp(self.draws @ self._row(target) + self.noise)
+        """Draws of the setting's value, shape (draw,)."""
+        return self._setting(np.exp(self.draws @ self._row(target) + self.noise))
+
+    def _setting(self, y: Floats) -> Floats:
+        return np.asarray(1 - np.minimum(y, 1.0) if self.one_minus else y)
 
     def _row(self, target: Target) -> Floats:
         return np.array([1.0, *(np.log(getattr(target, name)) for name in self.features)])
@@ -63,29 +68,37 @@ class PowerLawAdvisor:
     Attributes:
         label: the method's name.
         optimizer: optimizer whose cells it was fitted to.
-        laws: one ``PowerLaw`` for ``learning_rate`` and one for ``batch_tokens``.
+        laws: a ``PowerLaw`` for ``learning_rate``, one for ``batch_tokens``, and any others.
         report: statistics of the regression, by hyperparameter.
+        batch_power: d ln eta / d ln B away from the batch that it advises; 0 where the method knows none.
     """
 
     label: str
     optimizer: str
     laws: dict[str, PowerLaw]
     report: dict[str, dict[str, Any]] = field(repr=False)
+    batch_power: float = 0.0
 
     def recommend(self, target: Target) -> dict[str, float]:
-        """Peak learning rate and batch [tokens]; a fixed batch is kept and changes nothing else.
+        """Peak learning rate and batch [tokens]; a fixed batch is kept, the rate moves by ``batch_power``.
 
         Raises:
             BadInput: an optimizer that it was not fitted to.
         """
         self._check(target)
-        advice = {name: law.at(target) for name, law in self.laws.items()}
-        return advice if target.batch_tokens is None else advice | {"batch_tokens": target.batch_tokens}
+        return self._at_batch({name: law.at(target) for name, law in self.laws.items()}, target.batch_tokens)
 
     def optimum_draws(self, target: Target) -> dict[str, Floats]:
         """Draws of a cell's optimum under the same keys, shape (draw,) each."""
         self._check(target)
-        return {name: law.draws_at(target) for name, law in self.laws.items()}
+        draws = {name: law.draws_at(target) for name, law in self.laws.items()}
+        return draws | {"learning_rate": self._at_batch(draws, target.batch_tokens)["learning_rate"]}
+
+    def _at_batch(self, settings: dict[str, Any], batch: float | None) -> dict[str, Any]:
+        if batch is None:
+            return settings
+        by = (batch / settings["batch_tokens"]) ** self.batch_power
+        return settings | {"learning_rate": settings["learning_rate"] * by, "batch_tokens": batch}
 
     def loss_draws(self, runs: pd.DataFrame) -> None:
         """None: a regression of best runs predicts no loss."""
@@ -129,7 +142,7 @@ def fit_argmin(
     rng = np.random.default_rng(seed)
 
     def fit_one(name: str, features: tuple[str, ...]) -> tuple[PowerLaw, dict[str, Any]]:
-        x, y = _design(best, name, features, "argmin")
+        x, y = design(best, name, features, "argmin")
         coefs, spread, sd, dof = _least_squares(x, y)
         scale = sd * np.sqrt(dof / rng.chisquare(dof, draws))
         shifts = rng.standard_normal((draws, len(coefs))) @ np.linalg.cholesky(spread).T
@@ -170,11 +183,11 @@ def fit_huber(
     counts = resample_counts(best["cell"].to_numpy(), draws, "cell", seed)
 
     def fit_one(name: str, features: tuple[str, ...]) -> tuple[PowerLaw, dict[str, Any]]:
-        x, y = _design(best, name, features, "huber", spare=2)
+        x, y = design(best, name, features, "huber", spare=2)
         scores = {float(t): _cv_mae(x, y, t, folds, seed) for t in thresholds}
         chosen = min(scores, key=lambda t: (scores[t], -t))
         coefs = huber_coefs(x, y, chosen)
-        kept = counts[_determined(x, counts)]
+        kept = counts[determined(x, counts)]
         boot = np.array([huber_coefs(np.repeat(x, c, axis=0), np.repeat(y, c), chosen) for c in kept])
         report = _report(best, x, y, coefs, features)
         report |= {"threshold": chosen, "cv_mae": scores[chosen], "cv_mae_by_threshold": scores}
@@ -212,9 +225,9 @@ def fit_near_optimal(
     counts = resample_counts(near["cell"].to_numpy(), draws, by, seed)
 
     def fit_one(name: str, features: tuple[str, ...]) -> tuple[PowerLaw, dict[str, Any]]:
-        x, y = _design(near, name, features, "near-optimal")
+        x, y = design(near, name, features, "near-optimal")
         coefs = _least_squares(x, y)[0]
-        kept = counts[_determined(x, counts)]
+        kept = counts[determined(x, counts)]
         gram = np.einsum("dr,ri,rj->dij", kept, x, x)
         boot = np.linalg.solve(gram, np.einsum("dr,ri,r->di", kept, x, y)[..., None])[..., 0]
         return PowerLaw(features, coefs, boot, np.zeros(len(boot))), _report(near, x, y, coefs, features)
@@ -306,10 +319,14 @@ def _cv_mae(x: Floats, y: Floats, threshold: float, folds: int, seed: int) -> fl
     return float(np.mean(errors)) if errors else float("inf")
 
 
-def _design(
+def design(
     rows: pd.DataFrame, name: str, features: tuple[str, ...], method: str, spare: int = 1
 ) -> tuple[Floats, Floats]:
-    """Regressors and ln response. Refuses laws that the cells cannot determine."""
+    """Regressors, (row, coefficient), and ln response, (row,), of best runs.
+
+    Raises:
+        BadInput: cells that cannot determine the law, with ``spare`` of them left.
+    """
     x = np.column_stack([np.ones(len(rows)), *(np.log(rows[f].to_numpy(float)) for f in features)])
     cells, need = rows["cell"].nunique(), x.shape[1] + spare
     if cells < need or np.linalg.matrix_rank(x - [0, *x[:, 1:].mean(axis=0)]) < x.shape[1]:
@@ -331,7 +348,7 @@ def _least_squares(x: Floats, y: Floats) -> tuple[Floats, Floats, float, int]:
     return np.asarray(coefs, float), np.asarray(np.linalg.pinv(x.T @ x), float), sd, dof
 
 
-def _determined(x: Floats, counts: NDArray[np.int64]) -> NDArray[np.bool_]:
+def determined(x: Floats, counts: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Keep resamples whose rows still determine every coefficient; at least one must."""
     centred = np.column_stack([x[:, 0], (x[:, 1:] - x[:, 1:].mean(axis=0)) / x[:, 1:].std(axis=0)])
     gram = np.einsum("dr,ri,rj->dij", counts, centred, centred) / counts.sum(axis=1)[:, None, None]

@@ -13,7 +13,7 @@ from bayeslaw.errors import BadInput
 from bayeslaw.evaluation import scores
 from bayeslaw.evaluation.result import Evaluation, Summary
 from bayeslaw.evaluation.scores import Advisor
-from bayeslaw.evaluation.smoothing import SmoothedCell, smooth_cell
+from bayeslaw.evaluation.smoothing import SmoothedCell, smooth_cell, smooth_cells
 from bayeslaw.intervals import check_level, interval
 from bayeslaw.law.published import LAWS, Law, step_batch_tokens
 from bayeslaw.runs.cells import cell_of, finished_runs, group_cells
@@ -46,6 +46,16 @@ def evaluate(advisor: Advisor, runs: pd.DataFrame, level: float = 0.9) -> Evalua
         level=level,
         advisor=advisor.label,
     )
+
+
+def judged_targets(runs: pd.DataFrame) -> list[Target]:
+    """What ``evaluate`` asks an advisor for: a target of each cell whose runs allow a score."""
+    return [_target(cell) for cell in smooth_cells(runs) if cell.scorable]
+
+
+def _target(cell: SmoothedCell) -> Target:
+    """The run to advise on, at the batch of the cell's runs where they do not judge batches."""
+    return Target.of_cell(cell.key, None if cell.axis == "both" else cell.batch_tokens)
 
 
 def _score_runs(advisor: Advisor, finished: pd.DataFrame, level: float) -> dict[str, Any]:
@@ -88,12 +98,12 @@ def _score_cell(advisor: Advisor, cell: SmoothedCell, rows: pd.DataFrame, level:
     }
     if not cell.scorable:
         return scored
-    fixed = None if cell.axis == "both" else cell.batch_tokens
-    target = Target(cell.key.params_nonembedding, cell.key.tokens, cell.key.optimizer, cell.key.study, fixed)
+    target = _target(cell)
     try:
         advice, optimum = advisor.recommend(target), advisor.optimum_draws(target)
     except BadInput as error:
         return scored | {"scorable": False, "note": f"no advice: {error}"}
+    fixed = target.batch_tokens
     rate, batch = advice.get("learning_rate"), advice.get("batch_tokens", fixed)
     if rate is None or batch is None:
         return scored | {"scorable": False, "note": "the advice lacks a learning rate or a batch"}

@@ -17,16 +17,18 @@ import numpy as np
 import numpyro
 import pandas as pd
 
-from bayeslaw.errors import SEED_MAX, check_count
+from bayeslaw.errors import SEED_MAX, BadInput, check_count
 from bayeslaw.inference.checkpoint import Arrays, Keep, Stopped, keeper, key_of, read_checkpoint
 from bayeslaw.inference.effort import EFFORTS, FULL, QUICK, Effort, double_precision, effort_named
 from bayeslaw.inference.laplace import Density, Whitening, density, whitening
 from bayeslaw.inference.model import block_site, cells, factor_site, spread_site
 from bayeslaw.inference.nuts import Drawn, draw
+from bayeslaw.inference.reach import reach
 from bayeslaw.law.observations import Observations, prepare
 from bayeslaw.law.parameters import CELL_SHIFTS, DEFAULT_PARTS, SIZE_SHIFTS, SPREADS, described
 from bayeslaw.law.population import Population
 from bayeslaw.law.structure import Structure, structure_of
+from bayeslaw.law.ties import tie_of
 from bayeslaw.posterior.convergence import check_chains
 from bayeslaw.posterior.draws import Posterior
 from bayeslaw.posterior.population import conflict_warning, conflicts, population_of, refuse_far
@@ -132,6 +134,11 @@ def observations(runs: pd.DataFrame, parts: Sequence[str], population: Posterior
     """The arrays of some runs, with the population that stands in for other studies, about its pivot."""
     if population is None:
         return prepare(runs, parts=parts)
+    if tie_of(parts):
+        raise BadInput(
+            "fit: a population and exponents tied by theory are both a prior of the same parameters; "
+            "expected one of them; leave out --population, or --prior theory"
+        )
     optimizers, studies = (sorted(runs[name].unique()) for name in ("optimizer", "study"))
     known = population_of(population, optimizers, studies)
     own = {name: at for name, at in prepare(runs, parts=parts).pivot.items() if name not in known.pivot}
@@ -284,6 +291,7 @@ def keep_posterior(
         factor_spread={name: np.exp(flat[spread_site(name)]) for name in observed.factor_values},
         factor_values=observed.factor_values,
     )
+    posterior = replace(posterior, tried=reach(posterior, observed))
     return posterior if observed.population is None else _compared(posterior, observed.population)
 
 

@@ -23,6 +23,7 @@ from bayeslaw.law.observations import Observations
 from bayeslaw.law.parameters import CELL_SHIFTS, NUGGET, PARAMETERS, SIZE_SHIFTS, SPREAD_LOG_SD, SPREADS
 from bayeslaw.law.structure import Structure, shared_moments, structure_of
 from bayeslaw.law.terms import FACTORS, OPTIMA, drifted, optimum_of, own_bowls, shift_key
+from bayeslaw.law.ties import path_exponent, path_moments
 
 Values = dict[str, jax.Array]
 
@@ -99,7 +100,7 @@ def _by_name(names: Iterable[str], table: jax.Array) -> Values:
     return {name: row[0] for name, row in zip(names, jnp.split(table, len(table)), strict=True)}
 
 
-def group_values(observed: Observations, known: Structure) -> jax.Array:
+def group_values(observed: Observations, known: Structure, common: Values) -> jax.Array:
     """Values of the group parameters, (parameter, group), in their order; 0 where a group lacks one."""
     names = list(known.group)
     spread = {}
@@ -112,12 +113,21 @@ def group_values(observed: Observations, known: Structure) -> jax.Array:
         o, t = observed.group_optimizer[index], observed.group_study[index]
         rows = np.array([names.index(name) for name in members])
         mean, shared, on_top = shared_moments(known, members, o)
+        mean = mean + _along_the_path(known, members, common)
         by_optimizer = (on_top * spread[SPREADS[0]][rows] ** 2)[:, None, None] * (o[:, None] == o)[None]
         by_study = spread[SPREADS[1]][rows][:, None, None] ** 2 * (t[:, None] == t)[None]
         covariance = shared + by_optimizer + by_study + NUGGET * np.eye(len(index))[None]
         drawn = numpyro.sample(block_site(block), dist.MultivariateNormal(mean, covariance).to_event(1))
         tables.append(drawn @ np.eye(len(observed.group_study))[index])
     return jnp.concatenate(tables)
+
+
+def _along_the_path(known: Structure, members: Iterable[str], common: Values) -> jax.Array | float:
+    """What the latent q adds to the means of exponents that it ties, (parameter, 1)."""
+    if known.tie is None:
+        return 0.0
+    slopes = np.array([known.tie.lines[name].slope if name in known.tie.lines else 0.0 for name in members])
+    return slopes[:, None] * (path_exponent(common[known.tie.score]) - path_moments()[0])
 
 
 def block_site(block: str) -> str:
@@ -161,13 +171,14 @@ def spread_site(name: str) -> str:
 def cells(observed: Observations) -> tuple[Values, Values]:
     """All values at each cell, (cell,), and the shifts to be added to those of ``BEST``."""
     known = structure_of(observed)
-    groups, studies = group_values(observed, known), study_values(observed, known)
+    common = common_values(known)
+    groups, studies = group_values(observed, known, common), study_values(observed, known)
     x = {name: jnp.asarray(values) for name, values in observed.x.items()}
     count = len(observed.cell_group)
     cell_study = observed.group_study[observed.cell_group]
     at_cell = _by_name(known.group, groups[:, observed.cell_group])
     at_cell |= _by_name(known.study, studies[:, cell_study])
-    at_cell |= {name: jnp.broadcast_to(value, count) for name, value in common_values(known).items()}
+    at_cell |= {name: jnp.broadcast_to(value, count) for name, value in common.items()}
     at_cell |= factor_shifts(observed)
     at_cell |= drifted(at_cell, x)
     bowls = {name for name, optimum in OPTIMA.items() if optimum.curvature is None or name in known.blocks}

@@ -70,6 +70,7 @@ def recommended(
     batch_tokens: float | None = None,
     study: str | None = None,
     posterior: Posterior | str | Path | None = None,
+    lambda_max: float | None = None,
 ) -> Advice:
     """Recommend settings for a run, as ``bayeslaw predict`` does, with warnings as one ``AdviceWarning``.
 
@@ -80,9 +81,11 @@ def recommended(
         batch_tokens: fixed batch [tokens]; the learning rate then suits it.
         study: fitted study of the run; None means an unseen set-up, with wider intervals.
         posterior: a fit or its file; by default the shipped one.
+        lambda_max: curvature of your network early in warm-up, with ``batch_tokens``; as of ``predict``.
 
     Raises:
-        BadInput: a number out of range, a file that is not a posterior, or a study that was not fitted.
+        BadInput: a number out of range, a file that is not a posterior, or a study that was not fitted; a
+            network too unlike those whose curvature was measured.
     """
     target = Target(params_nonembedding, tokens, optimizer.lower(), study, batch_tokens)
     fit = posterior if isinstance(posterior, Posterior) else read_posterior(posterior or POSTERIOR)
@@ -91,7 +94,7 @@ def recommended(
             f"study = {study!r}: not in the posterior; expected one of {', '.join(fit.studies)}; "
             f"leave it out for {NEVER_SEEN}"
         )
-    answer = predict(fit, target)
+    answer = predict(fit, target, lambda_max=lambda_max)
     settings = answer.recommendation
     if doubts := answer.warnings:
         size = f"N = {short(params_nonembedding)}, D = {short(tokens)}, {target.optimizer}"

@@ -11,6 +11,23 @@ DECOUPLED = ("adamw", "muon", "lion", "lamb", "adafactor")
 """Optimizers whose weight decay is decoupled, whoever wrote them; the lab's agree."""
 
 
+def block_params(width: int, depth: int, hidden: int | None = None, gated: bool = False) -> int:
+    """N by the shape of a transformer: attention and feed-forward of all blocks; norms and biases are left
+    out.
+
+    Args:
+        width: of the residual stream.
+        depth: number of blocks.
+        hidden: width of the feed-forward layer; by default 4 widths, or 12 depth width^2 parameters in all
+            (arXiv 2001.08361, section 2.1).
+        gated: three matrices in the feed-forward layer instead of two.
+
+    >>> block_params(768, 12), block_params(4096, 32, hidden=11008, gated=True)
+    (84934656, 6476005376)
+    """
+    return depth * width * (4 * width + (3 if gated else 2) * (4 * width if hidden is None else hidden))
+
+
 def parameter_counts(model: Any, head: Any = None) -> dict[str, int]:
     """``params_nonembedding`` (N) and ``params_embedding`` of a ``torch.nn.Module``.
 

@@ -1,4 +1,5 @@
-"""Learning rate over a run: a fraction of its peak, a schedule of Optax, arguments of transformers."""
+"""Learning rate over a run: a fraction of its peak, a scheduler of PyTorch, one of Optax, arguments of
+transformers."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from typing import Any
 
 from bayeslaw.errors import BadInput
 from bayeslaw.integrations.advice import Advice, optimizer_settings
+from bayeslaw.integrations.exports import FINAL_LR_RATIO, WARMUP_SHARE
 
 WSD_DECAY = 0.2
 """Share of the steps after warm-up in which WSD decays (Hu et al. 2024, arXiv:2404.06395, use 0.1 to 0.2)."""
@@ -20,6 +22,46 @@ SCHEDULES: dict[str, Callable[[float, float], float]] = {
     "wsd": lambda done, final: 1 - (1 - final) * max(0.0, (done - 1 + WSD_DECAY) / WSD_DECAY),
 }
 """Map the completed share of the steps after warm-up, and the final ratio, to the fraction of the peak."""
+
+
+def advised_schedule(advice: Advice) -> dict[str, Any]:
+    """Warm-up and decay for advice: keywords of ``lr_scheduler``, ``optax_schedule``, ``training_arguments``.
+
+    A cosine to a tenth after a warm-up of 5%, as the files of ``export`` say. Most runs of the shipped
+    posterior had a cosine, so its peaks suit one; where yours had another schedule, take theirs.
+    """
+    steps = advice.steps
+    return {
+        "total_steps": steps,
+        "warmup_steps": round(WARMUP_SHARE * steps),
+        "schedule": "cosine",
+        "final_lr_ratio": FINAL_LR_RATIO,
+    }
+
+
+def lr_scheduler(
+    optimizer: Any,
+    total_steps: int,
+    *,
+    warmup_steps: int,
+    schedule: str = "cosine",
+    final_lr_ratio: float = 0.1,
+) -> Any:
+    """A PyTorch ``LRScheduler``, stepped once per optimizer step.
+
+    Args:
+        optimizer: a ``torch.optim.Optimizer`` whose learning rates are the peaks.
+        total_steps, warmup_steps, schedule, final_lr_ratio: as in ``lr_multiplier``.
+
+    Raises:
+        BadInput: as ``lr_multiplier``.
+    """
+    from torch.optim.lr_scheduler import LambdaLR
+
+    multiplier = lr_multiplier(
+        total_steps, warmup_steps=warmup_steps, schedule=schedule, final_lr_ratio=final_lr_ratio
+    )
+    return LambdaLR(optimizer, multiplier)
 
 
 def lr_multiplier(

@@ -89,11 +89,14 @@ PARTS = {
     "smooth": "deviations of cells are smooth in ln N and ln D, a Gaussian process",
     "sequence": "the best batch is counted in sequences rather than in tokens",
     "schedule": "the best learning rate and the loss depend on the schedule and on how long its rate falls",
+    "theory": "prior: exponents of the optima about those of convergence bounds, tied by one latent q",
+    "lmo": "rival: exponents of the optima exactly those of convergence bounds, N in none of them",
 }
 """Parts of the law beyond its core; `bayeslaw compare` tells what each is worth."""
 
 DEFAULT_PARTS = ("drift", "second", "smooth", "sequence")
-"""What a fit has by default. ``schedule`` is for tables that vary it apart from the optimizer."""
+"""What a fit has by default. ``schedule`` is for tables that vary it apart from the optimizer, ``theory`` and
+``lmo`` are there to be compared (``law.ties``)."""
 
 
 PARAMETERS: dict[str, Parameter] = {}
@@ -397,6 +400,8 @@ register(
         "gradients average independent sequences, not tokens: .7 to .95 a nat between 128, 2,048 and 4,096 tokens",
         part="sequence",
     ),
+    Parameter("theory_path", "common", 0.0, 1.0, "score of q, N(.45, .12) from 0 to 1/2 (law.ties)", part="theory"),
+    Parameter("lmo_path", "common", 0.0, 1.0, "the same", part="lmo"),
 )  # fmt: skip
 
 DERIVED_NAMES = {

@@ -13,6 +13,7 @@ from bayeslaw.law.observations import Observations
 from bayeslaw.law.parameters import SPREAD_LOG_SD, SPREADS, Parameter, of_level
 from bayeslaw.law.population import Population, Prior, Shared
 from bayeslaw.law.terms import OPTIMA, QUANTITIES, blocks, covariates_in, moved_priors
+from bayeslaw.law.ties import Tie, tie_of, tied
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Structure:
         study, common: parameter -> (mean, sd).
         spreads: kind of spread -> group parameter -> (mean, sd) of its logarithm.
         shared: group parameter -> what a population of other studies says of it; the row holds for the rest.
+        tie: what ties exponents, if anything does; their rows have its latent q integrated out.
     """
 
     blocks: dict[str, tuple[str, ...]]
@@ -35,6 +37,7 @@ class Structure:
     common: dict[str, Prior]
     spreads: dict[str, dict[str, Prior]]
     shared: dict[str, Shared]
+    tie: Tie | None = None
 
 
 def structure_of(observed: Observations) -> Structure:
@@ -65,8 +68,9 @@ def structure(
         for block, rows in blocks().items()
         if block in members
     }
+    tie = tie_of(parts)
     rows = {
-        name: row
+        name: tied(row, tie) if tie else row
         for name, row in of_level("group", parts).items()
         if any(name in names for names in named.values())
     }
@@ -86,6 +90,7 @@ def structure(
         common={name: moved[name] for name in common},
         spreads=spreads,
         shared={},
+        tie=tie,
     )
     return found if population is None else _informed(found, population)
 
@@ -120,9 +125,11 @@ def shared_moments(known: Structure, names: Iterable[str], optimizers: Ints) -> 
 
     Returns:
         Mean, (name, k); covariance, (name, k, k); and 1 where the spread between optimizers comes on top,
-        0 where a population has it in the covariance, (name,).
+        0 where a population has it in the covariance, (name,). Of a tied exponent at the mean of q, and
+        without the variance that q adds.
     """
     k = len(optimizers)
+    lines = known.tie.lines if known.tie else {}
     moments = []
     for name in names:
         if name in known.shared:
@@ -130,7 +137,8 @@ def shared_moments(known: Structure, names: Iterable[str], optimizers: Ints) -> 
             moments.append((mean, covariance, 0.0))
         else:
             row = known.group[name]
-            moments.append((np.full(k, row.mean), np.full((k, k), row.sd**2), 1.0))
+            sd = lines[name].sd if name in lines else row.sd
+            moments.append((np.full(k, row.mean), np.full((k, k), sd**2), 1.0))
     means, covariances, on_top = zip(*moments, strict=True)
     return np.stack(means), np.stack(covariances), np.array(on_top)
 

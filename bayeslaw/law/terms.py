@@ -15,6 +15,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,11 @@ NOTHING = 1e-9
 def xp_of(x: Array) -> Any:
     """The array library of an array: NumPy, or JAX's NumPy."""
     return np if isinstance(x, (float, int)) else x.__array_namespace__()
+
+
+def special_of(x: Array) -> Any:
+    """The special functions beside the array library of an array: SciPy's, or those of JAX's SciPy."""
+    return import_module(xp_of(x).__name__.replace("numpy", "scipy.special"))
 
 
 # ------------------------------------------------------------------------------------------ coordinates

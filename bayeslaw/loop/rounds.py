@@ -7,6 +7,7 @@
     folder/round-01/out             the runner's folder, with runner.log beside it
     folder/round-01/runs.parquet    what came back, after returned.json
     folder/journal.jsonl, .md       all of it, in order
+    folder/report.html              the report of the latest fit, where ``run`` is given a writer of reports
 
 Each step leaves its file, whole or not at all, and is skipped if the file exists. A killed loop therefore
 resumes when the same command runs again, and the runner is called again on the same plan and folder.
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -46,16 +47,25 @@ from bayeslaw.runs.formulas import escaped
 from bayeslaw.runs.io import read_runs, write_runs
 
 if TYPE_CHECKING:
-    pass
+    import pandas as pd
+
+Report: TypeAlias = "Callable[[Posterior, Path, str, pd.DataFrame], object]"
+"""Writes a page about a fit: the fit, the page's path, the fit's place in the folder, its runs."""
 
 
-def run(task: Task, fit: Fit, say: Callable[[str], None] = lambda message: None) -> dict[str, Any]:
+def run(
+    task: Task,
+    fit: Fit,
+    say: Callable[[str], None] = lambda message: None,
+    report: Report | None = None,
+) -> dict[str, Any]:
     """Resume the loop from the contents of its folder, and run it until it stops.
 
     Args:
         task: the task; budget, rounds, batch, policy, commands and tolerance may change between starts.
         fit: function from all runs, at least one of them finished, to a posterior.
         say: receives progress messages.
+        report: writes ``report.html`` after each fit; its failures are said, and stop nothing.
 
     Returns:
         JSON-ready: ``folder``, ``rounds`` (made), ``spent``, ``unit``, ``runs``, ``finished``, ``stop``
@@ -80,18 +90,20 @@ def run(task: Task, fit: Fit, say: Callable[[str], None] = lambda message: None)
         journal.read(task.folder)  # a damaged journal is refused before anything runs
         number = 1
         while True:
-            ended = _round(task, number, fit, say)
+            ended = _round(task, number, fit, say, report)
             if ended is not None:
                 return ended
             number += 1
 
 
-def _round(task: Task, number: int, fit: Fit, say: Callable[[str], None]) -> dict[str, Any] | None:
+def _round(
+    task: Task, number: int, fit: Fit, say: Callable[[str], None], report: Report | None
+) -> dict[str, Any] | None:
     """Run one round, or the rest of it; return the result if the loop stops instead."""
     folder = round_folder(task, number)
     folder.mkdir(exist_ok=True)
     cost, taken = spent(task, number)
-    posterior, advice = _believed(task, number, fit, say)
+    posterior, advice = _believed(task, number, fit, say, report)
     if not (folder / "plan.csv").exists():
         stop = _chosen(task, number, posterior, cost, taken)
         if stop is not None:
@@ -111,7 +123,7 @@ def _round(task: Task, number: int, fit: Fit, say: Callable[[str], None]) -> dic
 
 
 def _believed(
-    task: Task, number: int, fit: Fit, say: Callable[[str], None]
+    task: Task, number: int, fit: Fit, say: Callable[[str], None], report: Report | None
 ) -> tuple[Posterior, dict[str, Any]]:
     """Posterior before a round's choice, or the priors while no run finished; and its advice."""
     folder = round_folder(task, number)
@@ -130,6 +142,8 @@ def _believed(
         write_posterior(fit(runs, task.seed), path)
     posterior = read_posterior(path)
     if not (folder / "believed.json").exists():
+        if report is not None:
+            _reported(task, number, posterior, runs, report, say)
         told = [predict(posterior, target, seed=task.seed) for target in task.targets]
         doubts = dict.fromkeys(doubt for each in told for doubt in each.warnings)
         write_json(
@@ -145,6 +159,23 @@ def _believed(
     if number > 1:
         journal.enter(task.folder, "believed", number - 1, advice)
     return posterior, advice
+
+
+def _reported(
+    task: Task,
+    number: int,
+    posterior: Posterior,
+    runs: pd.DataFrame,
+    report: Report,
+    say: Callable[[str], None],
+) -> None:
+    """Write the report of a fit; whatever goes wrong leaves the earlier one, and the loop goes on."""
+    place = str((round_folder(task, number) / "posterior.nc").relative_to(task.folder))
+    try:
+        report(posterior, task.folder / "report.html", place, runs)
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        say(f"round {number}: report.html was not written ({reason}); the loop goes on")
 
 
 def _chosen(

@@ -20,6 +20,9 @@ from bayeslaw.law.parameters import SPREADS
 from bayeslaw.target import Cell
 from bayeslaw.text import short
 
+TRIED = ("learning_rate", "batch_tokens")
+"""Settings of which a posterior knows what was tried."""
+
 
 @dataclass(frozen=True)
 class Posterior:
@@ -47,6 +50,8 @@ class Posterior:
         factor: factor -> shift of its quantity for each of its values, (draw, value).
         factor_spread: factor -> standard deviation of these shifts, (draw,).
         factor_values: factor -> its values, the most common first.
+        tried: group -> setting -> how far the runs' learning rates (at their batches) and batches reach from
+            the best ones of their cells, (least, greatest) [nats]; a group without an entry says nothing.
     """
 
     group: dict[str, Floats]
@@ -71,6 +76,7 @@ class Posterior:
     factor: dict[str, Floats] = field(default_factory=dict)
     factor_spread: dict[str, Floats] = field(default_factory=dict)
     factor_values: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    tried: dict[tuple[str, str], dict[str, tuple[float, float]]] = field(default_factory=dict)
 
     @property
     def draws(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from bayeslaw.arrays import Floats
 from bayeslaw.errors import BadInput
 from bayeslaw.files import plain_json, write_atomically
 from bayeslaw.law.parameters import CELL_SHIFTS, PARAMETERS, SIZE_SHIFTS, SPREADS, derived
-from bayeslaw.posterior.draws import REFIT, Posterior, check_posterior
+from bayeslaw.posterior.draws import REFIT, TRIED, Posterior, check_posterior
 from bayeslaw.target import Cell
 
 Contents = dict[str, Any]
@@ -122,6 +123,7 @@ def named_labels(p: Posterior) -> dict[str, tuple[str, Sequence[str]]]:
         "cell_others": ("cell", [json.dumps(dict(cell.others)) for cell in p.cells]),
     }
     labels |= {f"factor_value_{name}": (f"factor_{name}", values) for name, values in p.factor_values.items()}
+    labels |= {"bound": ("bound", ("least", "greatest"))} if p.tried else {}
     return labels | ({"size_study": ("size", [study for study, _ in p.sizes])} if p.sizes else {})
 
 
@@ -135,6 +137,11 @@ def named_numbers(p: Posterior) -> dict[str, tuple[tuple[str, ...], Any]]:
         "study_prior": (("study_parameter", "moment"), list(p.study_prior.values())),
         "common_prior": (("common_parameter", "moment"), list(p.common_prior.values())),
     }
+    if p.tried:
+        unknown = (math.nan, math.nan)
+        for name in TRIED:
+            ranges = [p.tried.get(group, {}).get(name, unknown) for group in p.groups]
+            numbers[f"tried_{name}"] = (("group", "bound"), ranges)
     return numbers | ({"size_params": (("size",), [n for _, n in p.sizes])} if p.sizes else {})
 
 
@@ -290,7 +297,19 @@ def _assembled(c: Contents) -> Posterior:
         factor={name: _floats(c[f"factor_shift_{name}"]) for name in factors},
         factor_spread={name: _floats(c[f"factor_spread_{name}"]) for name in factors},
         factor_values={name: tuple(map(str, c[f"factor_value_{name}"])) for name in factors},
+        tried=_tried(c),
     )
+
+
+def _tried(c: Contents) -> dict[tuple[str, str], dict[str, tuple[float, float]]]:
+    found: dict[tuple[str, str], dict[str, tuple[float, float]]] = {}
+    for name in TRIED:
+        for study, optimizer, (low, high) in zip(
+            c["group_study"], c["group_optimizer"], c.get(f"tried_{name}", ()), strict=False
+        ):
+            if np.isfinite([low, high]).all():
+                found.setdefault((study, optimizer), {})[name] = (float(low), float(high))
+    return found
 
 
 def _floats(values: Any) -> Floats:

@@ -37,7 +37,7 @@ CONSTANTS = {
         (smoothness, ("LENGTHS", "WANDER")),
         (terms, ("EDGE", "NOTHING")),
         (target_surface, ("SAME_SIZE",)),
-        (decision, ("MAX_EXCESS", "TOLERANCE")),
+        (decision, ("MAX_EXCESS", "TOLERANCE", "ALLOWANCE")),
         (prediction, ("FAR", "ASIDE", "RISKY")),
     )
     for name in names
@@ -146,6 +146,7 @@ def _group(posterior: Posterior, study: str | None, optimizer: str, seed: int) -
             for i, cell in enumerate(posterior.cells)
             if cell.group == (study, optimizer) and _is_usual(posterior, i, cell)
         ],
+        "tried": posterior.tried.get((str(study), optimizer), {}),
         "deviations": _deviations(posterior, study, optimizer),
         "doubts": prediction.about_group(posterior, target),
         "doubts_of_extras": prediction.about_extras(posterior, target, known_bowls(posterior)),

@@ -68,7 +68,7 @@ def import_runs(
 
     Args:
         source: .csv, .parquet or .jsonl (the wandb adapter also takes .json); a folder, store or address of a
-            tracker, which is recognised by its files.
+            tracker (wandb://ENTITY/PROJECT, http://HOST:PORT of MLflow), which is recognised by its files.
         study: names the set-up of these runs; layouts of published tables have their own default.
         adapter: a known layout, one of `bayeslaw.runs.layouts.LAYOUTS`; None reads columns by their names.
         mapping: role to column, where names do not say it (`{"batch_sequences": "bs"}`).

@@ -20,6 +20,7 @@ from bayeslaw.runs.trackers.optuna import read_optuna
 from bayeslaw.runs.trackers.sqlite import tables_of
 from bayeslaw.runs.trackers.tensorboard import read_tensorboard
 from bayeslaw.runs.trackers.transformers import read_transformers
+from bayeslaw.runs.trackers.wandb_api import SCHEME
 from bayeslaw.runs.wandb import read_wandb
 
 Convert = Callable[[pd.DataFrame, str | None], tuple[pd.DataFrame, list[str]]]
@@ -329,7 +330,8 @@ LAYOUTS: dict[str, Layout] = {
             "wandb",
             (),
             None,
-            "the runs page of Weights & Biases as CSV, JSON with config and summary, or run folders",
+            "Weights & Biases: the runs page as CSV, JSON with config and summary, run folders, or "
+            "wandb://ENTITY/PROJECT",
             read_wandb,
             "*.wandb",
         ),
@@ -389,6 +391,8 @@ def found_at(source: PathLike) -> Layout | None:
 
     A folder is the first layout's whose files are there, in the order of `LAYOUTS`.
     """
+    if str(source).startswith(SCHEME):
+        return LAYOUTS["wandb"]
     if str(source).startswith(("http://", "https://")):
         return LAYOUTS["mlflow"]
     path = Path(str(source).removeprefix("sqlite:///"))

@@ -1,4 +1,4 @@
-"""Read W&B runs as flat tables: the runs page's CSV, JSON with config and summary, run folders."""
+"""Read W&B runs as flat tables: the runs page's CSV, JSON with config and summary, run folders, a project."""
 
 from __future__ import annotations
 
@@ -10,20 +10,23 @@ import pandas as pd
 
 from bayeslaw.errors import BadInput
 from bayeslaw.runs.io import PathLike, narrow, read_texts, read_with, text_encoding
+from bayeslaw.runs.trackers.wandb_api import SCHEME, read_project
 from bayeslaw.runs.trackers.wandb_offline import read_offline
 
 WANDB_COLUMNS = {"ID": "run_id", "State": "state", "Runtime": "wall_seconds", "Created": "created"}
 
 
 def read_wandb(path: PathLike) -> pd.DataFrame:
-    """A W&B export as a flat table: the runs page's CSV, JSON with config and summary, or run folders.
+    """W&B runs as a flat table: the runs page's CSV, JSON with config and summary, run folders, a project.
 
     Configuration keys are flattened to ``config.a.b`` and metrics to ``summary.x``; ID, State, Runtime
     become run_id, state, wall_seconds. A metric recorded as NaN stays the text NaN: it is not missing.
 
     Raises:
-        BadInput: a missing, damaged or foreign file.
+        BadInput: a missing, damaged or foreign file, or a project that cannot be read.
     """
+    if str(path).startswith(SCHEME):
+        return read_project(str(path))
     path = Path(path)
     if path.is_dir() or path.suffix == ".wandb":
         return read_offline(path)

@@ -64,7 +64,8 @@ def _progress(state: State) -> str:
     tiles += [(name, text) for name, text in _spent(state.runs)]
     cells = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(text)}</dd></div>" for name, text in tiles)
     bar = f'<progress max="1" value="{share:.4f}">{share:.0%}</progress>'
-    return f'{bar}<dl class="tiles">{cells}</dl><p class="quiet">{escape(_sign_of_life(state))}</p>'
+    page = '<p><a href="/report.html">Report of the latest fit</a></p>' if state.report else ""
+    return f'{bar}<dl class="tiles">{cells}</dl><p class="quiet">{escape(_sign_of_life(state))}</p>{page}'
 
 
 def _left(state: State) -> str:

@@ -56,21 +56,38 @@ class Page(BaseHTTPRequestHandler):
         super().__init__(*request)  # type: ignore[arg-type]
 
     def do_GET(self) -> None:
-        """The page at ``/``, its changing part at ``/body``; ``?run=ID`` opens a run's curve."""
+        """The page at ``/``, its changing part at ``/body``, a loop's ``/report.html``.
+
+        ``?run=ID`` opens a run's curve.
+        """
         address = urlsplit(self.path)
         if not self._from_here():
             self._answer(HTTPStatus.FORBIDDEN, "this page answers no other site")
             return
-        if address.path not in ("/", "/body"):
+        if address.path not in ("/", "/body", "/report.html"):
             self._answer(HTTPStatus.NOT_FOUND, "no such page")
             return
         chosen = parse_qs(address.query).get("run", [None])[0]
         try:
             state = read_state(self.folder)
+            if address.path == "/report.html":
+                self._report(state.report)
+                return
             fit = posterior_of(self.posterior or state.posterior)
             self._answer(HTTPStatus.OK, (whole if address.path == "/" else body)(state, fit, chosen))
         except BadInput as error:
             self._answer(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
+
+    def _report(self, page: Path | None) -> None:
+        """The loop's report, as it is at this moment."""
+        try:
+            text = page.read_text(encoding="utf-8") if page else ""
+        except (OSError, UnicodeDecodeError):
+            text = ""
+        if text:
+            self._answer(HTTPStatus.OK, text)
+        else:
+            self._answer(HTTPStatus.NOT_FOUND, "no report yet")
 
     def _from_here(self) -> bool:
         """Whether the request names this server: another site's name that leads here is refused."""

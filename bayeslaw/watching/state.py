@@ -49,6 +49,7 @@ class State:
         progress: of the runs, and in a loop of the round at work.
         entries: of the loop's journal; none in a sweep.
         posterior: file of the latest fit; None where there is none.
+        report: page that the loop wrote about it; likewise.
     """
 
     folder: Path
@@ -56,6 +57,7 @@ class State:
     progress: Progress
     entries: list[dict[str, Any]] = field(default_factory=list)
     posterior: Path | None = None
+    report: Path | None = None
 
 
 def read_state(folder: Path, now: float | None = None) -> State:
@@ -80,6 +82,7 @@ def read_state(folder: Path, now: float | None = None) -> State:
     planned = [run for place in places for run in _planned(place)]
     if rounds and not any(place.joinpath("runs").is_dir() for place in places):
         runs = [run for place in rounds for run in _returned(place)]
+    page = folder / "report.html"
     newest = _newest(folder, places, rounds)
     posteriors = [path for place in reversed(rounds) if (path := place / "posterior.nc").is_file()]
     return State(
@@ -88,6 +91,7 @@ def read_state(folder: Path, now: float | None = None) -> State:
         _progress(runs, planned, max(0.0, now - newest) if newest else math.inf),
         journal.read(folder) if rounds else [],
         posteriors[0] if posteriors else None,
+        page if rounds and page.is_file() else None,
     )
 
 

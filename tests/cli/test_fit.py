@@ -7,10 +7,12 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from bayeslaw.cli import fitting, tables
+from bayeslaw.errors import BadInput
 from bayeslaw.law.simulation import example_design, simulate_runs
 from bayeslaw.posterior.netcdf import read_posterior
 from bayeslaw.runs.io import write_runs
@@ -53,7 +55,7 @@ def test_json_says_what_was_fitted(fitted, one_cell):
     folder, out, _ = fitted
     assert out.count("\n") == 1
     result = json.loads(out)
-    assert list(result) == ["output", "groups", "convergence", "level", "warnings", "population"]
+    assert list(result) == ["output", "groups", "convergence", "level", "warnings", "population", "prior"]
     assert result["output"] == str(folder / "p.nc")
     (group,) = result["groups"]
     assert (group["study"], group["optimizer"], group["runs"], group["cells"]) == ("example", "adamw", 12, 1)
@@ -129,6 +131,36 @@ def test_a_population_is_named(fitted, capsys):
     told = json.loads(fitted[1]) | {"population": {"studies": ["marin", "steplaw"], "path": "theirs.nc"}}
     tables.print_fit(told)
     assert "prior: the population of marin, steplaw (theirs.nc)\n" in capsys.readouterr().out
+
+
+def test_the_prior_of_theory_is_named(fitted, capsys):
+    tables.print_fit(json.loads(fitted[1]) | {"prior": "theory"})
+    assert (
+        "prior: the literature's, exponents of the optima those of convergence bounds (--prior theory)\n"
+        in (capsys.readouterr().out)
+    )
+
+
+@pytest.mark.parametrize("prior", ["literature", "theory"])
+def test_the_prior_is_a_part_of_the_fit(one_cell, tmp_path, monkeypatch, capsys, prior):
+    """The fit itself is a fake that stops after it was told."""
+    told = {}
+
+    def stopped(table, **options):
+        told.update(options)
+        raise BadInput("stopped")
+
+    monkeypatch.setitem(sys.modules, "bayeslaw.inference.fitting", SimpleNamespace(fit=stopped))
+    write_runs(one_cell, tmp_path / "runs.csv")
+    asked = ["fit", str(tmp_path / "runs.csv"), "-o", str(tmp_path / "p.nc"), "--parts", "drift"]
+    assert run(monkeypatch, capsys, *asked, "--prior", prior)[2] == "error: stopped\n"
+    assert told["parts"] == {"literature": ("drift",), "theory": ("drift", "theory")}[prior]
+
+
+def test_an_unknown_prior_is_refused(one_cell, tmp_path, monkeypatch, capsys):
+    code, _, err = run(monkeypatch, capsys, "fit", "r.csv", "-o", str(tmp_path / "p.nc"), "--prior", "magic")
+    assert code == 2
+    assert err == "error: --prior magic: unknown; expected one of literature, theory; name one of these\n"
 
 
 def test_a_population_that_holds_the_study_is_refused(one_cell, tmp_path, monkeypatch, capsys):

@@ -234,7 +234,10 @@ def test_evaluate_scores_a_posterior(held_out, monkeypatch, capsys):
     assert 0 <= scored[0]["regret"] < 2e-3
 
 
-@pytest.mark.parametrize("choice", [["--law", "step"], ["--method", "near-optimal", "--train", "h.csv"]])
+FITTED = ("--train", "h.csv", "--method")
+
+
+@pytest.mark.parametrize("choice", [["--law", "step"], [*FITTED, "near-optimal"], [*FITTED, "lmo"]])
 def test_evaluate_scores_laws_and_baselines(held_out, monkeypatch, capsys, choice):
     sizes = [(1e8, 2e9), (2e8, 9e9), (4e8, 8e9), (9e8, 9e10)]
     write_runs(pd.concat([grid_cell(n, d) for n, d in sizes]).assign(**SAID), "t.csv")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from bayeslaw.comparison.judge import judged_cells
 from bayeslaw.comparison.structures import MEANS, compare, structure_named, summarise
 from bayeslaw.errors import BadInput
 from bayeslaw.inference.approximation import approximate
+from bayeslaw.inference.effort import EFFORTS
 from bayeslaw.law.simulation import example_design, simulate_runs, true_optimum
 from bayeslaw.law.smoothness import WANDER, beyond
 from bayeslaw.target import Target
@@ -61,6 +63,16 @@ def test_structures_are_scored_on_the_same_cells():
         assert row["r2_within_cells"] > 0.8
 
 
+@pytest.mark.slow
+def test_the_rival_law_loses_where_rates_fall_with_n():
+    """Its exponents are those of bounds, which know no N; the sweep's best rates fall with N."""
+    fits = partial(approximate, effort=EFFORTS["quick"])
+    free, rival = compare(sweep(runs=400), ["core", "lmo"], fits, along=["params"])
+    assert rival["structure"] == "lmo"
+    assert rival["density"] < free["density"] - 1.0
+    assert rival["regret_mean"] > free["regret_mean"]
+
+
 def test_a_summary_compares_with_the_first_structure():
     numbers = dict.fromkeys((*MEANS, "regret_max"), 0.5)
     scored = ("a", "core", 1.0), ("a", "drift", 3.0), ("b", "core", 2.0), ("b", "drift", 1.0)
@@ -102,7 +114,7 @@ def test_an_unknown_part_is_refused():
         structure_named("drift+magic")
     assert str(caught.value) == (
         "--structures drift+magic: no part 'magic' of the law; expected core, or some of drift, second, "
-        "smooth, sequence, schedule joined by +; give it as drift+second"
+        "smooth, sequence, schedule, theory, lmo joined by +; give it as drift+second"
     )
 
 

@@ -421,5 +421,14 @@ def test_the_example_in_jax(tmp_path):
     assert row["loss"] < 4.3
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::bayeslaw.integrations.AdviceWarning")
+def test_the_example_in_jax_that_measures_its_curvature(capsys):
+    runpy.run_path(str(ROOT / "docs/examples/curvature_optax.py"))["main"]()
+    refused, told = capsys.readouterr().out.splitlines()
+    assert refused.startswith("without the curvature: --lambda-max ")
+    assert float(told.rpartition(" ")[2]) < 4.1
+
+
 def test_the_lab_decouples_the_same_optimizers():
     assert {name for name, entry in OPTIMIZERS.items() if entry.decoupled} == set(DECOUPLED)

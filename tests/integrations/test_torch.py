@@ -12,7 +12,9 @@ from torch.optim.lr_scheduler import LambdaLR, OneCycleLR
 
 from bayeslaw.integrations import (
     AdviceWarning,
+    advised_schedule,
     lr_multiplier,
+    lr_scheduler,
     optimizer_settings,
     parameter_counts,
     recommended,
@@ -118,6 +120,29 @@ def test_the_example(tmp_path, capsys):
     assert row["loss"] < 4.1  # a uniform guess has ln 64 = 4.16
     assert (row["params_nonembedding"], row["params_embedding"]) == (2 * (3 * 32 * 32 + 3 * 32), 2 * 64 * 32)
     assert (row["optimizer"], row["schedule"], row["beta2"]) == ("adamw", "wsd", 0.95)
+
+
+@pytest.mark.filterwarnings("ignore::bayeslaw.integrations.AdviceWarning")
+def test_the_example_that_measures_its_curvature(capsys):
+    runpy.run_path(str(ROOT / "docs/examples/curvature_pytorch.py"))["main"]()
+    refused, told = capsys.readouterr().out.splitlines()
+    assert refused.startswith("without the curvature: --lambda-max ")
+    assert float(told.rpartition(" ")[2]) < 3.5  # a uniform guess has ln 64 = 4.16
+
+
+def test_the_scheduler_warms_up_to_the_peak_and_decays_to_a_tenth(advice):
+    advice = replace(advice, tokens=199.5 * advice.batch_tokens)
+    steps = advised_schedule(advice)
+    optimizer = torch.optim.AdamW([nn.Parameter(torch.ones(2))], **optimizer_settings(advice))
+    scheduler, rates = lr_scheduler(optimizer, **steps), []
+    for _ in range(advice.steps):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    assert (steps["total_steps"], steps["warmup_steps"]) == (200, 10)
+    assert rates.index(max(rates)) == steps["warmup_steps"] - 1
+    assert max(rates) == pytest.approx(advice.learning_rate)
+    assert rates[-1] == pytest.approx(0.1 * advice.learning_rate)
 
 
 def test_the_block_of_the_readme_leaves_a_record(tmp_path, monkeypatch):

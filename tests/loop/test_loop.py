@@ -123,6 +123,10 @@ def test_runs_to_begin_with_are_counted_in(task, tmp_path):
     assert result["runs"] == 10
 
 
+def page_of(fit, path, place, runs):
+    path.write_text(f"{place}: {len(runs)} runs")
+
+
 # --------------------------------------------------------------------------------------- killed anywhere
 
 
@@ -161,6 +165,37 @@ def test_killed_before_any_of_its_files_it_ends_the_same(task, monkeypatch, whol
     assert rounds.run(one, surer) | {"folder": ""} == expected
     assert files(one.folder).keys() == left.keys()
     assert files(one.folder)["journal.md"] == left["journal.md"]
+
+
+def test_a_report_of_every_fit_replaces_the_last(task):
+    seen = []
+    two = replace(task, rounds=2, policy="cheapest")
+    for _ in range(2):  # the second start finds the loop done, and writes none
+        rounds.run(two, surer, report=lambda fit, path, place, runs: seen.append((path, place, len(runs))))
+    page = task.folder / "report.html"
+    assert seen == [(page, "round-02/posterior.nc", 4), (page, "round-03/posterior.nc", 8)]
+
+
+def test_a_report_that_fails_is_said_and_stops_nothing(task, whole):
+    def fails(fit, path, place, runs):
+        raise ZeroDivisionError("no\nfigure")
+
+    said: list[str] = []
+    one, (expected, left) = replace(task, rounds=1, policy="cheapest"), whole
+    assert rounds.run(one, surer, said.append, fails) | {"folder": ""} == expected
+    assert files(one.folder)["journal.md"] == left["journal.md"]
+    assert "round 2: report.html was not written (ZeroDivisionError: no figure); the loop goes on" in said
+
+
+def test_a_loop_killed_at_its_report_writes_it_when_it_resumes(task):
+    def killed(fit, path, place, runs):
+        raise KeyboardInterrupt
+
+    one = replace(task, rounds=1, policy="cheapest")
+    with pytest.raises(KeyboardInterrupt):
+        rounds.run(one, surer, report=killed)
+    rounds.run(one, surer, report=page_of)
+    assert (task.folder / "report.html").read_text() == "round-02/posterior.nc: 4 runs"
 
 
 def test_a_runner_stopped_by_a_person_is_called_again_on_its_plan(task, tmp_path):
@@ -309,6 +344,7 @@ def test_a_command_is_split_as_a_shell_would():
 def test_the_command_line(task, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("bayeslaw.rehearsal.one.exact", surer)
+    monkeypatch.setattr("bayeslaw.reporting.page.write_report", page_of)
     task.candidates.drop(columns=["cost", "study"]).to_csv("c.csv", index=False)
     asked = ["bayeslaw", "loop", "--target", "7e9,1.4e11,adamw", "--candidates", "c.csv", "--study", "new"]
     asked += ["--budget", "1e20", "--runner", task.runner, "--table", task.table, "--batch", "4"]
@@ -328,5 +364,6 @@ def test_the_command_line(task, tmp_path, monkeypatch, capsys):
                 "stopped  the limit on rounds, 1, is reached (rounds made: 1, spent: "
             )
             assert lines[-1] == "journal  loop/journal.md"
+            assert Path("loop/report.html").read_text() == "round-02/posterior.nc: 4 runs"
         else:
             assert err.startswith("error: loop/loop.json: another targets")

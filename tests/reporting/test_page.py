@@ -60,7 +60,8 @@ def known_posterior(draws=300, parts=(), sizes=SIZES):
     fit = fake_posterior(draws, extras=("weight_decay", "momentum"), parts=parts)
     rng = np.random.default_rng(5)
     size = {name: 0.05 * rng.standard_normal((draws, len(sizes))) for name in SIZE_SHIFTS}
-    return replace(fit, sizes=sizes, size=size)
+    tried = {("ours", "adamw"): {"learning_rate": (-3.0, -1.45), "batch_tokens": (-1.0, 1.0)}}
+    return replace(fit, sizes=sizes, size=size, tried=tried)
 
 
 @pytest.fixture(scope="module")
@@ -353,6 +354,7 @@ def test_the_script_agrees_with_predict(page_file, fit):
     calls = [(PREDICT, [each["inputs"], each["level"]]) for each in wanted.values()]
     for name, shown in zip(wanted, answers(page_file, calls), strict=True):
         agree(shown, wanted[name])
+    assert any("is held at 4 times the largest" in text for each in wanted.values() for text in each.warnings)
 
 
 def test_the_script_computes_every_part_of_the_law(tmp_path, monkeypatch):

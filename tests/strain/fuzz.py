@@ -265,7 +265,7 @@ def _no_drawing() -> Iterator[None]:
 
 
 def _answer(words: list[str], text: str) -> str:
-    if "--json" not in words:
+    if words[-1] != "--json" or words[-2].startswith("--"):
         return "answered"
     try:
         json.loads(text, parse_constant=_refuse)

@@ -11,10 +11,14 @@ from collections.abc import Callable
 from types import ModuleType
 
 from bayeslaw.files import write_atomically
+from tests.strain import fuzz, kills
 from tests.studies import (
+    announced,
+    architectures,
     calibration,
     confirmation,
     curvature,
+    curvature_advice,
     curvature_cost,
     early_curvature,
     growth,
@@ -28,6 +32,7 @@ from tests.studies import (
     schedules,
     stopping,
     structures,
+    theory_prior,
     training_speed,
     transfer,
     updates,
@@ -36,7 +41,10 @@ from tests.studies.tables import heldout_tables, read_rows
 from tests.studies.validation import report as validation_report
 from tests.studies.validation.trials import RESULTS as VALIDATION
 
-PAGES = [transfer.ROOT / "docs" / name for name in ("benchmarks.md", "validation.md")]
+PAGES = [
+    transfer.ROOT / "docs" / name
+    for name in ("benchmarks.md", "reliability.md", "theory.md", "validation.md")
+]
 MARKED = re.compile(r"(?<=<!-- study: )(\w+)( -->\n).*?(?=<!-- end -->)", re.S)
 
 
@@ -45,13 +53,18 @@ def _of_rows(study: ModuleType, table: Callable[..., str]) -> Callable[[], str]:
 
 
 TABLES: dict[str, Callable[[], str]] = {
+    "announced": announced.table,
+    "architectures": _of_rows(architectures, architectures.table),
     "calibration": _of_rows(calibration, calibration.table),
     "confirmation": _of_rows(confirmation, confirmation.table),
     "curvature": _of_rows(curvature, curvature.table),
+    "curvature_advice": _of_rows(curvature_advice, curvature_advice.table),
     "curvature_cost": _of_rows(curvature_cost, curvature_cost.table),
     "early_curvature": _of_rows(early_curvature, early_curvature.table),
+    "fuzz": _of_rows(fuzz, fuzz.table),
     "growth": growth.table,
     "heldout": _of_rows(heldout, heldout_tables),
+    "kills": _of_rows(kills, kills.table),
     "live": live.table,
     "newcomer": _of_rows(newcomer, newcomer.table),
     "population": _of_rows(population, population.table),
@@ -61,6 +74,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "scaling": _of_rows(scaling, scaling.table),
     "stopping": _of_rows(stopping, stopping.tables),
     "structures": _of_rows(structures, structures.table),
+    "theory_prior": _of_rows(theory_prior, theory_prior.table),
     "training_speed": training_speed.table,
     "transfer": transfer.table,
     "updates": _of_rows(updates, updates.table),

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from bayeslaw.errors import BadInput
+from bayeslaw.lab.data.examples import Examples
 from bayeslaw.lab.train import record, run, weights
 from bayeslaw.lab.train.finetune import completed
 from bayeslaw.lab.train.spec import RunSpec
@@ -97,7 +98,7 @@ def test_training_goes_on_where_weights_were_left(begun, task, tmp_path):
 
 
 def test_only_what_is_to_be_predicted_counts(begun, task):
-    material = run.examples_of(task[3], "text,answer", "classify", weights.read(begun / "pre"), 32)
+    material = run.task_sequences(task[3], "text,answer", "classify", weights.read(begun / "pre"), 32)
     assert ((material.train >= 0).sum(axis=1) == 1).all()
     assert material.classes == ("0", "1")
 
@@ -121,8 +122,9 @@ def test_only_what_is_to_be_predicted_counts(begun, task):
 )
 def test_what_cannot_begin_is_named(change, message, begun, task, tmp_path, monkeypatch):
     if change.get("corpus") == "stdlib":  # without reading it
-        corpus = run.prepare(str(begun), 300)
-        monkeypatch.setattr(run, "prepare", lambda *_: corpus)
+        monkeypatch.setattr(
+            run, "text_examples", lambda *_: Examples(lambda *_: np.zeros(0), np.zeros(0), "")
+        )
         monkeypatch.setattr(run, "tokenizer_text", lambda *_: "{}")
     spec = RunSpec("r", "test", task[3], "adamw", 16, 1, 1, 6_400, 512, 1e-2, 300, 32)
     with pytest.raises(BadInput) as caught:

@@ -10,6 +10,7 @@ from bayeslaw.errors import BadInput
 from bayeslaw.lab.train.spec import KINDS, RunSpec, checked, digest, meanings
 
 SPEC = RunSpec("r1", "own", "stdlib", "adamw", 16, 2, 1, 100_096, 4_096, 1e-3, warmup_tokens=8_192)
+IMAGES = {"model": "vit", "corpus": "digits", "vocabulary": 10, "sequence_length": 16, "tied": False}
 
 
 def test_usual_values_are_filled_in():
@@ -113,6 +114,13 @@ def test_the_digest_names_choices_not_names():
         ({"epochs": 783}, "run r1: epochs = 783; expected at most the 782 sequences of the run; take fewer"),
         ({"heads": 3}, "heads = 3 at width = 16; expected width / heads to be an even number"),
         ({"vocabulary": 100_000}, "run r1: vocabulary = 100000; expected at least 257 and below 65537"),
+        ({"model": "rnn"}, "run r1: model = rnn; expected one of transformer, vit, mixer, text_mixer"),
+        ({"model": "text_mixer", "heads": 2}, "run r1: heads = 2; expected 1 with text_mixer"),
+        (IMAGES | {"tied": True}, "run r1: tied = True; expected False with vit"),
+        (IMAGES | {"sequence_length": 32}, "run r1: sequence_length = 32; expected a square number of "),
+        (IMAGES | {"channels": 2}, "run r1: channels = 2; expected 1 for grey, or 3"),
+        (IMAGES | {"vocabulary": 1}, "run r1: vocabulary = 1; expected at least 2 and below 65537"),
+        (IMAGES | {"corpus": "nowhere"}, "images 'nowhere': no such folder; expected "),
     ],
 )
 def test_what_cannot_be_run_is_named(change, message):

@@ -118,6 +118,20 @@ def test_a_loop_shows_its_rounds_and_journal(tmp_path):
     assert "<table>" in html.partition('class="journal"')[2]
 
 
+def test_a_loop_s_report_is_linked_and_served(tmp_path):
+    rounds.run(replace(task_in(tmp_path), rounds=1, policy="cheapest"), surer)
+    folder = tmp_path / "loop"
+    assert "/report.html" not in body(read_state(folder), None)
+    with served(folder) as address:
+        assert status_of(f"{address}/report.html") == 404
+        (folder / "report.html").write_text("<p>the fit</p>")
+        assert '<a href="/report.html">' in body(read_state(folder), None)
+        with urllib.request.urlopen(f"{address}/report.html") as answer:
+            assert answer.read() == b"<p>the fit</p>"
+            assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'")
+        assert status_of(f"{address}/report.html", Host="evil.example") == 403
+
+
 def test_a_chart_without_points_is_none():
     assert svg(Chart("x", "y"), "none") == ""
     assert "nan" not in svg(Chart("x", "y", [(1.0, 2.0, "a")], log_x=True), "one")

@@ -3,7 +3,7 @@
 const PAGE = JSON.parse(document.getElementById("data").textContent);
 const LAW = PAGE.law;
 const { RIDGE_WIDTH, TWIST_MAX, EDGE, LENGTHS, WANDER } = PAGE.constants;
-const { MAX_EXCESS, NOTHING, SAME_SIZE, TOLERANCE, FAR, ASIDE, RISKY } = PAGE.constants;
+const { MAX_EXCESS, NOTHING, SAME_SIZE, TOLERANCE, FAR, ASIDE, ALLOWANCE, RISKY } = PAGE.constants;
 
 /* name -> Float64Array, one number a draw. */
 async function unpacked(block) {
@@ -41,6 +41,7 @@ async function loaded(study, optimizer) {
   return {
     study,
     optimizer,
+    tried: packed.tried,
     doubts_of_covariates: of_study.doubts_of_covariates,
     p: one_object_a_draw({ ...families, ...parameters, ...common }),
     normals: common,

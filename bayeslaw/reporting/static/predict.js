@@ -85,6 +85,7 @@ function warnings(group, at, settings, outcome, beyond, level) {
     }
   }
   said.push(...about_batch(at, settings, outcome, level), ...about_rate(at, settings, level));
+  said.push(...about_reach(at, settings));
   const chance = mean(outcome.diverges);
   if (chance > RISKY) {
     said.push(
@@ -122,4 +123,24 @@ function about_rate(at, settings, level) {
       `its batch (${general(Math.exp(best.median), 2)}): too ${dear} a rate costs more, and the best one is ` +
       `known to a factor of ${Math.exp(best.upper - best.lower).toFixed(1)} only`,
   ];
+}
+
+/* Which settings are held back because nothing like what they would be was tried. */
+function about_reach(at, settings) {
+  const fixed = at.target.batch_tokens !== null;
+  const log_batch = Math.log(settings.batch_tokens);
+  const best = {
+    learning_rate: fixed ? target_surface.log_lr_at_batch(at, log_batch) : at.log_lr,
+    ...(fixed ? {} : { batch_tokens: at.log_batch }),
+  };
+  return Object.entries(best).flatMap(([name, draws]) => {
+    const [low, high] = target_surface.within_reach(at, name, draws);
+    const here = Math.log(settings[name]);
+    if (!(Math.min(here - low, high - here) < 2 * TOLERANCE)) return [];
+    const end = here - low < high - here ? "a quarter of the smallest" : "4 times the largest";
+    return [
+      `the ${LAW.optima[name].words.split(",")[0]} is held at ${end} that ${at.target.study} tried, ` +
+        "carried over to this run: the model asks for more; try some on that side",
+    ];
+  });
 }

@@ -23,6 +23,7 @@ const target_surface = {
       log_batch: optima.batch_tokens,
       log_loss: by_draw((p, i) => surface.log_level(p, x) + shifts.level[i]),
       fading: by_draw((p) => surface.fading(p, x)),
+      tried: group.tried,
       knee: by_draw((p) => Math.exp(p.knee)),
       batches: new Map(),
       extras: known.filter((name) => LAW.optima[name].curvature),
@@ -172,23 +173,36 @@ const target_surface = {
     const { batch_tokens: fixed, tokens } = at.target;
     if (fixed !== null) {
       const rates = target_surface.log_lr_at_batch(at, Math.log(fixed));
+      const [low, high] = target_surface.within_reach(at, "learning_rate", rates);
       const [best] = target_surface.minimise(
         ([log_lr]) => mean(target_surface.lr_batch_excess(at, log_lr, Math.log(fixed))),
         [median(rates)],
         [target_surface.half_width(rates)],
+        [low],
+        [high],
       );
       return { learning_rate: Math.exp(best), batch_tokens: fixed };
     }
     const limit = Math.log(tokens);
+    const rates = target_surface.within_reach(at, "learning_rate", at.log_lr);
+    const batches = target_surface.within_reach(at, "batch_tokens", at.log_batch);
     const best = target_surface.minimise(
       ([log_lr, log_batch]) => mean(target_surface.lr_batch_excess(at, log_lr, log_batch)),
       [median(at.log_lr), median(at.log_batch)],
       [target_surface.half_width(at.log_lr), target_surface.half_width(at.log_batch)],
-      [-Infinity, -Infinity],
-      [Infinity, limit],
+      [rates[0], Math.min(batches[0], limit)],
+      [rates[1], Math.min(batches[1], limit)],
     );
     const batch = best[1] >= limit ? tokens : Math.exp(best[1]);
     return { learning_rate: Math.exp(best[0]), batch_tokens: batch };
+  },
+
+  /* Range of a setting's logarithm that advice keeps to: ALLOWANCE beyond what the group's runs tried. */
+  within_reach(at, name, best) {
+    if (!(name in at.tried)) return [-Infinity, Infinity];
+    const [first, middle, third] = quantiles(best, [0.25, 0.5, 0.75]);
+    const [low, high] = [middle + at.tried[name][0] - ALLOWANCE, middle + at.tried[name][1] + ALLOWANCE];
+    return [low <= third ? low : -Infinity, high >= first ? high : Infinity];
   },
 
   half_width(draws) {

@@ -1,0 +1,189 @@
+"""Is a prediction better for knowing the curvature of one's own network? And the line that `predict` uses.
+
+    python -m tests.studies.curvature_advice run      # bayeslaw/assets/curvature.json and the results
+    python -m tests.studies.curvature_advice table
+
+From bayeslaw/assets/shapes.csv, anew whenever it has more rows: ln eta* of each network as a line in ln of
+the largest eigenvalue of its preconditioned Hessian at step 20 (``tests.studies.curvature``), for optimizers
+with enough networks. It is judged by leaving networks out: a posterior of books.csv (AdamW, Laplace
+approximation of the law's core) foretells each network's best rate at its batch, alone and given the
+network's own eigenvalue by the line through the others. A line in ln N through them is the rival that needs
+no eigenvalue.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bayeslaw.advice.curvature import CurvatureLaw, condition, fit_line
+from bayeslaw.advice.target_surface import TargetSurface, log_lr_at_batch, surface_at
+from bayeslaw.assets import BOOKS, CURVATURE
+from bayeslaw.evaluation.scores import crps
+from bayeslaw.files import write_atomically
+from bayeslaw.inference.approximation import approximate
+from bayeslaw.runs.io import read_runs
+from bayeslaw.target import NEVER_SEEN, Target
+from tests.studies.curvature import OWN, SWEEP, joined
+from tests.studies.tables import Row, markdown, read_rows, run_or_print
+
+RESULTS = Path(__file__).parent / "results" / "curvature_advice.jsonl"
+STUDY = "shapes"
+FEWEST = 8
+"""Networks of an optimizer for whom a line is shipped."""
+LEVEL = 0.9
+MEASURED = "of the preconditioned Hessian at step 20 of a run at a quarter of the usual rate, on 8 sequences"
+WAYS = ("posterior", "size", "line", "both")
+STUDIES = (None, "books")
+
+
+def networks(runs: pd.DataFrame, optimizer: str) -> pd.DataFrame:
+    """One row a network: logarithms of best rate and eigenvalue, and sizes."""
+    cells, smoothed = joined(runs)
+    cells = cells.assign(batch=[cell.batch_tokens for cell in smoothed])
+    kept = (cells["optimizer"] == optimizer) & (cells["study"] == STUDY) & cells[OWN].notna()
+    return cells[kept].reset_index(drop=True)
+
+
+def line_of(cells: pd.DataFrame, column: str = OWN) -> CurvatureLaw:
+    """The line through some networks, in ln of the eigenvalue or of another column."""
+    x, y = cells[column].to_numpy(float), cells["rate"].to_numpy(float)
+    level, slope, sd = fit_line(x, y)
+    sizes = {
+        "lambda_max": np.exp(x),
+        "params_nonembedding": np.exp(cells["params"]).round(),
+        "tokens": cells["tokens"],
+        "batch_tokens": cells["batch"].round(),
+    }
+    ranges = {name: (float(np.min(v)), float(np.max(v))) for name, v in sizes.items()}
+    return CurvatureLaw(
+        len(cells), level, slope, float(x.mean()), float(np.sum((x - x.mean()) ** 2)), sd, ranges, MEASURED
+    )
+
+
+def run() -> None:
+    """Write the shipped line and all result lines anew."""
+    runs = read_runs(SWEEP)
+    by_optimizer = {name: networks(runs, name) for name in sorted(runs["optimizer"].unique())}
+    lines = {name: line_of(cells) for name, cells in by_optimizer.items() if len(cells) >= FEWEST}
+    with write_atomically(CURVATURE) as temporary:
+        temporary.write_text(json.dumps(_short({k: asdict(v) for k, v in lines.items()}), indent=1) + "\n")
+    rows = [_short(row) for row in judged(by_optimizer["adamw"])]
+    rows += [{"what": "line", "optimizer": k, "networks": len(v), "shipped": k in lines, **_line(v)}
+             for k, v in by_optimizer.items() if len(v) > 2]  # fmt: skip
+    RESULTS.write_text("".join(json.dumps(row) + "\n" for row in map(_short, rows)))
+    print(f"{CURVATURE} and {RESULTS} written")
+
+
+def _line(cells: pd.DataFrame) -> Row:
+    line = line_of(cells)
+    error = line.residual_sd / np.sqrt(line.square_log_lambda)
+    return {"slope": line.slope, "slope_error": float(error), "residual_sd": line.residual_sd}
+
+
+def judged(cells: pd.DataFrame) -> Iterator[Row]:
+    """Each network foretold in each way."""
+    books = read_runs(BOOKS)
+    posterior = approximate(books[books["optimizer"] == "adamw"].reset_index(drop=True), parts=(), draws=1000)
+    for study in STUDIES:
+        for i, cell in cells.iterrows():
+            target = Target(
+                float(np.exp(cell["params"])), float(cell["tokens"]), "adamw", study, float(cell["batch"])
+            )
+            at, others = surface_at(posterior, target, independent=True), cells.drop(index=i)
+            found = condition(at, float(np.exp(cell[OWN])), LEVEL, line_of(others))
+            lines = [_line_draws(others, cell, column) for column in ("params", OWN)]
+            draws = dict(zip(WAYS, (_rates(at), *lines, _rates(found.surface)), strict=True))
+            for way, values in draws.items():
+                place = {"what": "network", "study": study or NEVER_SEEN, "way": way}
+                yield place | _scores(values, float(cell["rate"])) | {"pareto_k": found.told["pareto_k"]}
+
+
+def _line_draws(others: pd.DataFrame, cell: pd.Series, column: str) -> np.ndarray:
+    line = line_of(others, column)
+    location, scale = line.predict(float(cell[column]))
+    return location + scale * np.random.default_rng(0).standard_t(line.dof, 1000)
+
+
+def _rates(at: TargetSurface) -> np.ndarray:
+    return log_lr_at_batch(at, float(np.log(at.target.batch_tokens or np.nan)))
+
+
+def _scores(draws: np.ndarray, truth: float) -> Row:
+    low, middle, high = np.quantile(draws, [(1 - LEVEL) / 2, 0.5, (1 + LEVEL) / 2])
+    return {
+        "error": float(middle - truth),
+        "width": float(high - low),
+        "inside": bool(low <= truth <= high),
+        "crps": crps(draws[:, None], [truth]),
+    }
+
+
+def _short(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _short(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_short(v) for v in value]
+    return float(f"{value:.6g}") if isinstance(value, (float, np.floating)) else value
+
+
+def table(rows: Sequence[Row]) -> str:
+    """What the eigenvalue adds, and the lines."""
+    found = [row for row in rows if row["what"] == "network"]
+    body = []
+    for study in dict.fromkeys(row["study"] for row in found):
+        for way in WAYS:
+            mine = [row for row in found if (row["study"], row["way"]) == (study, way)]
+            body.append([study, NAMES[way], *_told(mine)])
+    head = ["set-up", "foretold by", "rms error, nats", "intervals, nats", "inside", "CRPS, nats (90%)"]
+    count = len(found) // len(WAYS) // len(STUDIES)
+    title = f"AdamW, {count} networks left out one by one: ln of their best rate, {LEVEL:.0%} intervals"
+    ks = [row["pareto_k"] for row in found if row["way"] == "both"]
+    note = f"Pareto k of the weights: at most {max(ks):.2f}."
+    return "\n\n".join([markdown(title, head, body), note, _lines(rows)])
+
+
+NAMES = {
+    "posterior": "posterior of books.csv",
+    "size": "line in ln N through the other networks",
+    "line": "line in ln lambda_max through them",
+    "both": "posterior given lambda_max",
+}
+
+
+def _told(rows: Sequence[Row]) -> list[str]:
+    errors, scores = (np.array([row[name] for row in rows]) for name in ("error", "crps"))
+    drawn = np.random.default_rng(0).choice(scores, (2000, len(scores))).mean(axis=1)
+    low, high = np.quantile(drawn, [0.05, 0.95])
+    return [
+        f"{np.sqrt(np.mean(errors**2)):.2f}",
+        f"{np.median([row['width'] for row in rows]):.2f}",
+        f"{sum(row['inside'] for row in rows)} of {len(rows)}",
+        f"{scores.mean():.3f} ({low:.3f} to {high:.3f})",
+    ]
+
+
+def _lines(rows: Sequence[Row]) -> str:
+    body = [
+        [
+            row["optimizer"],
+            str(row["networks"]),
+            f"{row['slope']:+.2f} ± {row['slope_error']:.2f}",
+            f"{row['residual_sd']:.2f}",
+            "yes" if row["shipped"] else f"no: fewer than {FEWEST} networks",
+        ]
+        for row in rows
+        if row["what"] == "line"
+    ]
+    head = ["optimizer", "networks", "slope of ln eta* in ln lambda_max", "residual, nats", "used by predict"]
+    return markdown("Lines in the preconditioned lambda_max at step 20", head, body)
+
+
+if __name__ == "__main__":
+    run_or_print(__doc__, run, lambda: table(read_rows(RESULTS)))
