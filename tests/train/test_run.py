@@ -453,14 +453,14 @@ def test_half_precision_is_refused_where_it_would_not_be_used(spec, tmp_path):
 
 @pytest.mark.parametrize("name", [record.RECORD, record.CURVE, run.CHECKPOINT])
 def test_a_folder_in_the_place_of_an_output_is_refused_before_the_work(name, spec, tmp_path, monkeypatch):
-    monkeypatch.setattr(run, "prepare", pytest.fail)
+    monkeypatch.setattr(run, "_examples", pytest.fail)
     (tmp_path / name).mkdir()
     with pytest.raises(BadInput, match=f"{name}: "):
         run.execute(spec, tmp_path)
 
 
 def test_a_file_in_the_place_of_the_folder_is_refused_before_the_work(spec, tmp_path, monkeypatch):
-    monkeypatch.setattr(run, "prepare", pytest.fail)
+    monkeypatch.setattr(run, "_examples", pytest.fail)
     (tmp_path / "file").write_text("")
     with pytest.raises(BadInput, match=r"file: cannot be made or written to \(File exists\)"):
         run.execute(spec, tmp_path / "file")
