@@ -102,7 +102,7 @@ def prepare_images(source: str, side: int, channels: int, cache: Path | None = N
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         with write_atomically(place) as temporary, temporary.open("wb") as file:
-            np.savez(file, **vars(made))  # type: ignore[arg-type]
+            np.savez(file, **vars(made))
     except OSError as error:
         raise BadInput(
             f"cache {place.parent}: cannot be written ({error.strerror or error}); free space there, or name "

@@ -58,7 +58,9 @@ def test_a_link_to_a_folder_is_words_and_one_to_a_file_is_its_page():
 
 def test_the_navigation_names_pages_and_leaves_none_out(pages):
     named = set(re.findall(r"[:-] (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.M))
-    assert named == {place for place in pages if not place.startswith("source/")}
+    assert named == {place for place in pages if not place.startswith("source/")}, (
+        "complete nav in mkdocs.yml"
+    )
 
 
 @pytest.mark.parametrize("package", website.FACES)

@@ -108,6 +108,12 @@ class Law:
             batch = advice.get("batch_tokens", step_batch_tokens(n, d))
             rate = advice.get("learning_rate", step_learning_rate(n, d))
             advice["weight_decay"] = float(self.weight_decay(n, d, batch, rate))
+        for name, value in advice.items():
+            if not 0 < value < math.inf:
+                raise BadInput(
+                    f"law {self.name}: {name} = {value:.3g} at N = {n:g}, D = {d:g}; expected a finite "
+                    f"number above 0, but {self.formula} breaks down this far out; choose nearer sizes"
+                )
         return advice
 
     def _rate(self, n: float, d: float, batch: float | None) -> float:

@@ -45,6 +45,8 @@ def plot_spectral_density(
     top = max(float(np.max(density)) for density in densities.values())
     ax.set(yscale="log", ylim=(top / 10**SHOWN_DECADES, 3 * top), xlim=(grid[0], grid[-1]))
     ax.set(xlabel="eigenvalue", ylabel="share of eigenvalues per unit")
+    ax.locator_params(axis="x", nbins=5)
+    ax.ticklabel_format(axis="x", scilimits=(-3, 4))
     legend_above(ax, 2)
     return ax
 

@@ -167,3 +167,12 @@ def test_laws_that_break_down_do_not_count():
     told = field(Target(7e10, 1.4e12))
     assert "kaplan" not in told["advice"]["learning_rate"]["laws"]
     assert told["slopes"]["params"]["reduce"] == 5
+
+
+@pytest.mark.parametrize("law", LAWS.values(), ids=lambda law: law.name)
+@pytest.mark.parametrize("place", [(1e9, 1e300), (1e300, 1e9), (1.0, 1e200)])
+def test_a_law_that_breaks_down_says_so_and_gives_no_number(law, place):
+    told = law_answer(law, Target(*place))
+    broken = [text for text in told["warnings"] if "breaks down this far out" in text]
+    assert bool(broken) != bool(told["recommendation"])
+    assert all(0 < value < math.inf for value in told["recommendation"].values())

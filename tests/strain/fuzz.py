@@ -11,7 +11,8 @@ encoding) or one option, and runs it in this process. The verdict is one of
 * ``traceback``, ``hang`` (over 60 s), ``silent`` (an answer that is no JSON or holds a NaN), ``mute`` (exit
   code 2 without a message): defects.
 
-`fit` and `compare` stop where drawing would begin, since sampling is the same for every table that got there.
+`fit` stops where drawing would begin, and `watch` where serving would, since the rest is the same for every
+input that got there.
 """
 
 from __future__ import annotations
@@ -94,8 +95,8 @@ class _Hang(BaseException):
     """A case took more than ``SECONDS``."""
 
 
-class _Drawing(BaseException):
-    """A fit came to the point where it would draw."""
+class _Working(BaseException):
+    """A command came to the point where it would draw, or serve, for as long as it takes."""
 
 
 # ---------------------------------------------------------------------------------------- good material
@@ -226,8 +227,8 @@ def judged(words: list[str], folder: Path) -> tuple[str, str]:
             code = _code(words)
     except _Hang:
         return "hang", ""
-    except _Drawing:
-        return "answered", "would draw"
+    except _Working:
+        return "answered", "would draw or serve"
     except BaseException as error:
         where = traceback.extract_tb(error.__traceback__)[-1]
         return "traceback", f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
@@ -248,7 +249,7 @@ def _code(words: list[str]) -> int:
     from bayeslaw.cli import app
 
     try:
-        with mock.patch.object(sys, "argv", ["bayeslaw", *words]), _no_drawing():
+        with mock.patch.object(sys, "argv", ["bayeslaw", *words]), _no_long_work():
             app.main()
     except SystemExit as ended:
         return int(ended.code or 0)
@@ -256,11 +257,12 @@ def _code(words: list[str]) -> int:
 
 
 @contextlib.contextmanager
-def _no_drawing() -> Iterator[None]:
-    def drawing(*_: Any, **__: Any) -> None:
-        raise _Drawing
+def _no_long_work() -> Iterator[None]:
+    def working(*_: Any, **__: Any) -> None:
+        raise _Working
 
-    with mock.patch("bayeslaw.inference.fitting.density", drawing):
+    drawing = mock.patch("bayeslaw.inference.fitting.density", working)
+    with drawing, mock.patch("bayeslaw.watching.server.serve", working):
         yield
 
 
