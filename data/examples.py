@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from bayeslaw.errors import BadInput
 from bayeslaw.lab.data.images import as_rows, cropped, image_order, prepare_images, shifts
-from bayeslaw.lab.data.order import batch, sequence_order, validation_batches
-from bayeslaw.lab.data.tokens import prepare
+from bayeslaw.lab.data.order import available, batch, sequence_order, validation_batches
+from bayeslaw.lab.data.tasks import TaskSequences
+from bayeslaw.lab.data.tokens import Corpus, prepare
 
 VALIDATION_SEQUENCES = 1024
 """The loss of a run is over this many fixed sequences, or as many as the corpus sets apart."""
@@ -27,30 +28,49 @@ class Examples:
             follows them, or pixels and the class.
         validation: the same for every run, int64 (sequence, value).
         digest: of the data.
+        classes: number of classes of a task with classes, else 0.
     """
 
     rows: Callable[[int, int], np.ndarray]
     validation: np.ndarray
     digest: str
+    classes: int = 0
 
 
 def text_examples(
-    source: str, vocabulary: int, tokens: int, sequence_length: int, seed: int, cache: Path | None = None
+    source: str,
+    vocabulary: int,
+    tokens: int,
+    sequence_length: int,
+    seed: int,
+    epochs: int = 1,
+    cache: Path | None = None,
 ) -> Examples:
-    """Sequences of a corpus, each once.
+    """Sequences of a corpus.
 
     Args:
         source, vocabulary, cache: as of ``tokens.prepare``.
-        tokens, sequence_length, seed: as of ``order.sequence_order``.
+        tokens, sequence_length, seed, epochs: as of ``order.sequence_order``.
 
     Raises:
         BadInput: as these.
     """
     corpus = prepare(source, vocabulary, cache)
-    order = sequence_order(len(corpus.train), tokens, sequence_length, seed)
-    rows = functools.partial(batch, corpus.train, order, sequence_length=sequence_length)
-    validation = validation_batches(corpus.validation, sequence_length, VALIDATION_SEQUENCES)
-    return Examples(rows, validation, corpus.digest)
+    return _in_order(corpus, tokens, sequence_length, seed, epochs)
+
+
+def task_examples(
+    found: TaskSequences, tokens: int, sequence_length: int, seed: int, epochs: int
+) -> Examples:
+    """Sequences of a task; arguments as of ``order.sequence_order``."""
+    return replace(_in_order(found, tokens, sequence_length, seed, epochs), classes=len(found.classes))
+
+
+def _in_order(found: Corpus | TaskSequences, tokens: int, length: int, seed: int, epochs: int) -> Examples:
+    order = sequence_order(available(found.train, length), tokens, length, seed, epochs)
+    rows = functools.partial(batch, found.train, order, sequence_length=length)
+    validation = validation_batches(found.validation, length, VALIDATION_SEQUENCES)
+    return Examples(rows, validation, found.digest)
 
 
 def image_examples(

@@ -103,6 +103,11 @@ def cache_folder(given: Path | None) -> Path:
     return given or Path(os.environ.get("BAYESLAW_CACHE") or "~/.cache/bayeslaw").expanduser()
 
 
+def tokenizer_text(digest: str, cache: Path | None = None) -> str:
+    """The tokenizer of a corpus that `prepare` made, by its digest, as JSON text."""
+    return (cache_folder(cache) / "corpora" / digest / "tokenizer.json").read_text(encoding="utf-8")
+
+
 def _key(source: str, vocabulary: int, train_bytes: int) -> str:
     """Name a request by the source, the state of its files and the choices, without reading."""
     state: list[Any] = [FORMAT, vocabulary, train_bytes]

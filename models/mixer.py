@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bayeslaw.lab.models.transformer import FeedForward, Shape, initialise, norm_of
+from bayeslaw.lab.models.transformer import FeedForward, Shape, dropout_of, initialise, norm_of
 from bayeslaw.lab.models.vit import PatchEmbedding
 
 
@@ -56,11 +56,12 @@ class MixerBlock(nn.Module):
         self.mixing = Mixing(shape, causal)
         self.feed_forward_norm = norm_of(shape)
         self.feed_forward = FeedForward(shape)
+        self.dropout = dropout_of(shape)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, position, width) to the same shape."""
-        x = x + self.mixing(self.mixing_norm(x))
-        return x + self.feed_forward(self.feed_forward_norm(x))
+        x = x + self.dropout(self.mixing(self.mixing_norm(x)))
+        return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
 
 
 class Mixer(nn.Module):
@@ -85,6 +86,7 @@ class TextMixer(nn.Module):
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.embedding = nn.Embedding(shape.vocabulary, shape.width)
+        self.dropout = dropout_of(shape)
         self.blocks = nn.Sequential(*(MixerBlock(shape, causal=True) for _ in range(shape.depth)))
         self.norm = norm_of(shape)
         self.head = nn.Linear(shape.width, shape.vocabulary, bias=False)
@@ -94,7 +96,7 @@ class TextMixer(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Map (batch, time) to (batch, time, vocabulary)."""
-        return self.head(self.norm(self.blocks(self.embedding(tokens))))
+        return self.head(self.norm(self.blocks(self.dropout(self.embedding(tokens)))))
 
 
 def mixing_width(shape: Shape) -> int:

@@ -43,9 +43,12 @@ class Shape:
             to positions.
         patch: side of a patch [pixels], of networks that read images.
         channels: of a pixel, 1 for grey or 3 for red, green and blue.
+        dropout: chance that an element of the embeddings, or of what a layer adds to the residual stream, is
+            0 in training (Vaswani et al. 2017, section 5.4).
 
     Raises:
-        BadInput: a number that is not positive, heads that do not divide the width, an unknown name.
+        BadInput: a number that is not positive, heads that do not divide the width, an unknown name, a
+            dropout outside 0 to 1.
     """
 
     vocabulary: int
@@ -60,6 +63,7 @@ class Shape:
     length: int = 0
     patch: int = 2
     channels: int = 1
+    dropout: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse shapes that cannot be built."""
@@ -71,6 +75,8 @@ class Shape:
                 f"heads = {self.heads} at width = {self.width}; expected width / heads to be an even number; "
                 "choose other heads"
             )
+        if not 0 <= self.dropout < 1:
+            raise BadInput(f"dropout = {self.dropout}; expected at least 0 and below 1; correct it")
         kinds = {"norm": Norm, "activation": Activation, "parametrization": Parametrization}
         for name, kind in kinds.items():
             known = get_args(kind)
@@ -153,11 +159,12 @@ class Block(nn.Module):
         self.attention = Attention(shape, causal)
         self.feed_forward_norm = norm_of(shape)
         self.feed_forward = FeedForward(shape)
+        self.dropout = dropout_of(shape)
 
     def forward(self, x: Tensor, rotation: Tensor | None = None) -> Tensor:
         """Map (batch, time, width) to the same shape."""
-        x = x + self.attention(self.attention_norm(x), rotation)
-        return x + self.feed_forward(self.feed_forward_norm(x))
+        x = x + self.dropout(self.attention(self.attention_norm(x), rotation))
+        return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
 
 
 class Transformer(nn.Module):
@@ -169,6 +176,7 @@ class Transformer(nn.Module):
         super().__init__()
         self.shape = shape
         self.embedding = nn.Embedding(shape.vocabulary, shape.width)
+        self.dropout = dropout_of(shape)
         self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.depth))
         self.norm = norm_of(shape)
         self.head = nn.Linear(shape.width, shape.vocabulary, bias=False)
@@ -180,7 +188,7 @@ class Transformer(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Map (batch, time) to (batch, time, vocabulary)."""
-        x = self.embedding(tokens)
+        x = self.dropout(self.embedding(tokens))
         rotation = self.rotation[:, : tokens.shape[1]]
         for block in self.blocks:
             x = block(x, rotation)
@@ -233,3 +241,8 @@ def norm_of(shape: Shape) -> nn.Module:
     if shape.norm == "rmsnorm":
         return nn.RMSNorm(shape.width, eps=1e-5)
     return nn.LayerNorm(shape.width, bias=False)
+
+
+def dropout_of(shape: Shape) -> nn.Module:
+    """Dropout of a shape, in training alone."""
+    return nn.Dropout(shape.dropout) if shape.dropout else nn.Identity()

@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from bayeslaw.lab.models.transformer import Block, Shape, initialise, norm_of
+from bayeslaw.lab.models.transformer import Block, Shape, dropout_of, initialise, norm_of
 
 GREY = 127.5
 """Half of the brightest value of a pixel."""
@@ -29,13 +29,14 @@ class PatchEmbedding(nn.Module):
         self.rows = math.isqrt(shape.length)
         self.patches = nn.Linear(shape.patch**2 * shape.channels, shape.width, bias=False)
         self.places = nn.Parameter(torch.zeros(shape.length, shape.width)) if places else None
+        self.dropout = dropout_of(shape)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Map (image, pixel) to (image, patch, width)."""
         grid = pixels.unflatten(-1, (self.rows, self.patch, self.rows, self.patch, self.channels))
         patches = grid.transpose(2, 3).flatten(3).flatten(1, 2)
         found = self.patches(patches.to(self.patches.weight.dtype) / GREY - 1)
-        return found if self.places is None else found + self.places
+        return self.dropout(found if self.places is None else found + self.places)
 
 
 class VisionTransformer(nn.Module):

@@ -211,6 +211,7 @@ ASKED = {
     "predict --law NAME": "predict --params 1e9 --tokens 2e10 --law step",
     "predict --law all": "predict --params 1e9 --tokens 2e10 --posterior p.nc --law all",
     "schedule advise": "schedule advise --params 1e8 --tokens 5e9 --batch-tokens 1e5",
+    "schedule batch": "schedule batch --params 1e9 --tokens 2e10 --posterior p.nc",
     "evaluate": "evaluate sweep.csv --law step",
     "diagnose": "diagnose p.nc",
     "design": "design --target 1e9,2e10,adamw --space space.toml --budget 1e20 --batch 1 --posterior p.nc "

@@ -59,7 +59,7 @@ def measured(
             group["lr"] = rate
     micro = max(1, spec.micro_batch_tokens // spec.sequence_length)
     at_once = micro if len(rows) > micro else None
-    place: Row = {"step": step, "tokens": min(step * spec.batch_tokens, spec.tokens), "learning_rate": rate}
+    place: Row = {"step": step, "tokens": spec.tokens_before(step), "learning_rate": rate}
     try:
         here = landscape(_loss_of(spec), model, rows, at_once, total)
         finite(here.loss(None), "loss")  # the same on all processes: none goes on alone

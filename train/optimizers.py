@@ -66,14 +66,52 @@ class Optimizer:
     beside: str | None = None
 
 
-def build(name: str, model: nn.Module, settings: Settings) -> list[torch.optim.Optimizer]:
+def build(
+    name: str, model: nn.Module, settings: Settings, lr_dropout: float = 0.0
+) -> list[torch.optim.Optimizer]:
     """The optimizers of one model: one, or two where the first moves matrices only.
 
     Args:
         name: a key of ``OPTIMIZERS``.
         model: with the embedding as ``model.embedding`` and the head as ``model.head``.
         settings: each that the optimizer has, filled.
+        lr_dropout: as of ``drop_learning_rates``, for all of them.
     """
+    made = _made(name, model, settings)
+    if lr_dropout:
+        for optimizer in made:
+            drop_learning_rates(optimizer, lr_dropout)
+    return made
+
+
+def drop_learning_rates(optimizer: torch.optim.Optimizer, share: float) -> None:
+    """From here on, let each coordinate miss a step with this probability, independently at every step.
+
+    Learning rate dropout (Lin et al., arXiv 1912.00144, whose p is the probability to keep: 1 - ``share``).
+    Moments see every gradient, and decoupled weight decay goes on. Coordinates are drawn by torch's global
+    generator, which must be in the same state on all processes. Lamb and Adafactor scale their step by norms
+    of weight and step: a coordinate that misses one is taken to decay as with AdamW.
+    """
+    import torch
+
+    before: list[Tensor] = []
+
+    def remember(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        before.extend(p.detach().clone() for group in optimizer.param_groups for p in group["params"])
+
+    def drop(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        with torch.no_grad():
+            for group in optimizer.param_groups:
+                kept = 1 - group["lr"] * group["weight_decay"]
+                for p in group["params"]:
+                    old = before.pop(0)
+                    p.copy_(torch.where(torch.rand_like(p) < share, old.mul_(kept), p))
+
+    optimizer.register_step_pre_hook(remember)
+    optimizer.register_step_post_hook(drop)
+
+
+def _made(name: str, model: nn.Module, settings: Settings) -> list[torch.optim.Optimizer]:
     beside = OPTIMIZERS[name].beside
     if beside is None:
         return [_one(name, model.parameters(), settings)]

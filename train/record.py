@@ -19,7 +19,7 @@ from bayeslaw.errors import BadInput
 from bayeslaw.files import write_atomically
 from bayeslaw.lab.models.counts import flops_per_token, params_embedding, params_nonembedding
 from bayeslaw.lab.train.energy import co2e_grams
-from bayeslaw.lab.train.spec import RunSpec, digest
+from bayeslaw.lab.train.spec import USUAL, RunSpec, digest
 
 RECORD, CURVE, SHARE = "record.json", "curve.csv", "share.txt"
 RUNS, FAILURE, PLANNED = "runs", "failure.json", "planned.json"
@@ -33,7 +33,11 @@ COPIED = (
     *("sequence_length", "learning_rate", "schedule", "warmup_tokens", "momentum", "beta2", "weight_decay"),
     *("epsilon", "grad_clip", "seed", "corpus", "vocabulary", "norm", "activation", "tied", "precision"),
     "model",
+    "dropout",
 )
+OUTSIDE = ("batch_schedule", "lr_dropout", "epochs", "init", "task")
+"""Choices that no law knows. They are told only where they are made, as ``extra_NAME``: a fit then sets the
+run apart."""
 
 
 def row(
@@ -53,8 +57,9 @@ def row(
         **{name: getattr(spec, name) for name in COPIED},
         "params_nonembedding": params_nonembedding(shape),
         "params_embedding": params_embedding(shape),
-        "final_lr_ratio": spec.learning_rate_at(spec.steps - 1) / spec.learning_rate,
-        "dropout": 0.0,
+        **{f"extra_{name}": value for name in OUTSIDE if (value := getattr(spec, name)) != USUAL[name]},
+        "steps": spec.steps,
+        "final_lr_ratio": spec.fraction_at(spec.steps - 1),
         "loss": loss_val if status == "finished" else None,
         "loss_kind": "val_final",
         "loss_train_smoothed": loss_smoothed,

@@ -33,12 +33,14 @@ from torch import Tensor, nn
 from bayeslaw.errors import BadInput
 from bayeslaw.files import check_writable, make_folder, write_atomically
 from bayeslaw.integrations.divergence import has_diverged
-from bayeslaw.lab.data.examples import Examples, image_examples, text_examples
+from bayeslaw.lab.data import tasks
+from bayeslaw.lab.data.examples import Examples, image_examples, task_examples, text_examples
+from bayeslaw.lab.data.tokens import tokenizer_text
 from bayeslaw.lab.models.families import size_for
 from bayeslaw.lab.models.networks import build
-from bayeslaw.lab.train import curvature, optimizers, record
+from bayeslaw.lab.train import curvature, optimizers, record, weights
 from bayeslaw.lab.train.energy import meter
-from bayeslaw.lab.train.objective import cross_entropy
+from bayeslaw.lab.train.objective import NO_TARGET, cross_entropy, inputs_of, targets_of
 from bayeslaw.lab.train.spec import (
     CHOICES,
     KINDS,
@@ -51,6 +53,7 @@ from bayeslaw.lab.train.spec import (
     typed,
 )
 from bayeslaw.processes import delayed_signals
+from bayeslaw.schedules.batches import plan_from, text_of
 
 CHECKPOINT = "checkpoint.pt"
 CHECKPOINT_SECONDS = 10.0
@@ -75,7 +78,11 @@ class Progress:
 
 
 def execute(
-    spec: RunSpec, folder: Path, cache: Path | None = None, say: Callable[[str], None] = lambda text: None
+    spec: RunSpec,
+    folder: Path,
+    cache: Path | None = None,
+    say: Callable[[str], None] = lambda text: None,
+    keep_weights: bool = False,
 ) -> dict[str, Any]:
     """Train one run, resume it, or return its record.
 
@@ -84,6 +91,7 @@ def execute(
         folder: folder of this run alone; created if missing.
         cache: folder of tokenised corpora; by default as in ``data.tokens.prepare``.
         say: receives a line about each checkpoint.
+        keep_weights: leave ``train.weights`` of a finished run, for one that begins with them.
 
     Returns:
         Record of the run: see ``train.record``.
@@ -101,14 +109,18 @@ def execute(
     for name in (CHECKPOINT, record.CURVE, record.SHARE):
         check_writable(folder / name)
     accelerator = _accelerator(spec)
-    examples = _examples(spec, cache)
+    begun = weights.read(Path(spec.init)) if spec.init else None
+    examples = _examples(spec, begun, cache)
 
     # ---- model and optimizers
     set_seed(spec.seed)
     model = build(spec.shape, spec.seed)
+    if begun:
+        weights.load(begun, model, f"run {spec.run_id}: init = {spec.init}")
     model = accelerator.prepare(model)
     inner = accelerator.unwrap_model(model)
-    steppers = [accelerator.prepare(o) for o in optimizers.build(spec.optimizer, inner, spec.settings)]
+    built = optimizers.build(spec.optimizer, inner, spec.settings, spec.lr_dropout)
+    steppers = [accelerator.prepare(o) for o in built]
     progress = _resumed(folder / CHECKPOINT, spec, inner, steppers) or Progress()
 
     # ---- training
@@ -128,9 +140,8 @@ def execute(
                 for stepper in steppers:
                     for group in stepper.param_groups:
                         group["lr"] = spec.learning_rate_at(step)
-                first = step * spec.batch_sequences
-                count = min(spec.batch_sequences, spec.sequences - first)
-                losses.append(_step(accelerator, model, steppers, spec, examples.rows(first, count)))
+                rows = examples.rows(*spec.sequences_at(step))
+                losses.append(_step(accelerator, model, steppers, spec, rows, step))
             losses.append(torch.full_like(losses[0], len(came)))  # processes stop together
             *means, stop = accelerator.reduce(torch.stack(losses), "sum").tolist()
             _look(progress, spec, means)
@@ -149,20 +160,24 @@ def execute(
     # ---- outcome
     clock.stop()
     train_seconds = progress.wall_seconds - sum(row["seconds"] or 0.0 for row in progress.curvature)
-    loss_val = None if progress.diverged else _validation_loss(accelerator, model, examples.validation, spec)
+    loss_val, accuracy = (None, None) if progress.diverged else _validated(accelerator, model, examples, spec)
     if loss_val is not None and not np.isfinite(loss_val):
-        progress.diverged, loss_val = True, None
+        progress.diverged, loss_val, accuracy = True, None, None
     energy_kind = clock.stop()
     energy = (progress.energy_joules, energy_kind)
     result = {
         **_outcome(spec, progress, loss_val),
         **record.cost(progress.wall_seconds, progress.cpu_seconds, energy, str(accelerator.device)),
         "train_seconds": train_seconds,
-        "tokens_per_second": _seen(progress, spec) / train_seconds,
+        "tokens_per_second": spec.tokens_before(progress.step) / train_seconds,
         **curvature.summary(spec, progress.curvature, train_seconds),
         "corpus_digest": examples.digest,
+        **({} if accuracy is None else {"accuracy": accuracy}),
     }
     if accelerator.is_main_process:
+        if keep_weights and not progress.diverged:
+            tokenizer = begun.tokenizer if begun else _tokenizer(spec, examples, cache)
+            weights.write(folder, spec, tokenizer, inner)
         record.write(folder, result, progress.curve)
         for name in (CHECKPOINT, record.SHARE):
             (folder / name).unlink(missing_ok=True)
@@ -170,18 +185,52 @@ def execute(
     return record.read(folder) or result
 
 
-def _examples(spec: RunSpec, cache: Path | None) -> Examples:
-    """What the run reads."""
+def _examples(spec: RunSpec, begun: weights.Weights | None, cache: Path | None) -> Examples:
+    """What the run reads: images, a task's examples by the tokenizer of what it begins with, or a corpus."""
     if spec.network.images:
         images = (spec.sequences, spec.side, spec.channels)
         return image_examples(spec.corpus, spec.vocabulary, *images, spec.seed, cache)
-    return text_examples(spec.corpus, spec.vocabulary, spec.tokens, spec.sequence_length, spec.seed, cache)
+    order = (spec.tokens, spec.sequence_length, spec.seed, spec.epochs)
+    if begun and spec.task:
+        return task_examples(
+            task_sequences(spec.corpus, spec.columns, spec.task, begun, spec.sequence_length), *order
+        )
+    examples = text_examples(spec.corpus, spec.vocabulary, *order, cache)
+    if begun and tokenizer_text(examples.digest, cache) != begun.tokenizer:
+        raise BadInput(
+            f"run {spec.run_id}: corpus = {spec.corpus} has another tokenizer than init = {spec.init}; "
+            "expected the corpus of that run, or a task; change one of them"
+        )
+    return examples
+
+
+def task_sequences(
+    source: str, columns: str, task: str, begun: weights.Weights, length: int
+) -> tasks.TaskSequences:
+    """Examples of a task by the tokenizer of a run; see ``data.tasks.prepare``."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_str(begun.tokenizer)
+    end = begun.spec["vocabulary"] - 1
+    return tasks.prepare(source, columns, task, lambda text: list(tokenizer.encode(text).ids), end, length)
+
+
+def _tokenizer(spec: RunSpec, examples: Examples, cache: Path | None) -> str:
+    """JSON text; empty of images."""
+    return "" if spec.network.images else tokenizer_text(examples.digest, cache)
 
 
 def _step(
-    accelerator: Accelerator, model: nn.Module, steppers: list[Any], spec: RunSpec, rows: np.ndarray
+    accelerator: Accelerator,
+    model: nn.Module,
+    steppers: list[Any],
+    spec: RunSpec,
+    rows: np.ndarray,
+    step: int,
 ) -> Tensor:
     """Make one optimizer step on one batch (sequence, value); return this process's part of its mean loss."""
+    if spec.dropout:
+        _reseed(spec.seed, step, accelerator.process_index + 1)
     even = len(rows) // accelerator.num_processes * accelerator.num_processes  # the last batch may be odd
     mine = rows[accelerator.process_index : even or None : accelerator.num_processes]
     at_once = max(1, spec.micro_batch_tokens // spec.sequence_length)
@@ -194,18 +243,23 @@ def _step(
         total += loss.detach()
     if spec.grad_clip:
         accelerator.clip_grad_norm_(model.parameters(), spec.grad_clip)
+    if spec.lr_dropout:
+        _reseed(spec.seed, step, 0)  # the same on all processes
     for stepper in steppers:
         stepper.step()
         stepper.zero_grad()
     return total / accelerator.num_processes
 
 
-def _loss(
-    accelerator: Accelerator, model: nn.Module, spec: RunSpec, rows: np.ndarray, reduction: str = "mean"
-) -> Tensor:
-    """Cross-entropy of each guess [nats], averaged or summed."""
+def _reseed(*key: int) -> None:
+    """Make torch's random numbers a function of the key, so that a run that goes on draws the same."""
+    torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0]))
+
+
+def _loss(accelerator: Accelerator, model: nn.Module, spec: RunSpec, rows: np.ndarray) -> Tensor:
+    """Mean cross-entropy of each guess [nats]."""
     moved = torch.from_numpy(rows).to(accelerator.device, non_blocking=True)
-    return cross_entropy(model(moved[:, :-1]), moved, spec.network.label_smoothing, reduction)
+    return cross_entropy(model(inputs_of(moved)), moved, spec.network.label_smoothing)
 
 
 def _look(progress: Progress, spec: RunSpec, losses: list[float]) -> None:
@@ -213,25 +267,32 @@ def _look(progress: Progress, spec: RunSpec, losses: list[float]) -> None:
     progress.step += len(losses)
     mean = float(np.mean(losses))
     rate = spec.learning_rate_at(progress.step - 1)
-    progress.curve.append((progress.step, _seen(progress, spec), rate, mean))
+    progress.curve.append((progress.step, spec.tokens_before(progress.step), rate, mean))
     progress.diverged = has_diverged(mean, uniform=np.log(spec.vocabulary))
 
 
-def _seen(progress: Progress, spec: RunSpec) -> int:
-    """Tokens trained on."""
-    return min(progress.step * spec.batch_sequences, spec.sequences) * spec.sequence_length
-
-
 @torch.no_grad()
-def _validation_loss(accelerator: Accelerator, model: nn.Module, rows: np.ndarray, spec: RunSpec) -> float:
-    """Mean loss over validation sequences, the same for every run of one corpus [nats/guess]."""
+def _validated(
+    accelerator: Accelerator, model: nn.Module, examples: Examples, spec: RunSpec
+) -> tuple[float, float | None]:
+    """Mean loss over validation sequences, the same for every run of one corpus [nats/guess]; of a task with
+    classes, also the share of answers whose class is the likeliest."""
     model.eval()
-    mine = rows[accelerator.process_index :: accelerator.num_processes]
+    mine = examples.validation[accelerator.process_index :: accelerator.num_processes]
     at_once = max(1, spec.micro_batch_tokens // spec.sequence_length)
-    pieces = [mine[i : i + at_once] for i in range(0, len(mine), at_once)]
-    parts = [_loss(accelerator, model, spec, piece, "sum") for piece in pieces]
-    total = accelerator.reduce(torch.stack(parts).double().sum(), "sum")
-    return float(total) / (len(rows) * spec.guesses)
+    parts = []
+    for i in range(0, len(mine), at_once):
+        rows = torch.from_numpy(mine[i : i + at_once]).to(accelerator.device, non_blocking=True)
+        logits = model(inputs_of(rows))
+        loss = cross_entropy(logits, rows, spec.network.label_smoothing, "sum")
+        truth = targets_of(rows, logits.shape[1])
+        known = truth != NO_TARGET
+        right = known[:0]
+        if examples.classes:
+            right = logits.flatten(0, 1)[known, : examples.classes].argmax(dim=1) == truth[known]
+        parts.append(torch.stack([loss, known.sum(), right.sum()]))
+    total, count, hits = accelerator.reduce(torch.stack(parts).double().sum(dim=0), "sum").tolist()
+    return total / count, hits / count if examples.classes else None
 
 
 def _measure(
@@ -251,7 +312,9 @@ def _measure(
     mine = examples.rows(0, count)[accelerator.process_index :: accelerator.num_processes]
     rows = torch.from_numpy(mine).to(accelerator.device)
     total = functools.partial(accelerator.reduce, reduction="sum")
+    model.eval()  # without dropout
     progress.curvature.append(curvature.measured(model, steppers, rows, spec, progress.step, total))
+    model.train()
     if accelerator.is_main_process:
         curvature.write(folder, progress.curvature)
 
@@ -261,7 +324,7 @@ def _outcome(spec: RunSpec, progress: Progress, loss_val: float | None) -> dict[
     status = "diverged" if progress.diverged else "finished"
     last = [point[3] for point in progress.curve if point[0] > 0.9 * progress.step]
     smoothed = None if progress.diverged else float(np.mean(last))
-    return record.row(spec, status, loss_val, smoothed, _seen(progress, spec))
+    return record.row(spec, status, loss_val, smoothed, spec.tokens_before(progress.step))
 
 
 class _Clock:
@@ -304,11 +367,13 @@ def _accelerator(spec: RunSpec) -> Accelerator:
             f"run {spec.run_id}: precision = fp16 on a CPU, which Accelerate trains in 32 bits; "
             "expected a GPU for it; choose no or bf16"
         )
-    if spec.batch_sequences % accelerator.num_processes:
-        raise BadInput(
-            f"run {spec.run_id}: batch_tokens = {spec.batch_tokens} is {spec.batch_sequences} sequences; "
-            f"expected a multiple of the {accelerator.num_processes} processes; change one of them"
-        )
+    for batch_sequences in (stage.batch_sequences for stage in spec.stages):
+        if batch_sequences % accelerator.num_processes:
+            raise BadInput(
+                f"run {spec.run_id}: a batch of {batch_sequences * spec.sequence_length} tokens is "
+                f"{batch_sequences} sequences; expected a multiple of the {accelerator.num_processes} "
+                "processes; change one of them"
+            )
     return accelerator
 
 
@@ -363,12 +428,23 @@ def _another(path: Path, found: object, spec: RunSpec) -> BadInput:
     )
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """``bayeslaw-train``; 0, 2 for bad input, 130 if stopped."""
+def main(
+    arguments: list[str] | None = None,
+    complete: Callable[[dict[str, Any]], dict[str, Any]] = lambda given: given,
+    program: tuple[str, str | None] = ("bayeslaw-train", __doc__),
+) -> int:
+    """``bayeslaw-train``; 0, 2 for bad input, 130 if stopped.
+
+    Args:
+        arguments: of the command line; by default the process's.
+        complete: fills in choices, by name, None where they are not given.
+        program: name and description in the help.
+    """
     try:
-        given = vars(_parser().parse_args(arguments))
-        folder = Path(given.pop("folder"))
-        result = execute(_spec(given, folder), folder, say=lambda text: print(text, file=sys.stderr))
+        given = vars(_parser(*program).parse_args(arguments))
+        folder, keep = Path(given.pop("folder")), given.pop("keep_weights")
+        spec = _spec(complete(given), folder)
+        result = execute(spec, folder, say=lambda text: print(text, file=sys.stderr), keep_weights=keep)
     except BadInput as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2
@@ -378,19 +454,24 @@ def main(arguments: list[str] | None = None) -> int:
     loss = result["loss"]
     guess = "image" if "images" in result else "token"
     shown = f"{loss:.4f} nats/{guess}" if loss is not None else "no loss"
+    shown += f", accuracy {result['accuracy']:.1%}" if "accuracy" in result else ""
     print(f"{result['run_id']}: {result['status']}, {shown}, {result['wall_seconds']:.1f} s; {folder}")
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(name: str, text: str | None) -> argparse.ArgumentParser:
     """Make one option for each field of the spec."""
     parser = argparse.ArgumentParser(
-        "bayeslaw-train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        name, description=text, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--folder", required=True, help="of this run; holds its checkpoint, then its record")
     parser.add_argument("--spec", help="JSON object of choices; options given besides it win")
+    parser.add_argument(
+        "--keep-weights", action="store_true", help="leave weights.pt, for --init of another run"
+    )
     parser.add_argument("--params-nonembedding", help="instead of width, depth and heads")
-    known = meanings() | {name: f"one of {', '.join(names)}" for name, names in CHOICES.items()}
+    known = meanings() | {name: f"one of {', '.join(filter(None, names))}" for name, names in CHOICES.items()}
+    known["batch_schedule"] = "plan that `bayeslaw schedule batch` wrote; tells batch and learning rate"
     for f in fields(RunSpec):
         usual = "" if f.default in (MISSING, None) else f"; default {f.default}"
         parser.add_argument("--" + f.name.replace("_", "-"), help=known[f.name] + usual)
@@ -400,6 +481,8 @@ def _parser() -> argparse.ArgumentParser:
 def _spec(given: dict[str, Any], folder: Path) -> RunSpec:
     """The spec of a command line, with a file's choices below and modest defaults below these."""
     path = given.pop("spec")
+    if given["batch_schedule"] is not None:
+        given |= _batch_choices(Path(given["batch_schedule"]), given)
     chosen: dict[str, Any] = {"run_id": folder.absolute().name, "study": "own", "corpus": "stdlib"}
     said = {} if path is None else _choices(Path(path))
     said |= {name: value for name, value in given.items() if value is not None}
@@ -413,6 +496,23 @@ def _spec(given: dict[str, Any], folder: Path) -> RunSpec:
     if missing := [name for name, needed in names.items() if needed and name not in chosen]:
         raise BadInput(f"not given: {', '.join(missing)}; expected a value for each; see --help")
     return RunSpec(**{name: typed(name, value, KINDS[name]) for name, value in chosen.items()})
+
+
+def _batch_choices(path: Path, given: dict[str, Any]) -> dict[str, Any]:
+    """Choices of a batch plan in a JSON file; those that it makes cannot be given beside it."""
+    content = _choices(path)
+    plan = plan_from(content, str(path))
+    choices = {
+        "batch_tokens": plan.batch_tokens,
+        "learning_rate": plan.learning_rate,
+        **({"schedule": content["schedule"]} if "schedule" in content else {}),
+    }
+    if twice := [name for name in choices if given[name] is not None]:
+        option = "--" + twice[0].replace("_", "-")
+        raise BadInput(
+            f"{option} {given[twice[0]]}: {path} tells it, too; expected one of both; leave {option} out"
+        )
+    return {**choices, "batch_schedule": text_of(plan.switches)}
 
 
 def _choices(path: Path) -> dict[str, Any]:

@@ -10,8 +10,8 @@ INVERSE_SQUARE_ROOT = "inverse_sqrt"
 NAMES = (*SCHEDULES, INVERSE_SQUARE_ROOT)
 
 
-def fraction(schedule: str, step: int, steps: int, warmup_steps: int, final: float) -> float:
-    """Fraction of the peak learning rate at ``step`` of 0, 1, ..., steps - 1.
+def fraction(schedule: str, step: float, steps: float, warmup_steps: int, final: float) -> float:
+    """Fraction of the peak learning rate at ``step`` of 0, 1, ..., steps - 1, or between two of them.
 
     Linear warm-up reaches 1 in its last step. The last step of the run has ``final``, except with
     "constant", and with "inverse_sqrt", which falls as sqrt(warm-up / step) (Vaswani et al. 2017).

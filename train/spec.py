@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import inspect
+import itertools
 import json
 import math
 import re
@@ -14,6 +16,7 @@ from typing import Any, get_type_hints
 from bayeslaw.errors import BadInput
 from bayeslaw.lab.data.corpus import known_source
 from bayeslaw.lab.data.images import MODES, known_images
+from bayeslaw.lab.data.tasks import TASKS
 from bayeslaw.lab.data.tokens import LARGEST as LARGEST_VOCABULARY
 from bayeslaw.lab.data.tokens import SMALLEST as SMALLEST_VOCABULARY
 from bayeslaw.lab.models.counts import params_embedding, params_nonembedding
@@ -21,6 +24,8 @@ from bayeslaw.lab.models.networks import NETWORKS, Network
 from bayeslaw.lab.models.transformer import Shape
 from bayeslaw.lab.train.optimizers import OPTIMIZERS, Settings
 from bayeslaw.lab.train.schedules import NAMES, fraction
+from bayeslaw.lab.train.stages import Stage, sequences_before, stage_at, stages
+from bayeslaw.schedules.batches import BatchPlan, parse_switches
 
 PRECISIONS = ("no", "bf16", "fp16")
 CHOICES = {
@@ -28,6 +33,7 @@ CHOICES = {
     "optimizer": OPTIMIZERS.keys(),
     "schedule": NAMES,
     "precision": PRECISIONS,
+    "task": ("", *TASKS),
 }
 CURVATURE_SEQUENCES, SEQUENCE_LENGTH = 8, 128
 SCALE_FREE = ("adamw", "lion", "rmsprop")
@@ -73,6 +79,15 @@ class RunSpec:
         model: name in ``models.networks.NETWORKS``.
         patch: side of a patch [pixels]; images are scaled to sqrt(sequence_length) patches a side.
         channels: of a pixel, 1 for grey or 3 for red, green and blue.
+        batch_schedule: switches "SHARE:BATCH:RATE,...": share of the tokens seen, batch [tokens] and peak
+            learning rate from there on. Empty: ``batch_tokens`` and ``learning_rate`` to the end.
+        lr_dropout: chance of each coordinate to miss a step; of ``train.optimizers.drop_learning_rates``.
+        dropout: of ``models.transformer.Shape``.
+        epochs: passes over the same ``tokens`` / ``epochs`` distinct tokens.
+        init: folder of a run whose ``train.weights`` this one begins with. Empty: random ones.
+        task: of ``data.tasks``, whose examples ``corpus`` then holds: "classify" or "write". Empty: the
+            next token of the corpus.
+        columns: of the examples: "TEXT,ANSWER".
     """
 
     run_id: str
@@ -107,6 +122,13 @@ class RunSpec:
     model: str = "transformer"
     patch: int = 2
     channels: int = 1
+    batch_schedule: str = ""
+    lr_dropout: float = 0.0
+    dropout: float = 0.0
+    epochs: int = 1
+    init: str = ""
+    task: str = ""
+    columns: str = "text,answer"
 
     @property
     def network(self) -> Network:
@@ -139,6 +161,7 @@ class RunSpec:
             self.sequence_length,
             self.patch,
             self.channels,
+            self.dropout,
         )
 
     @property
@@ -148,13 +171,19 @@ class RunSpec:
 
     @property
     def batch_sequences(self) -> int:
-        """Number of sequences per step."""
+        """Number of sequences per step, at the beginning."""
         return self.batch_tokens // self.sequence_length
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """Stretches of one batch and one peak learning rate, by ``batch_schedule``."""
+        return _stages(self)
 
     @property
     def steps(self) -> int:
         """Number of steps until ``tokens`` are seen; the last batch is the rest."""
-        return math.ceil(self.sequences / self.batch_sequences)
+        last = self.stages[-1]
+        return last.first_step + math.ceil((self.sequences - last.first_sequence) / last.batch_sequences)
 
     @property
     def warmup_steps(self) -> int:
@@ -175,14 +204,37 @@ class RunSpec:
         return Settings(self.learning_rate, *(knob or 0.0 for knob in knobs))
 
     def learning_rate_at(self, step: int) -> float:
-        """Learning rate of a step, 0 for the first."""
-        return self.learning_rate * fraction(
-            self.schedule, step, self.steps, self.warmup_steps, self.final_lr_ratio
+        """Learning rate of a step, 0 for the first; the schedule is a function of the tokens seen."""
+        return stage_at(self.stages, step).learning_rate * self.fraction_at(step)
+
+    def fraction_at(self, step: int) -> float:
+        """Fraction of its peak that a step's learning rate has; the unit is a step of the first batch."""
+        done, whole = (
+            sequences_before(self.stages, i) / self.batch_sequences for i in (step + 1, self.steps)
         )
+        return fraction(self.schedule, done - 1, whole, self.warmup_steps, self.final_lr_ratio)
+
+    def sequences_at(self, step: int) -> tuple[int, int]:
+        """Place of a step's first sequence in the order of the run, and how many it reads."""
+        first = sequences_before(self.stages, step)
+        return first, min(stage_at(self.stages, step).batch_sequences, self.sequences - first)
+
+    def tokens_before(self, step: int) -> int:
+        """Tokens trained on before a step."""
+        return min(sequences_before(self.stages, step), self.sequences) * self.sequence_length
+
+
+@functools.lru_cache(maxsize=16)
+def _stages(spec: RunSpec) -> tuple[Stage, ...]:
+    plan = BatchPlan(spec.batch_tokens, spec.learning_rate, parse_switches(spec.batch_schedule))
+    return stages(plan, spec.sequences, spec.sequence_length)
 
 
 KINDS: dict[str, Any] = get_type_hints(RunSpec)
 """Type of each field."""
+
+USUAL: dict[str, Any] = {f.name: f.default for f in fields(RunSpec)}
+"""Default of each field."""
 
 WHOLE_SEQUENCES = ("tokens", "batch_tokens", "warmup_tokens")
 """Fields that may be drawn from a range or follow from others, and are then rounded."""
@@ -263,7 +315,7 @@ def checked(spec: RunSpec) -> RunSpec:
     """
     for name, known in CHOICES.items():
         if getattr(spec, name) not in known:
-            raise _bad(spec, name, f"one of {', '.join(known)}", "correct the plan")
+            raise _bad(spec, name, f"one of {', '.join(filter(None, known))}", "correct the plan")
     usual = OPTIMIZERS[spec.optimizer].defaults
     for name in ("momentum", "beta2", "epsilon"):
         if getattr(usual, name) is None and getattr(spec, name) is not None:
@@ -272,6 +324,8 @@ def checked(spec: RunSpec) -> RunSpec:
         if getattr(spec, name) != value:
             raise _bad(spec, name, f"{value} with {spec.model}", "correct the plan")
     known_images(spec.corpus) if spec.network.images else known_source(spec.corpus)
+    if spec.task and not spec.init:
+        raise _bad(spec, "task", "init beside it, whose tokenizer reads the examples", "name a run's folder")
     spec.shape  # noqa: B018  # raises where no network has this shape
     filled = replace(
         spec,
@@ -294,8 +348,7 @@ def digest(spec: RunSpec) -> str:
 
     Fields at their default are left out, so that a new field does not change the digests of old runs.
     """
-    usual = {f.name: f.default for f in fields(RunSpec)}
-    choices = {k: v for k, v in asdict(spec).items() if k not in ("run_id", "study") and v != usual[k]}
+    choices = {k: v for k, v in asdict(spec).items() if k not in ("run_id", "study") and v != USUAL[k]}
     return hashlib.sha256(json.dumps(choices, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -319,6 +372,13 @@ def _check_numbers(spec: RunSpec) -> None:
         raise _bad(
             spec, "batch_tokens", f"at most tokens = {spec.tokens}", "take a smaller batch or more tokens"
         )
+    _check_batch_schedule(spec)
+    if spec.network.images and (spec.epochs > 1 or spec.task):
+        raise _bad(
+            spec, "epochs", "1 and no task, since images are read as often as it takes", "leave it out"
+        )
+    if spec.epochs > spec.sequences:
+        raise _bad(spec, "epochs", f"at most the {spec.sequences} sequences of the run", "take fewer")
     if spec.warmup_tokens >= spec.tokens or spec.warmup_steps >= spec.steps:
         raise _bad(spec, "warmup_tokens", f"less than tokens = {spec.tokens}", "shorten the warm-up")
 
@@ -339,6 +399,17 @@ def _check_values(spec: RunSpec) -> None:
         raise _bad(spec, "channels", "1 for grey, or 3", "correct the plan")
 
 
+def _check_batch_schedule(spec: RunSpec) -> None:
+    length = spec.sequence_length
+    for switch in parse_switches(spec.batch_schedule):
+        if switch.batch_tokens % length or switch.batch_tokens > spec.tokens:
+            expected = f"batches of at most tokens = {spec.tokens}, multiples of sequence_length = {length}"
+            raise _bad(spec, "batch_schedule", expected, f"change {switch.batch_tokens}")
+    places = [stage.first_step for stage in spec.stages] + [spec.steps]
+    if any(a >= b for a, b in itertools.pairwise(places)):
+        raise _bad(spec, "batch_schedule", "a step or more between switches", "leave one out")
+
+
 def _check_curvature(spec: RunSpec) -> None:
     try:
         shares = [float(text) for text in spec.curvature_at.split(",")] if spec.curvature_at else []
@@ -348,6 +419,8 @@ def _check_curvature(spec: RunSpec) -> None:
         raise _bad(
             spec, "curvature_at", "shares of the run from 0 to 1, such as 0.02,0.1,0.5,1", "correct it"
         )
+    if spec.task and spec.curvature_sequences:
+        raise _bad(spec, "curvature_sequences", "none for a task", "leave it out")
     if spec.curvature_sequences == 1:
         raise _bad(spec, "curvature_sequences", "none, or at least 2 for the noise scale", "take more")
     if spec.parametrization == "mup" and spec.optimizer not in SCALE_FREE:
@@ -374,6 +447,9 @@ RANGES: tuple[tuple[str, float, float], ...] = (
     ("weight_decay", 0, math.inf),
     ("grad_clip", 0, math.inf),
     ("curvature_sequences", 0, 4096),
+    ("lr_dropout", 0, 1),
+    ("dropout", 0, 1),
+    ("epochs", 1, math.inf),
     ("seed", 0, 2**32),
 )
 

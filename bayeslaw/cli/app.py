@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from bayeslaw.cli.batches import batch_
 from bayeslaw.cli.comparison import compare_
 from bayeslaw.cli.conversion import convert_
 from bayeslaw.cli.design import design_
@@ -66,6 +67,7 @@ app.command("replay")(replay_)
 app.command("loop")(loop_)
 app.command("report")(report_)
 app.command("watch")(watch_)
+schedule.command("batch")(batch_)
 app.add_typer(schedule)
 
 

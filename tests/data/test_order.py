@@ -97,7 +97,7 @@ def test_validation_takes_what_there_is():
         (
             lambda: sequence_order(10_000, 10_240, 128, 0),
             "tokens 10,240: the corpus has 9,984 for training, in sequences of 128; "
-            "train on fewer tokens, or choose a larger corpus or a smaller vocabulary",
+            "train on fewer tokens or in more epochs, or choose a larger corpus or a smaller vocabulary",
         ),
         (
             lambda: sequence_order(10_000, 127, 128, 0),

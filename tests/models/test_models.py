@@ -156,3 +156,15 @@ def test_families_vary_width_and_depth_apart():
 def test_shapes_that_cannot_be_are_named(make, message):
     with pytest.raises(BadInput, match="^" + message.replace("(", r"\(")):
         make()
+
+
+def test_dropout_acts_in_training_alone_and_adds_no_parameter():
+    plain, dropping = (build(Shape(300, 16, 2, 1, dropout=p), 8, seed=0) for p in (0.0, 0.25))
+    tokens = torch.arange(16).view(2, 8)
+    assert dropping.state_dict().keys() == plain.state_dict().keys()
+    assert not torch.equal(dropping(tokens), plain(tokens))
+    assert torch.equal(dropping.eval()(tokens), plain(tokens))
+    assert torch.equal(dropping.eval()(tokens), plain.eval()(tokens))
+    kept = torch.manual_seed(0) and dropping.train().dropout(torch.ones(10_000))
+    assert kept.unique().tolist() == pytest.approx([0.0, 1 / 0.75])
+    assert (kept == 0).float().mean() == pytest.approx(0.25, abs=0.02)

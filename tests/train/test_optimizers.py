@@ -71,6 +71,34 @@ def test_decay_shrinks_matrices_in_proportion_and_leaves_gains_alone(name):
         torch.testing.assert_close(pull, expected, rtol=2e-2 if name == "adafactor" else 1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", sorted(set(OPTIMIZERS) - {"lamb", "adafactor"}))
+def test_learning_rate_dropout_moves_some_coordinates_and_decays_all(name):
+    """Coordinates that miss the step have decayed; the others are where they would be without dropout."""
+    whole, part = network(), network()
+    before = {k: v.detach().clone() for k, v in whole.named_parameters()}
+    step(whole, optimizers.build(name, whole, settings(name, 0.25)))
+    torch.manual_seed(0)
+    step(part, optimizers.build(name, part, settings(name, 0.25), lr_dropout=0.75))
+    moved = []
+    for key, weight in part.named_parameters():
+        decay = settings(name).learning_rate * 0.25 if weight.ndim > 1 else 0.0
+        stays = torch.isclose(weight, before[key] * (1 - decay), rtol=1e-6, atol=0)
+        goes = torch.isclose(weight, dict(whole.named_parameters())[key], rtol=1e-6, atol=0)
+        assert (stays | goes).all()
+        moved.append((goes & ~stays).flatten())
+    assert torch.cat(moved).float().mean() == pytest.approx(0.25, abs=0.03)
+
+
+def test_moments_see_the_gradients_of_steps_that_are_missed():
+    whole, part = network(), network()
+    steppers = [optimizers.build("adamw", m, settings("adamw"), p) for m, p in ((whole, 0.0), (part, 0.9))]
+    for model, stepper in zip((whole, part), steppers):
+        step(model, stepper)
+    ((first,), (second,)) = steppers
+    for a, b in zip(whole.parameters(), part.parameters()):
+        torch.testing.assert_close(first.state[a]["exp_avg"], second.state[b]["exp_avg"], rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_state_goes_through_a_file(name):
     model = network()

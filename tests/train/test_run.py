@@ -88,9 +88,16 @@ def test_the_same_spec_gives_the_same_loss_and_a_finished_run_is_not_trained_aga
     assert run.execute(replace(spec, seed=1), tmp_path / "c")["loss"] != first["loss"]
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_a_run_cut_short_goes_on_exactly(optimizer, spec, tmp_path, monkeypatch):
-    spec = replace(spec, optimizer=optimizer, tokens=12_800)  # 25 steps, looked at after 10 and 20
+CHOICES = [
+    *({"optimizer": name} for name in OPTIMIZERS),
+    {"batch_schedule": "0.3:256:0.008,0.6:1024:0.012"},  # 8, 14 and 5 steps
+    {"optimizer": "muon", "dropout": 0.2, "lr_dropout": 0.5, "epochs": 3},
+]
+
+
+@pytest.mark.parametrize("choices", CHOICES)
+def test_a_run_cut_short_goes_on_exactly(choices, spec, tmp_path, monkeypatch):
+    spec = replace(spec, tokens=12_800, **choices)  # some 25 steps, looked at after 10 and 20
     whole = run.execute(spec, tmp_path / "whole")
     monkeypatch.setattr(run, "CHECKPOINT_SECONDS", 0.0)
     save = run._save
@@ -153,6 +160,61 @@ def test_a_killed_process_resumes_exactly(spec, tmp_path, cache):
 
 def arguments(folder):
     return ["--spec", str(folder / "spec.json"), "--folder", str(folder / "cut")]
+
+
+def test_a_switch_to_the_same_settings_changes_nothing(spec, tmp_path):
+    spec = replace(spec, tokens=12_700, warmup_tokens=2_000)  # the last batch is not whole
+    plain = run.execute(spec, tmp_path / "plain")
+    same = run.execute(replace(spec, batch_schedule="0.3:512:0.01"), tmp_path / "same")
+    assert same["loss"] == plain["loss"]
+    assert same["steps"] == plain["steps"] == 25
+    assert (tmp_path / "same" / record.CURVE).read_text() == (tmp_path / "plain" / record.CURVE).read_text()
+
+
+def test_batches_of_a_plan_read_every_sequence_once(spec, tmp_path, monkeypatch):
+    plan = {"batch_tokens": 512, "learning_rate": 0.01, "schedule": "wsd", "inputs": {}}
+    plan["switches"] = [{"share": 0.25, "batch_tokens": 1024, "learning_rate": 0.014}]
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    sizes = []
+    step = run._step
+
+    def counted(accelerator, model, steppers, spec, tokens, number):
+        sizes.append((len(tokens), steppers[0].param_groups[0]["lr"]))
+        return step(accelerator, model, steppers, spec, tokens, number)
+
+    monkeypatch.setattr(run, "_step", counted)
+    (tmp_path / "spec.json").write_text(json.dumps(vars(spec)))
+    whole = ["--folder", str(tmp_path / "r"), "--batch-schedule", str(tmp_path / "plan.json")]
+    known = {k: v for k, v in vars(spec).items() if k not in ("batch_tokens", "learning_rate")}
+    (tmp_path / "spec.json").write_text(json.dumps(known))
+    assert run.main([*whole, "--spec", str(tmp_path / "spec.json"), "--tokens", "6400"]) == 0
+    assert [size for size, _ in sizes] == [16] * 3 + [32] * 4 + [24]
+    assert sum(size for size, _ in sizes) * 32 == 6_400
+    assert [rate for _, rate in sizes[2:5]] == [0.01, 0.014, 0.014]
+    found = record.read(tmp_path / "r")
+    assert found["extra_batch_schedule"] == "0.25:1024:0.014"
+    assert (found["batch_tokens"], found["learning_rate"], found["steps"]) == (512, 0.01, 8)
+    assert found["final_lr_ratio"] == pytest.approx(0.1)
+    assert pd.read_csv(tmp_path / "r" / record.CURVE)["tokens"].tolist() == [6_400]
+
+
+def test_dropout_and_epochs_are_told_where_they_are_chosen(spec, tmp_path):
+    plain = run.execute(spec, tmp_path / "plain")
+    chosen = replace(spec, run_id="chosen", dropout=0.3, epochs=4)
+    told = run.execute(chosen, tmp_path / "chosen")
+    assert (told["dropout"], told["extra_epochs"]) == (0.3, 4)
+    assert (plain["dropout"], plain.keys() & {"extra_epochs", "extra_lr_dropout"}) == (0.0, set())
+    assert told["loss"] != plain["loss"]
+    validate(pd.DataFrame([plain, told]), "record")
+
+
+def test_curvature_is_measured_without_dropout(spec, tmp_path):
+    at_start = {"curvature_at": "0", "curvature_sequences": 4}
+    found = [
+        run.execute(replace(spec, **at_start, dropout=p), tmp_path / str(p))["lambda_max_at_0"]
+        for p in (0.0, 0.5)
+    ]
+    assert found[0] == found[1]
 
 
 def test_batches_are_the_same_in_pieces(spec, tmp_path):
@@ -391,14 +453,14 @@ def test_half_precision_is_refused_where_it_would_not_be_used(spec, tmp_path):
 
 @pytest.mark.parametrize("name", [record.RECORD, record.CURVE, run.CHECKPOINT])
 def test_a_folder_in_the_place_of_an_output_is_refused_before_the_work(name, spec, tmp_path, monkeypatch):
-    monkeypatch.setattr(run, "prepare", pytest.fail)
+    monkeypatch.setattr(run, "_examples", pytest.fail)
     (tmp_path / name).mkdir()
     with pytest.raises(BadInput, match=f"{name}: "):
         run.execute(spec, tmp_path)
 
 
 def test_a_file_in_the_place_of_the_folder_is_refused_before_the_work(spec, tmp_path, monkeypatch):
-    monkeypatch.setattr(run, "prepare", pytest.fail)
+    monkeypatch.setattr(run, "_examples", pytest.fail)
     (tmp_path / "file").write_text("")
     with pytest.raises(BadInput, match=r"file: cannot be made or written to \(File exists\)"):
         run.execute(spec, tmp_path / "file")
@@ -421,11 +483,15 @@ SMALL = "--optimizer adamw --width 16 --depth 1 --heads 1 --batch-tokens 4096 --
         ("--tokens 1e5 --spec {folder}", "{folder}: not a readable JSON object ("),
         ("--tokens 1e5 --spec {folder}/list", "{folder}/list: a JSON list; expected an object; write one "),
         ("--tokens 1e5 --spec {folder}/wide", "{folder}/wide: not a readable JSON object ("),
+        ("--tokens 1e5 --batch-schedule {folder}/empty", "{folder}/empty: not a batch plan (KeyError: "),
+        ("--tokens 1e5 --batch-schedule {folder}/plan", "--batch-tokens 4096: {folder}/plan tells it, too; "),
         ("--tokens 1e5 --params-nonembedding x", "params_nonembedding = x; expected a number; correct it"),
     ],
 )
 def test_odd_values_are_refused_with_one_line(given, message, tmp_path, capsys):
     (tmp_path / "list").write_text("[]")
+    (tmp_path / "empty").write_text("{}")
+    (tmp_path / "plan").write_text('{"batch_tokens": 256, "learning_rate": 0.01, "switches": []}')
     (tmp_path / "wide").write_text("{}", encoding="utf-16")
     command = ["--folder", str(tmp_path / "x"), *SMALL, *given.format(folder=tmp_path).split()]
     assert run.main(command) == 2

@@ -27,6 +27,17 @@ def test_every_token_is_seen_and_the_last_batch_is_what_is_left():
     assert SPEC.learning_rate_at(SPEC.steps - 1) == pytest.approx(1e-4)
 
 
+def test_a_batch_schedule_falls_on_whole_batches_and_moves_the_rate():
+    spec = checked(replace(SPEC, schedule="wsd", batch_schedule="0.25:8192:0.0014,0.5:16384:0.002"))
+    places = [spec.sequences_at(step) for step in range(spec.steps)]
+    assert places[:7] == [(32 * i, 32) for i in range(6)] + [(192, 64)]
+    assert [first + count for first, count in places] == [first for first, _ in places[1:]] + [782]
+    assert [count for _, count in places[9:]] == [128, 128, 128, 14]
+    assert spec.tokens_before(spec.steps) == spec.tokens
+    assert [spec.learning_rate_at(step) for step in (5, 6, 9)] == [0.001, 0.0014, 0.002]
+    assert spec.learning_rate_at(spec.steps - 1) == pytest.approx(2e-4)
+
+
 def test_curvature_is_due_at_steps_of_the_run():
     assert checked(SPEC).curvature_steps == {}
     assert replace(SPEC, curvature_sequences=16).curvature_steps == {"1": 25}
@@ -79,6 +90,28 @@ def test_the_digest_names_choices_not_names():
         ({"schedule": "step"}, "run r1: schedule = step; expected one of constant, linear, cosine, wsd, "),
         ({"precision": "fp8"}, "run r1: precision = fp8; expected one of no, bf16, fp16"),
         ({"warmup_tokens": 100_096}, "run r1: warmup_tokens = 100096; expected less than tokens = 100096"),
+        ({"batch_schedule": "x"}, "batch schedule x: expected switches as SHARE:BATCH:RATE, shares rising "),
+        ({"batch_schedule": "0.5:4096:nan"}, "batch schedule 0.5:4096:nan: expected switches as SHARE:BATCH"),
+        (
+            {"batch_schedule": "0.6:4096:1,0.5:512:1"},
+            "batch schedule 0.6:4096:1,0.5:512:1: expected switches ",
+        ),
+        (
+            {"batch_schedule": "0.5:1000:1"},
+            "run r1: batch_schedule = 0.5:1000:1; expected batches of at most tokens = 100096, multiples of "
+            "sequence_length = 128; change 1000",
+        ),
+        (
+            {"batch_schedule": "0.5:8192:1,0.51:4096:1"},
+            "run r1: batch_schedule = 0.5:8192:1,0.51:4096:1; expected a step or more between switches; ",
+        ),
+        ({"dropout": 1.0}, "dropout = 1.0; expected at least 0 and below 1; correct it"),
+        (
+            {"lr_dropout": -0.1},
+            "run r1: lr_dropout = -0.1; expected at least 0 and below 1; correct the plan",
+        ),
+        ({"epochs": 0}, "run r1: epochs = 0; expected at least 1 and below inf; correct the plan"),
+        ({"epochs": 783}, "run r1: epochs = 783; expected at most the 782 sequences of the run; take fewer"),
         ({"heads": 3}, "heads = 3 at width = 16; expected width / heads to be an even number"),
         ({"vocabulary": 100_000}, "run r1: vocabulary = 100000; expected at least 257 and below 65537"),
         ({"model": "rnn"}, "run r1: model = rnn; expected one of transformer, vit, mixer, text_mixer"),

@@ -1,0 +1,106 @@
+"""Batch plans from a posterior, and the command that writes them."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from bayeslaw.advice.batches import advise_batches, batch_law
+from bayeslaw.advice.prediction import predict
+from bayeslaw.posterior.netcdf import write_posterior
+from bayeslaw.schedules.batches import plan_from, running_optimum
+from bayeslaw.target import Target
+from tests.support.command import run
+from tests.support.fakes import fake_posterior
+
+TARGET = Target(1e9, 2e10, "adamw", "ours")
+
+
+@pytest.fixture(scope="module")
+def posterior():
+    return fake_posterior()
+
+
+def test_the_exponent_is_that_of_the_best_batch_between_two_targets(posterior):
+    law = batch_law(posterior, TARGET)
+    medians = [
+        predict(posterior, replace(TARGET, tokens=d)).optimum["batch_tokens"].median for d in (2.5e9, 2e10)
+    ]
+    assert np.median(law.exponent) == pytest.approx(math.log(medians[1] / medians[0]) / math.log(8), abs=0.05)
+    assert law.best_batch_tokens == predict(posterior, TARGET).recommendation["batch_tokens"]
+
+
+def test_a_plan_follows_the_running_optimum_with_rates_on_the_ridge(posterior):
+    found = advise_batches(posterior, TARGET)
+    law = batch_law(posterior, TARGET)
+    growths = running_optimum(law.best_batch_tokens, float(law.exponent.mean()), until=0.8)
+    begin, *later = growths
+    assert found.plan.batch_tokens == begin.batch_tokens
+    assert [(s.share, s.batch_tokens) for s in found.plan.switches] == [
+        (g.share, g.batch_tokens) for g in later
+    ]
+    for batch, rate in [found.plan[:2], *(switch[1:] for switch in found.plan.switches)]:
+        advised = predict(posterior, replace(TARGET, batch_tokens=batch)).recommendation["learning_rate"]
+        assert rate == pytest.approx(advised, rel=1e-3)
+
+
+def test_seesaw_begins_with_the_best_fixed_batch_and_takes_fewer_steps(posterior):
+    found = advise_batches(posterior, TARGET, exchange=True)
+    assert found.plan[:2] == found.fixed[:2]
+    assert found.schedule == "constant"
+    told = found.to_json()
+    assert told["serial_steps"] < told["fixed"]["serial_steps"]
+    growing = advise_batches(posterior, TARGET).to_json()
+    assert growing["serial_steps"] > growing["fixed"]["serial_steps"]
+
+
+def test_a_batch_that_may_not_grow_is_doubted(posterior):
+    shrinking = replace(
+        posterior, group={**posterior.group, "epsilon": np.zeros_like(posterior.group["epsilon"])}
+    )
+    found = advise_batches(shrinking, TARGET)
+    assert found.plan.switches == ()
+    assert "may be 0: a fixed batch may be as good" in found.warnings[-1]
+
+
+def test_the_command_writes_a_plan_that_the_lab_reads(posterior, tmp_path, monkeypatch, capsys):
+    write_posterior(posterior, tmp_path / "p.nc")
+    monkeypatch.chdir(tmp_path)
+    asked = "schedule batch --params 1e9 --tokens 20B --optimizer AdamW --posterior p.nc --study ours".split()
+    code, out, err = run(monkeypatch, capsys, *asked, "--max-batch", "512k", "-o", "plan.json", "--json")
+    assert (code, err) == (0, "")
+    told = json.loads(out)
+    assert told == json.loads((tmp_path / "plan.json").read_text())
+    plan = plan_from(told, "plan.json")
+    known = advise_batches(posterior, TARGET, bounds=(1, 512e3)).plan
+    assert [s.batch_tokens for s in plan.switches] == [s.batch_tokens for s in known.switches]
+    assert plan[:2] == pytest.approx(known[:2], rel=1e-3)  # the file holds draws in single precision
+    assert max(plan.batch_tokens, *(s.batch_tokens for s in plan.switches)) <= 512e3
+    code, out, _ = run(monkeypatch, capsys, *asked, "--seesaw")
+    assert code == 0
+    assert "from share" in out
+    assert "schedule       constant; learning rates are those of whole runs with" in out
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--until", "2"], "batch plan: until = 2; expected a share above 0 and at most 1"),
+        (["--min-batch", "300", "--max-batch", "500"], "batch plan: no power of 2 from 300 to 500 tokens"),
+        (["--min-batch", "none"], "--min-batch none: expected a finite number above 0"),
+        (["--study", "nobody"], "--study nobody: not in p.nc; expected one of"),
+        (["-o", "/no/such/plan.json"], "/no/such/plan.json: "),
+    ],
+)
+def test_bad_input_is_one_clear_error(given, message, posterior, tmp_path, monkeypatch, capsys):
+    write_posterior(posterior, tmp_path / "p.nc")
+    monkeypatch.chdir(tmp_path)
+    asked = ["schedule", "batch", "--params", "1e9", "--tokens", "2e10", "--posterior", "p.nc", *given]
+    code, out, err = run(monkeypatch, capsys, *asked)
+    assert (code, out) == (2, "")
+    assert message in err
+    assert err.count("\n") == 1

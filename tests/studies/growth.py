@@ -1,0 +1,92 @@
+"""Batches that grow, learning rate dropout, and dropout in several epochs, on small networks of our own.
+
+    python -m train.sweep --plan train/plans/growth.toml --out out/growth --workers 1
+    python -m train.collect out/growth -o tests/studies/results/growth.csv
+    python -m tests.studies.growth    # prints its part of docs/benchmarks.md
+
+Losses of one group of runs have the same network, optimizer and tokens. A growing batch is compared with the
+best fixed one seed by seed, at equal tokens and by its serial steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from bayeslaw.runs.io import read_runs
+from bayeslaw.text import short
+from tests.studies.tables import markdown
+
+RESULTS = Path(__file__).parent / "results" / "growth.csv"
+USUAL = {"extra_batch_schedule": "", "extra_lr_dropout": 0.0, "extra_epochs": 1}
+"""What a record leaves out."""
+FIXED = {"wsd": "wsd", "constant": "cosine"}
+"""Schedule of a run whose batch grows -> that of the fixed batch it stands beside."""
+
+
+def load() -> pd.DataFrame:
+    """Finished runs, with the choices that runs leave out at their usual values."""
+    runs = read_runs(RESULTS)
+    runs = runs.reindex(columns=list(dict.fromkeys([*runs, *USUAL]))).fillna(USUAL)
+    return runs[runs["status"] == "finished"].rename(columns=lambda name: str(name).removeprefix("extra_"))
+
+
+def pairs(runs: pd.DataFrame) -> Iterator[list[str]]:
+    """Rows: each plan of a batch beside the fixed batch of its network, optimizer and schedule."""
+    paired = runs[runs["seed"] > 0]
+    growing = paired[paired["batch_schedule"] != ""]
+    plan = ["optimizer", "params_nonembedding", "schedule", "batch_schedule", "batch_tokens", "learning_rate"]
+    for (optimizer, n, schedule, switches, batch, rate), mine in growing.groupby(plan, sort=False):
+        beside = paired[(paired["optimizer"] == optimizer) & (paired["params_nonembedding"] == n)]
+        fixed = beside[(beside["batch_schedule"] == "") & (beside["schedule"] == FIXED[schedule])]
+        fixed = fixed[fixed["seed"].isin(mine["seed"])]
+        if fixed.empty:
+            continue
+        best = fixed.groupby("batch_tokens")["loss"].mean().idxmin()
+        tried = ", ".join(f"{size:.0f}" for size in sorted(fixed["batch_tokens"].unique()))
+        fixed = fixed[fixed["batch_tokens"] == best]
+        both = mine.merge(fixed, on="seed", suffixes=("", "_fixed")).sort_values("seed")
+        last = str(switches).split(",")[-1].split(":")
+        gain = 1000 * np.log(both["loss"] / both["loss_fixed"])
+        steps = both["steps"] / both["steps_fixed"]
+        yield [
+            f"{optimizer}, N = {short(n)}",
+            f"{FIXED[schedule]}, {best:.0f} (of {tried})",
+            f"{int(batch)} to {last[1]}, rate {rate:.2g} to {float(last[2]):.2g}",
+            f"{both['loss_fixed'].mean():.4f}",
+            ", ".join(f"{value:+.1f}" for value in gain),
+            f"{steps.mean():.2f}",
+        ]
+
+
+def grid(runs: pd.DataFrame, row: str, column: str) -> tuple[list[str], Iterable[list[str]]]:
+    """Loss by two columns of the run table; the least of each row in bold."""
+    losses = runs.pivot_table(index=row, columns=column, values="loss")
+    header = [f"{value:g}" for value in losses.columns]
+    return header, ([f"{name:g}", *_marked(values)] for name, values in losses.iterrows())
+
+
+def _marked(values: pd.Series) -> list[str]:
+    return ["-" if np.isnan(x) else f"**{x:.4f}**" if x == values.min() else f"{x:.4f}" for x in values]
+
+
+def table() -> str:
+    """All tables, one under the other."""
+    runs = load()
+    header = ["network", "best fixed batch", "growing batch", "loss, fixed", "growing: ‰ by seed", "steps"]
+    parts = [markdown("A batch that grows against the best fixed batch tried", header, pairs(runs))]
+    rest = runs[runs["seed"] == 0]
+    for name, mine in rest[rest["batch_tokens"] == 512].groupby("optimizer"):
+        rates, body = grid(mine, "lr_dropout", "learning_rate")
+        parts.append(markdown(f"Learning rate dropout, {name}: loss", ["dropped", *rates], body))
+    for n, mine in rest[rest["batch_tokens"] == 1024].groupby("params_nonembedding"):
+        shares, body = grid(mine, "epochs", "dropout")
+        parts.append(markdown(f"Dropout, N = {short(n)}: loss", ["epochs", *shares], body))
+    return "\n\n".join(part for part in parts if part)
+
+
+if __name__ == "__main__":
+    print(table())
