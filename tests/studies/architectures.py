@@ -9,7 +9,8 @@ A vision transformer and an MLP-Mixer on images of digits, and an MLP-Mixer on t
 newcomer has 0, 8 or 24 runs of the two smaller sizes, drawn at random, and fits them with the literature's
 priors, with the population of the shipped posterior (decoders of 60M parameters and more), or with that of
 books.csv (decoders of 9k to 332k). Judged at the largest size by a fit to all runs of the architecture, whose
-draws give the intervals. All fits are Laplace approximations of the law's core. ``bayeslaw fit --population
+draws give the intervals; and by training the largest network once with each advice (of the first draw of own
+runs). All fits are Laplace approximations of the law's core. ``bayeslaw fit --population
 shipped`` refuses runs so far from its own (``posterior.population.refuse_far``); here it is tried.
 """
 
@@ -18,6 +19,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -33,10 +35,13 @@ from bayeslaw.posterior.prior import prior_posterior
 from bayeslaw.runs.cells import finished_runs
 from bayeslaw.runs.io import read_runs
 from bayeslaw.target import Target
+from bayeslaw.text import short
 from tests.studies.population import LEVEL, SETTINGS, approximate, best_settings, books, shipped
 from tests.studies.tables import Row, markdown, percent, read_rows, run_or_print
 
 RUNS = Path(__file__).with_suffix(".csv")
+PLAN = Path(__file__).parents[2] / "train" / "plans" / "images.toml"
+OUT = Path("out/images-advised")
 RESULTS = Path(__file__).parent / "results" / "architectures.jsonl"
 NAMES = {
     "vit-digits-patches": "vision transformer, digits",
@@ -166,6 +171,32 @@ def about(study: str) -> Row:
     }
 
 
+def trained(study: str, settings: Row) -> float | None:
+    """Loss of the largest network with these settings; None where it diverged."""
+    from bayeslaw.lab.train import plan, run
+
+    specs = [spec for spec in plan.read(PLAN) if spec.study == study]
+    largest = max(specs, key=lambda spec: spec.tokens)
+    length = largest.sequence_length
+    batch = min(max(1, round(settings["batch_tokens"] / length)) * length, largest.tokens)
+    spec = replace(
+        largest, run_id="advised", learning_rate=settings["learning_rate"], batch_tokens=batch, seed=1
+    )
+    loss = run.execute(spec, OUT / f"{study}-{batch}-{spec.learning_rate:.6g}")["loss"]
+    return None if loss is None else float(loss)
+
+
+def train_advised() -> None:
+    """Train with every advice of the first draw that has no loss yet."""
+    rows = read_rows(RESULTS)
+    done = {(row["study"], row["runs"], row["way"]) for row in rows if "trained" in row}
+    for row in rows:
+        if row.get("seed") == 0 and "settings" in row:
+            key = {name: row[name] for name in ("study", "runs", "way")}
+            if tuple(key.values()) not in done:
+                _append([key | {"trained": trained(row["study"], row["settings"])}])
+
+
 def run() -> None:
     """Append what is not there."""
     done = {(row["study"], row.get("runs"), row.get("seed")) for row in read_rows(RESULTS)}
@@ -178,6 +209,7 @@ def run() -> None:
             for count in COUNTS if seed == 0 else COUNTS[1:]:
                 if (study, count, seed) not in done:
                     _append(list(rows_of(study, count, seed)))
+    train_advised()
 
 
 def _append(rows: Sequence[Row]) -> None:
@@ -196,17 +228,26 @@ def table(rows: Sequence[Row]) -> str:
         for count in COUNTS:
             for way, words in WAYS.items():
                 mine = [r for r in rows if (r["study"], r.get("runs"), r["way"]) == (study, count, way)]
-                if mine:
-                    body.append([name, str(count), words, *_line(mine)])
+                advised = [row for row in mine if "settings" in row]
+                if advised:
+                    losses = [row["trained"] for row in mine if "trained" in row]
+                    body.append([name, str(count), words, *_line(advised), _trained(losses)])
     head = ["architecture", "own runs", "settings by", "learning rate, batch", "regret (90%)"]
-    head += ["better than the default with probability", "best rate inside", "width"]
+    head += ["better than the default with probability", "best rate inside", "width", "loss when trained"]
     title = "The largest network of each architecture, advised from runs of smaller ones"
     return "\n\n".join([_judges(rows), markdown(title, head, body), _verdict(rows)])
 
 
+def _trained(losses: Sequence[float | None]) -> str:
+    if not losses:
+        return "-"
+    return "diverged" if losses[0] is None else f"{losses[0]:.3f}"
+
+
 def _line(rows: Sequence[Row]) -> list[str]:
     low, high = (np.mean([row["interval"][end] for row in rows]) for end in (0, 1))
-    settings = [", ".join(f"{row['settings'][name]:.2g}" for name in SETTINGS) for row in rows]
+    given = [(row["settings"]["learning_rate"], row["settings"]["batch_tokens"]) for row in rows]
+    settings = [f"{rate:.2g}, {short(round(batch))}" for rate, batch in given]
     law = "factor" in rows[0]
     return [
         "; ".join(settings),
@@ -214,7 +255,7 @@ def _line(rows: Sequence[Row]) -> list[str]:
         f"({percent(float(low), 1)} to {percent(float(high), 1)})",
         f"{np.mean([row['better'] for row in rows]):.2f}" if rows[0]["way"] != "default" else "-",
         f"{sum(row['inside'] for row in rows)} of {len(rows)}" if law else "-",
-        f"{np.median([row['factor'] for row in rows]):.1f} times" if law else "-",
+        f"{np.median([row['factor'] for row in rows]):.2g} times" if law else "-",
     ]
 
 
@@ -244,7 +285,7 @@ def _verdict(rows: Sequence[Row]) -> str:
     said = []
     for count in COUNTS:
         for way in ("best run", *PRIORS):
-            mine = [row for row in rows if (row.get("runs"), row["way"]) == (count, way)]
+            mine = [row for row in rows if (row.get("runs"), row["way"]) == (count, way) and "gain" in row]
             if mine:
                 wins = sum(row["gain"] > 0 for row in mine)
                 said.append(f"{WAYS[way]}, {count} runs: {wins} of {len(mine)}")
