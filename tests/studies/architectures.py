@@ -187,14 +187,14 @@ def trained(study: str, settings: Row) -> float | None:
 
 
 def train_advised() -> None:
-    """Train with every advice of the first draw that has no loss yet."""
+    """Train with every advice of the first draw that has no loss yet, the fewest steps first."""
     rows = read_rows(RESULTS)
     done = {(row["study"], row["runs"], row["way"]) for row in rows if "trained" in row}
-    for row in rows:
-        if row.get("seed") == 0 and "settings" in row:
-            key = {name: row[name] for name in ("study", "runs", "way")}
-            if tuple(key.values()) not in done:
-                _append([key | {"trained": trained(row["study"], row["settings"])}])
+    advised = [row for row in rows if row.get("seed") == 0 and "settings" in row]
+    for row in sorted(advised, key=lambda row: -row["settings"]["batch_tokens"]):
+        key = {name: row[name] for name in ("study", "runs", "way")}
+        if tuple(key.values()) not in done:
+            _append([key | {"trained": trained(row["study"], row["settings"])}])
 
 
 def run() -> None:
@@ -209,7 +209,7 @@ def run() -> None:
             for count in COUNTS if seed == 0 else COUNTS[1:]:
                 if (study, count, seed) not in done:
                     _append(list(rows_of(study, count, seed)))
-    train_advised()
+        train_advised()
 
 
 def _append(rows: Sequence[Row]) -> None:
