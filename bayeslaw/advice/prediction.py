@@ -300,8 +300,10 @@ def _refuse_unusable(found: Prediction) -> None:
     }
     numbers = {f"{part} {name}": value for part, values in parts.items() for name, value in values.items()}
     wrong = [name for name, value in numbers.items() if not np.isfinite(value)]
-    if wrong or not found.recommendation["learning_rate"] > 0:
-        name = wrong[0] if wrong else "recommendation learning_rate"
+    rates = ("recommendation learning_rate", "optimum learning_rate lower")
+    wrong += [name for name in rates if not numbers[name] > 0]
+    if wrong:
+        name = wrong[0]
         target = found.target
         raise BadInput(
             f"target: {name} = {numbers[name]:g} at N = {target.params_nonembedding:g}, "

@@ -70,11 +70,12 @@ function interval(draws, level) {
   return { median: middle, lower, upper };
 }
 
-/* Whether every number of an answer is finite, and the learning rate above 0. */
+/* Whether every number of an answer is finite, and learning rates are above 0. */
 function usable(result) {
   const parts = [result.recommendation, result.loss_nats_per_token, result.regret, result.extrapolation];
   const numbers = [...parts, ...Object.values(result.optimum)].flatMap(Object.values);
-  return numbers.every(Number.isFinite) && result.recommendation.learning_rate > 0;
+  const rates = [result.recommendation.learning_rate, result.optimum.learning_rate.lower];
+  return numbers.every(Number.isFinite) && rates.every((rate) => rate > 0);
 }
 
 function warnings(group, at, settings, outcome, beyond, level) {
