@@ -137,9 +137,10 @@ def execute(
             losses = []
             end = next(s for s in stops if s > progress.step)
             for step in range(progress.step, min(progress.step + BLOCK, end)):
+                rate = spec.learning_rate_at(step)
                 for stepper in steppers:
                     for group in stepper.param_groups:
-                        group["lr"] = spec.learning_rate_at(step)
+                        group["lr"] = rate
                 rows = examples.rows(*spec.sequences_at(step))
                 losses.append(_step(accelerator, model, steppers, spec, rows, step))
             losses.append(torch.full_like(losses[0], len(came)))  # processes stop together
