@@ -166,7 +166,7 @@ def believed(pool: pd.DataFrame, own: pd.DataFrame, parts: Sequence[str], seed: 
 
 
 def table() -> str:
-    """One row per way and number of runs, over all targets."""
+    """One row per way and number of runs, over all targets; then the ratio by kind of target."""
     rows = read_rows(RESULTS)
     body = []
     for way in WAYS:
@@ -176,7 +176,24 @@ def table() -> str:
                 body.append([way, str(count), *line(mine)])
     head = ["law", "own runs", "targets", "announced, mean", "cost, mean", "ratio", "median ratio"]
     title = "The announced regret beside what the advice costs"
-    return markdown(title, [*head, f"within the {LEVEL:.0%} bound"], body)
+    whole = markdown(title, [*head, f"within the {LEVEL:.0%} bound"], body)
+    kinds = list(dict.fromkeys(name.split()[0] for name in TARGETS))
+    ratios = [[way, *(by_count(rows, way, kind) for kind in kinds)] for way in WAYS]
+    asked = "announced over cost, by own runs " + ", ".join(map(str, COUNTS))
+    return whole + "\n\n" + markdown(asked.capitalize(), ["law", *kinds], ratios)
+
+
+def by_count(rows: Sequence[dict[str, Any]], way: str, kind: str) -> str:
+    """Mean announced over mean cost for each number of runs."""
+    found = []
+    for count in COUNTS:
+        mine = [
+            row for row in rows if (row["way"], row["runs"], row["target"].split()[0]) == (way, count, kind)
+        ]
+        if mine:
+            announced, realised = (sum(row[name] for row in mine) for name in ("announced", "realised"))
+            found.append(f"{announced / realised:.1f}")
+    return ", ".join(found)
 
 
 def line(rows: Sequence[dict[str, Any]]) -> list[str]:
