@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -191,8 +192,12 @@ def read_posterior(path: str | Path) -> Posterior:
             another format version, lacks variables, or holds draws that are not finite.
     """
     path = Path(path)
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "no such file"
+    try:
+        known = path.is_file()
+    except OSError:  # a name longer than any file's
+        known = False
+    if not known:
+        what = "is a folder" if os.path.isdir(path) else "no such file"
         raise BadInput(
             f"{path}: {what}; expected a posterior; fit one with `bayeslaw fit RUNS -o posterior.nc`"
         )

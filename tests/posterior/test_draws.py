@@ -226,3 +226,8 @@ def test_draws_that_are_not_finite_are_not_written(tmp_path, name):
 def test_a_folder_that_is_not_there_is_named(tmp_path):
     with pytest.raises(BadInput, match="is no folder; create it"):
         write_posterior(fake_posterior(), tmp_path / "no" / "p.nc")
+
+
+def test_a_name_longer_than_any_file_s_is_no_file():
+    with pytest.raises(BadInput, match="no such file"):
+        read_posterior("a" * 5000)

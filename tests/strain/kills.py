@@ -90,7 +90,7 @@ def _lines(folder: Path) -> Any:
 def _rounds(folder: Path) -> Any:
     rounds = sorted((folder / "l").glob("round-*"))
     plans = [(path / "plan.csv").read_text() for path in rounds if (path / "plan.csv").exists()]
-    calls = [len((path / "calls").read_text().splitlines()) for path in (folder / "l").glob("**/calls")]
+    calls = [len(path.read_text().splitlines()) for path in sorted((folder / "l").glob("**/calls"))]
     return plans, [1 if count else 0 for count in calls]
 
 
