@@ -17,19 +17,18 @@ input that got there.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import io
 import json
-import math
 import os
 import shlex
+import shutil
 import signal
 import sys
 import tempfile
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -40,7 +39,7 @@ import numpy as np
 from bayeslaw.law.simulation import example_design, simulate_runs
 from bayeslaw.posterior.netcdf import write_posterior
 from bayeslaw.runs.io import write_runs
-from tests.studies.tables import markdown, read_rows
+from tests.studies.tables import markdown, read_rows, study_parser
 from tests.support.fakes import fake_posterior
 
 RESULTS = Path(__file__).parent / "results" / "fuzz.jsonl"
@@ -277,7 +276,7 @@ def _answer(words: list[str], text: str) -> str:
 
 
 def _refuse(name: str) -> float:
-    raise ValueError(f"{name} in JSON: {math.nan}")
+    raise ValueError(f"{name} is no JSON")
 
 
 def _too_long(_: int, __: FrameType | None) -> None:
@@ -287,25 +286,29 @@ def _too_long(_: int, __: FrameType | None) -> None:
 # ---------------------------------------------------------------------------------------------- running
 
 
-def run(count: int, seed: int, judge: Callable[[list[str], Path], tuple[str, str]] = judged) -> None:
+def run(count: int, seed: int) -> None:
     """Append the cases that are not there."""
     done = {(row["seed"], row["number"]) for row in read_rows(RESULTS)}
     RESULTS.parent.mkdir(exist_ok=True)
-    for number in range(count):
-        if (seed, number) in done:
-            continue
-        with tempfile.TemporaryDirectory() as place:
-            folder = Path(place)
-            write_material(folder)
-            words, spoilt = case(number, seed, folder)
-            verdict, said = judge(words, folder)
-            said = said.replace(place, ".")[:200]
-        row = {"seed": seed, "number": number, "command": COMMANDS[number % len(COMMANDS)]}
-        row |= {"spoilt": spoilt, "verdict": verdict, "said": said}
-        with RESULTS.open("a") as file:
-            file.write(json.dumps(row) + "\n")
-        if verdict not in ("answered", "refused"):
-            print(number, shlex.join(words)[:150], spoilt, verdict, said, flush=True)
+    with tempfile.TemporaryDirectory() as good:
+        write_material(Path(good))
+        for number in (number for number in range(count) if (seed, number) not in done):
+            row = {"seed": seed, "number": number, "command": COMMANDS[number % len(COMMANDS)]}
+            row |= spoilt_and_judged(number, seed, Path(good))
+            with RESULTS.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+            if row["verdict"] not in ("answered", "refused"):
+                print(row, flush=True)
+
+
+def spoilt_and_judged(number: int, seed: int, good: Path) -> dict[str, str]:
+    """One case in a folder of its own: ``spoilt``, ``verdict`` and what it ``said``."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        shutil.copytree(good, folder, dirs_exist_ok=True)
+        words, spoilt = case(number, seed, folder)
+        verdict, said = judged(words, folder)
+        return {"spoilt": spoilt, "verdict": verdict, "said": said.replace(place, ".")[:200]}
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -320,10 +323,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("what", choices=["run", "table"])
+    parser = study_parser(__doc__)
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()

@@ -11,7 +11,6 @@ last bit, the same draws, each result once, and no file that only a work under w
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shlex
@@ -31,7 +30,7 @@ from bayeslaw.law.simulation import example_design, simulate_runs
 from bayeslaw.posterior.netcdf import read_posterior
 from bayeslaw.runs.io import write_runs
 from tests.strain.fuzz import SPACE
-from tests.studies.tables import markdown, read_rows
+from tests.studies.tables import markdown, read_rows, study_parser
 from tests.support.loops import RUNNER
 
 RESULTS = Path(__file__).parent / "results" / "kills.jsonl"
@@ -196,10 +195,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("what", choices=["run", "table"])
+    parser = study_parser(__doc__)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()

@@ -13,7 +13,6 @@ Resumable. See ../shared/data/README.md for the origin of the runs.
 
 from __future__ import annotations
 
-import argparse
 import collections
 import functools
 import itertools
@@ -39,7 +38,7 @@ from bayeslaw.runs.cells import finished_runs
 from bayeslaw.runs.importing import import_runs
 from bayeslaw.target import Target
 from tests.studies.core import fit_core
-from tests.studies.tables import markdown, percent, read_rows
+from tests.studies.tables import markdown, percent, read_rows, study_parser
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "marin_optimizer_sweep.csv"
 RESULTS = Path(__file__).parent / "results" / "newcomer.jsonl"
@@ -233,10 +232,7 @@ def _since(steps: list[dict[str, Any]], name: str) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("what", choices=["run", "table"])
+    parser = study_parser(__doc__)
     parser.add_argument("--only", help="one optimizer")
     given = parser.parse_args()
     if given.what == "run":

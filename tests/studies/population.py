@@ -14,7 +14,6 @@ runs, for speed. Resumable. See ../shared/data/README.md for the origin of the r
 
 from __future__ import annotations
 
-import argparse
 import functools
 import json
 import time
@@ -40,7 +39,7 @@ from bayeslaw.runs.cells import finished_runs
 from bayeslaw.runs.importing import import_runs
 from bayeslaw.runs.io import read_runs
 from bayeslaw.target import Target
-from tests.studies.tables import markdown, percent, read_rows
+from tests.studies.tables import markdown, percent, read_rows, study_parser
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 RESULTS = Path(__file__).parent / "results" / "population.jsonl"
@@ -338,10 +337,7 @@ def _against_joint(by: dict[tuple[Any, ...], dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("what", choices=["run", "table"])
+    parser = study_parser(__doc__)
     parser.add_argument("--only", choices=list(STUDIES), help="one study")
     given = parser.parse_args()
     if given.what == "run":

@@ -10,7 +10,6 @@ the pool's cost. ``run`` appends to results/replay.jsonl what is not there. Real
 
 from __future__ import annotations
 
-import argparse
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,7 +25,7 @@ from bayeslaw.runs.cells import group_cells
 from bayeslaw.runs.importing import import_runs
 from bayeslaw.target import Target
 from tests.studies.core import fit_core
-from tests.studies.tables import markdown, percent
+from tests.studies.tables import markdown, percent, study_parser
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT.parent / "shared" / "data" / "scalebench_lr_bsz_train.parquet"
@@ -177,10 +176,7 @@ def told(row: Row) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("what", choices=["run", "table"])
+    parser = study_parser(__doc__)
     parser.add_argument("--policy", action="append", choices=POLICIES, help="repeated; by default all")
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--workers", type=int, default=1)

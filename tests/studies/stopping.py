@@ -12,7 +12,6 @@ the regret after the next step, which costs two to three times as much in all, s
 
 from __future__ import annotations
 
-import argparse
 import itertools
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +22,7 @@ import numpy as np
 from bayeslaw.rehearsal.many import read, run
 from tests.studies.core import fit_core
 from tests.studies.replay import study, told
-from tests.studies.tables import markdown
+from tests.studies.tables import markdown, study_parser
 
 RESULTS = Path(__file__).parent / "results" / "stopping.jsonl"
 SHARES = (2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3)
@@ -69,10 +68,7 @@ def _updates(rows: list[Row]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("what", choices=["run", "table"])
+    parser = study_parser(__doc__)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--workers", type=int, default=1)
     given = parser.parse_args()

@@ -18,13 +18,18 @@ def read_rows(path: Path) -> list[Row]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def run_or_print(description: str | None, run: Callable[[], None], table: Callable[[], str]) -> None:
-    """The command line of a study without options: ``run`` does what is not there, ``table`` prints it."""
+def study_parser(description: str | None) -> argparse.ArgumentParser:
+    """The command line of a study: ``run`` does what is not there, ``table`` prints it."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("what", choices=["run", "table"])
-    if parser.parse_args().what == "run":
+    return parser
+
+
+def run_or_print(description: str | None, run: Callable[[], None], table: Callable[[], str]) -> None:
+    """The command line of a study without options."""
+    if study_parser(description).parse_args().what == "run":
         run()
     else:
         print(table())

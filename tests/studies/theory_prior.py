@@ -17,7 +17,6 @@ gemstones, olmo), repeats of one setting (modded_nanogpt), no N and D (stepback,
 
 from __future__ import annotations
 
-import argparse
 import functools
 import json
 import time
@@ -44,7 +43,7 @@ from bayeslaw.runs.io import read_runs
 from bayeslaw.target import Target
 from tests.studies.heldout import table as read_table
 from tests.studies.population import schaipp
-from tests.studies.tables import markdown, percent, read_rows
+from tests.studies.tables import markdown, percent, read_rows, study_parser
 
 ROOT = Path(__file__).parents[2]
 RESULTS = Path(__file__).parent / "results" / "theory_prior.jsonl"
@@ -237,10 +236,7 @@ def _verdict(rows: Sequence[dict[str, Any]]) -> str:
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("what", choices=["run", "table"])
+    parser = study_parser(__doc__)
     parser.add_argument("--only", default="", help="splits whose name starts so, such as marin")
     given = parser.parse_args()
     if given.what == "run":

@@ -13,7 +13,6 @@ wants next for the cells of N > 1e9. Two updates are compared with a refit, one 
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,7 @@ from bayeslaw.posterior.draws import Posterior
 from bayeslaw.posterior.importance import RELIABLE
 from tests.studies.core import fit_core
 from tests.studies.replay import study
-from tests.studies.tables import markdown, read_rows
+from tests.studies.tables import markdown, read_rows, study_parser
 
 RESULTS = Path(__file__).parent / "results" / "updates.jsonl"
 FITTED, BATCH = 24, 8
@@ -136,10 +135,7 @@ def _band(values: Any) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("what", choices=["run", "table"])
+    parser = study_parser(__doc__)
     parser.add_argument("--seeds", type=int, default=5)
     given = parser.parse_args()
     if given.what == "run":
