@@ -9,19 +9,23 @@ from typing import Annotated
 
 import typer
 
-from bayeslaw.cli.options import AsJson, optional_size, refuse_unknown_study, size
+from bayeslaw.cli.options import (
+    AsJson,
+    Params,
+    PosteriorFile,
+    Tokens,
+    optional_size,
+    refuse_unknown_study,
+    size,
+)
 from bayeslaw.cli.tables import print_json, print_result
 
 
 def batch_(
-    params: Annotated[
-        str, typer.Option(metavar="SIZE", help="Number of non-embedding parameters N, such as 7B or 7e9.")
-    ],
-    tokens: Annotated[str, typer.Option(metavar="SIZE", help="Number of training tokens D, such as 1.4T.")],
+    params: Params,
+    tokens: Tokens,
     optimizer: Annotated[str, typer.Option(help="Name of the optimizer, such as adamw or muon.")] = "adamw",
-    posterior: Annotated[
-        Path | None, typer.Option(help="Posterior written by `bayeslaw fit`. By default the shipped one.")
-    ] = None,
+    posterior: PosteriorFile = None,
     study: Annotated[
         str | None, typer.Option(help="Fitted study of the run. Without it the set-up is unseen.")
     ] = None,

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from bayeslaw.cli.options import AsJson, optional_size, refuse_unknown_study, size
+from bayeslaw.cli.options import (
+    AsJson,
+    Params,
+    PosteriorFile,
+    Tokens,
+    optional_size,
+    refuse_unknown_study,
+    size,
+)
 from bayeslaw.cli.tables import print_json, print_table
 from bayeslaw.errors import BadInput
 
@@ -16,12 +23,8 @@ from bayeslaw.errors import BadInput
 def convert_(
     from_: Annotated[str, typer.Option("--from", help="Optimizer of the settings that you have.")],
     to: Annotated[str, typer.Option("--to", help="Optimizer that you want settings for; may be the same.")],
-    params: Annotated[
-        str, typer.Option(metavar="SIZE", help="Number of non-embedding parameters N, such as 7B or 7e9.")
-    ],
-    tokens: Annotated[
-        str, typer.Option(metavar="SIZE", help="Number of training tokens D, such as 1.4T or 1.4e12.")
-    ],
+    params: Params,
+    tokens: Tokens,
     batch_tokens: Annotated[
         str | None, typer.Option(metavar="SIZE", help="Batch of the settings that you have, in tokens.")
     ] = None,
@@ -36,9 +39,7 @@ def convert_(
         list[str] | None,
         typer.Option(help="NAME=VALUE wanted, as in schedule=wsd. By default those of --covariate."),
     ] = None,
-    posterior: Annotated[
-        Path | None, typer.Option(help="Posterior written by `bayeslaw fit`. By default the shipped one.")
-    ] = None,
+    posterior: PosteriorFile = None,
     study: Annotated[str | None, typer.Option(help="Fitted study of the run.")] = None,
     level: Annotated[float, typer.Option(help="Credible level of the intervals.")] = 0.9,
     as_json: AsJson = False,

@@ -13,6 +13,7 @@ from bayeslaw.cli.options import (
     Candidates,
     CostOfTarget,
     OnDevice,
+    PosteriorFile,
     PricePerHour,
     Space,
     Targets,
@@ -40,9 +41,7 @@ def design_(
     ],
     candidates: Candidates = None,
     space: Space = None,
-    posterior: Annotated[
-        Path | None, typer.Option(help="Posterior written by `bayeslaw fit`. By default the shipped one.")
-    ] = None,
+    posterior: PosteriorFile = None,
     batch: Annotated[int, typer.Option(help="Maximum number of runs in the batch.")] = 8,
     study: Annotated[
         str | None,

@@ -13,6 +13,15 @@ from bayeslaw.target import NEVER_SEEN
 from bayeslaw.text import parse_size
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+Params = Annotated[
+    str, typer.Option(metavar="SIZE", help="Number of non-embedding parameters N, such as 7B or 7e9.")
+]
+Tokens = Annotated[
+    str, typer.Option(metavar="SIZE", help="Number of training tokens D, such as 1.4T or 1.4e12.")
+]
+PosteriorFile = Annotated[
+    Path | None, typer.Option(help="Posterior written by `bayeslaw fit`. By default the shipped one.")
+]
 Targets = Annotated[
     list[str],
     typer.Option(help="N,D,OPTIMIZER[,NAME=VALUE] of the large run, as in 7B,140B,adamw; repeated."),

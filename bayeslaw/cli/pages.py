@@ -7,15 +7,13 @@ from typing import Annotated
 
 import typer
 
-from bayeslaw.cli.options import AsJson
+from bayeslaw.cli.options import AsJson, PosteriorFile
 from bayeslaw.cli.tables import print_json, print_report, say
 from bayeslaw.errors import BadInput
 
 
 def report_(
-    posterior: Annotated[
-        Path | None, typer.Option(help="Posterior written by `bayeslaw fit`. By default the shipped one.")
-    ] = None,
+    posterior: PosteriorFile = None,
     runs: Annotated[
         list[Path] | None,
         typer.Option(help="Run table that the posterior was fitted to, for more figures. May be repeated."),

@@ -11,8 +11,11 @@ import typer
 from bayeslaw.cli.options import (
     AsJson,
     OnDevice,
+    Params,
+    PosteriorFile,
     PricePerHour,
     Throughput,
+    Tokens,
     of_file,
     optional_size,
     refuse_unknown_study,
@@ -34,12 +37,8 @@ EXPORTED_LENGTH = 4096
 
 
 def predict_(
-    params: Annotated[
-        str, typer.Option(metavar="SIZE", help="Number of non-embedding parameters N, such as 7B or 7e9.")
-    ],
-    tokens: Annotated[
-        str, typer.Option(metavar="SIZE", help="Number of training tokens D, such as 1.4T or 1.4e12.")
-    ],
+    params: Params,
+    tokens: Tokens,
     optimizer: Annotated[str, typer.Option(help="Name of the optimizer, such as adamw or muon.")] = "adamw",
     batch_tokens: Annotated[
         str | None,
@@ -48,9 +47,7 @@ def predict_(
             help="Fixed batch in tokens, such as 2M. Without it, the batch is part of the advice.",
         ),
     ] = None,
-    posterior: Annotated[
-        Path | None, typer.Option(help="Posterior written by `bayeslaw fit`. By default the shipped one.")
-    ] = None,
+    posterior: PosteriorFile = None,
     study: Annotated[
         str | None,
         typer.Option(

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bayeslaw.cli.options import AsJson
+from bayeslaw.cli.options import AsJson, Params, Tokens
 from bayeslaw.cli.tables import print_json, print_table, say
 from bayeslaw.errors import BadInput
 from bayeslaw.text import parse_size, short, three_digits
@@ -59,10 +59,8 @@ def fit_(
 
 @schedule.command("advise")
 def advise_(
-    params: Annotated[
-        str, typer.Option(metavar="SIZE", help="Number of non-embedding parameters N, such as 7B or 7e9.")
-    ],
-    tokens: Annotated[str, typer.Option(metavar="SIZE", help="Number of training tokens D, such as 1.4T.")],
+    params: Params,
+    tokens: Tokens,
     optimizer: Annotated[str, typer.Option(help="Name of the optimizer, such as adamw or muon.")] = "adamw",
     batch_tokens: Annotated[
         str | None,
