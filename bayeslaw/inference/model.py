@@ -228,18 +228,47 @@ def cell_shifts(observed: Observations, at_cell: Values, studies: Values) -> Val
 def _smooth(name: str, observed: Observations, at_cell: Values, shared: jax.Array) -> jax.Array:
     """Deviations of cells from law and size, (cell,): a Gaussian process per group, plus white noise.
 
-    All cells are drawn at once and centred: the values are drawn, and law and size subtracted
+    All cells are drawn at once and centred: the values are drawn, and law and size subtracted. The spreads
+    are those of the group's study, so the modes of a group stay what they are in each draw
     (``law.smoothness``).
     """
-    same = observed.cell_group[:, None] == observed.cell_group[None]
-    correlation = jnp.asarray(smoothness.correlation(observed.x, observed.x) * same)
-    spread = jnp.exp(at_cell[f"log_tau_smooth_{name}"])
-    covariance = correlation * spread[:, None] * spread[None] + jnp.diag(
-        jnp.exp(2.0 * at_cell[f"log_tau_{name}"])
-    )
+    weights, modes = smoothness.modes_by_group(observed.x, observed.cell_group)
+    smooth, white = (jnp.exp(2.0 * at_cell[f"{key}_{name}"]) for key in ("log_tau_smooth", "log_tau"))
     centre = at_cell[BEST[name]] + shared
-    value = numpyro.sample(f"cell_{name}", dist.MultivariateNormal(centre, covariance))
+    value = numpyro.sample(f"cell_{name}", AlongModes(centre, modes, weights * smooth + white))
     return value - centre
+
+
+class AlongModes(dist.Distribution):
+    """Normal values that are independent along orthonormal modes; the covariance is never factorised.
+
+    Args:
+        mean: shape (place,).
+        modes: one per column, shape (place, mode).
+        along: variance along each mode, shape (mode,).
+    """
+
+    support = dist.constraints.real_vector
+
+    def __init__(self, mean: jax.Array, modes: Floats, along: jax.Array) -> None:
+        self._mean, self._modes, self._along = mean, modes, along
+        super().__init__(event_shape=jnp.shape(mean))
+
+    def sample(self, key: jax.Array, sample_shape: tuple[int, ...] = ()) -> jax.Array:
+        normal = jax.random.normal(key, (*sample_shape, *self.event_shape))
+        return self._mean + (jnp.sqrt(self._along) * normal) @ self._modes.T
+
+    def log_prob(self, value: jax.Array) -> jax.Array:
+        off = (value - self._mean) @ self._modes
+        return -0.5 * jnp.sum(off**2 / self._along + jnp.log(2.0 * np.pi * self._along), axis=-1)
+
+    @property
+    def mean(self) -> jax.Array:
+        return self._mean
+
+    @property
+    def variance(self) -> jax.Array:
+        return jnp.asarray(self._modes**2) @ self._along
 
 
 def _partly_centred(

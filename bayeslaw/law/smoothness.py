@@ -52,6 +52,22 @@ def modes(x: Mapping[str, Floats]) -> tuple[Floats, Floats]:
     return np.maximum(values, 0.0), vectors
 
 
+def modes_by_group(x: Mapping[str, Floats], group: np.ndarray) -> tuple[Floats, Floats]:
+    """The ``modes`` of places that deviate together only within their groups, ``group`` of shape (place,).
+
+    A mode has the number of a place of its group.
+
+    >>> values, vectors = modes_by_group({"n": np.zeros(3), "d": np.zeros(3)}, np.array([0, 1, 0]))
+    >>> values.round(3).tolist(), vectors[1].tolist()
+    ([0.0, 1.0, 2.0], [0.0, 1.0, 0.0])
+    """
+    values, vectors = np.zeros(len(group)), np.zeros((len(group), len(group)))
+    for g in np.unique(group):
+        own = np.flatnonzero(group == g)
+        values[own], vectors[np.ix_(own, own)] = modes({name: x[name][own] for name in LENGTHS})
+    return values, vectors
+
+
 def beyond(places: Mapping[str, Floats], here: Mapping[str, float]) -> float:
     """Nats by which a place lies outside the range of fitted ones, summed over ln N and ln D; 0 without any.
 
