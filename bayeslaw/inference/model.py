@@ -30,6 +30,9 @@ Values = dict[str, jax.Array]
 BEST = {"level": "cell_level", "lr": "best_learning_rate", "batch": "best_batch_tokens"}
 """Value that each cell shift moves: ln loss, ln eta* and ln B* at the cell's best settings."""
 
+RANGE_SD = 0.5
+"""Standard deviation [nats] of the intercept of an optimum beyond the range of the optimum."""
+
 RUNS_TO_CENTRE = {"level": 2.0, "lr": 8.0, "batch": 8.0}
 """Number of finished runs at which a cell's shift is half centred; of the level, runs at the best."""
 
@@ -118,8 +121,21 @@ def group_values(observed: Observations, known: Structure, common: Values) -> ja
         by_study = spread[SPREADS[1]][rows][:, None, None] ** 2 * (t[:, None] == t)[None]
         covariance = shared + by_optimizer + by_study + NUGGET * np.eye(len(index))[None]
         drawn = numpyro.sample(block_site(block), dist.MultivariateNormal(mean, covariance).to_event(1))
+        _keep_in_range(block, members, drawn)
         tables.append(drawn @ np.eye(len(observed.group_study))[index])
     return jnp.concatenate(tables)
+
+
+def _keep_in_range(block: str, members: tuple[str, ...], drawn: jax.Array) -> None:
+    """Restrict the intercept of an optimum, softly, to the range of the optimum.
+
+    Beyond it the surface no longer changes, so the posterior would be as flat as the prior is wide.
+    """
+    optimum = OPTIMA.get(block)
+    if optimum is not None and optimum.range is not None:
+        at, (low, high) = drawn[members.index(optimum.terms[0].parameter)], optimum.range
+        beyond = (at - jnp.clip(at, low, high)) / RANGE_SD
+        numpyro.factor(f"range_{block}", -0.5 * jnp.sum(beyond**2))
 
 
 def _along_the_path(known: Structure, members: Iterable[str], common: Values) -> jax.Array | float:
@@ -235,40 +251,9 @@ def _smooth(name: str, observed: Observations, at_cell: Values, shared: jax.Arra
     weights, modes = smoothness.modes_by_group(observed.x, observed.cell_group)
     smooth, white = (jnp.exp(2.0 * at_cell[f"{key}_{name}"]) for key in ("log_tau_smooth", "log_tau"))
     centre = at_cell[BEST[name]] + shared
-    value = numpyro.sample(f"cell_{name}", AlongModes(centre, modes, weights * smooth + white))
-    return value - centre
-
-
-class AlongModes(dist.Distribution):
-    """Normal values that are independent along orthonormal modes; the covariance is never factorised.
-
-    Args:
-        mean: shape (place,).
-        modes: one per column, shape (place, mode).
-        along: variance along each mode, shape (mode,).
-    """
-
-    support = dist.constraints.real_vector
-
-    def __init__(self, mean: jax.Array, modes: Floats, along: jax.Array) -> None:
-        self._mean, self._modes, self._along = mean, modes, along
-        super().__init__(event_shape=jnp.shape(mean))
-
-    def sample(self, key: jax.Array, sample_shape: tuple[int, ...] = ()) -> jax.Array:
-        normal = jax.random.normal(key, (*sample_shape, *self.event_shape))
-        return self._mean + (jnp.sqrt(self._along) * normal) @ self._modes.T
-
-    def log_prob(self, value: jax.Array) -> jax.Array:
-        off = (value - self._mean) @ self._modes
-        return -0.5 * jnp.sum(off**2 / self._along + jnp.log(2.0 * np.pi * self._along), axis=-1)
-
-    @property
-    def mean(self) -> jax.Array:
-        return self._mean
-
-    @property
-    def variance(self) -> jax.Array:
-        return jnp.asarray(self._modes**2) @ self._along
+    weight = centring(observed)[name] @ modes**2
+    log_spread = 0.5 * jnp.log(weights * smooth + white)
+    return jnp.asarray(modes) @ _partly_centred(f"mode_{name}", weight, log_spread, centre @ modes)
 
 
 def _partly_centred(

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpyro.infer import NUTS
-from numpyro.infer.hmc import HMCState
+from numpyro.infer.hmc import HMCState, hmc
+from scipy.linalg import solve_triangular
 
 from bayeslaw.arrays import Floats
 from bayeslaw.inference.checkpoint import Keep
@@ -31,8 +31,6 @@ REDRAWN = 6
 SMALLER. After that, divergences are reported."""
 
 Energy = Callable[[jax.Array], jax.Array]
-MakeKernel = Callable[[float, Floats], NUTS]
-"""Step size, covariance -> kernel."""
 
 
 class Drawn(NamedTuple):
@@ -53,19 +51,23 @@ class _Block(NamedTuple):
 class Chains(NamedTuple):
     """Everything that the next block of draws depends on.
 
+    The states are in whitened coordinates z, with x = centre + root @ z (Whitening), where the metric is the
+    identity. A dense metric costs about five products of a matrix and a vector per leapfrog step, these
+    coordinates two.
+
     ``warm`` are the draws of each block of the warm-up, ``redrawn`` how often a block was drawn anew.
     """
 
     states: list[HMCState]
-    covariance: Floats
+    root: Floats
     step: float
     warm: tuple[Floats, ...] = ()
     redrawn: int = 0
     parts: tuple[_Block, ...] = ()
 
 
-Run = Callable[[list[HMCState]], tuple[list[HMCState], _Block]]
-"""States of the chains -> states after one block, and the block."""
+Run = Callable[[Chains], tuple[list[HMCState], _Block]]
+"""Chains -> their states after one block, and the block."""
 
 
 def draw(
@@ -88,18 +90,18 @@ def draw(
     ``keep`` is called after each block with what packs the chains; from what it packed, as ``saved``, the
     same call goes on and returns the same draws.
     """
-    kernel = partial(_kernel, energy, effort.tree_depth)
-    at = _start(kernel, w, chains, seed)
+    init, sample = hmc(potential_fn_gen=partial(_whitened, energy, jnp.asarray(w.mean)), algo="NUTS")
+    at = _start(partial(init, max_tree_depth=effort.tree_depth), w, chains, seed)
     if saved:
         at = unpacked(saved, at.states[0])
     warm_blocks = effort.warm_blocks + len(w.mean) // DIMS_A_WARM_BLOCK
     with ThreadPoolExecutor(os.cpu_count()) as threads:
-        run = partial(_run, _compile_block(kernel, at.states[0], effort), threads)
+        run = partial(_run, w.mean, _compile_block(sample, at, effort), threads)
         while len(at.warm) < warm_blocks:
-            at = _warmed(at, run, kernel, w, warm_blocks)
+            at = _warmed(at, run, w, warm_blocks)
             keep(partial(packed, at))
         while True:
-            at = _sampled(at, run, kernel, say, effort)
+            at = _sampled(at, run, say, effort)
             if len(at.parts) % -(-min(draws, effort.max_draws) // effort.block) == 0:
                 drawn = _join(at.parts)
                 if enough(drawn) or drawn.x.shape[1] >= effort.max_draws:
@@ -107,37 +109,56 @@ def draw(
             keep(partial(packed, at))
 
 
-def _start(kernel: MakeKernel, w: Whitening, chains: int, seed: int) -> Chains:
+def _root(covariance: Floats) -> Floats:
+    return np.asarray(np.linalg.cholesky(covariance), float)
+
+
+def _whitened(energy: Energy, centre: jax.Array, root: jax.Array) -> Energy:
+    return lambda z: energy(centre + root @ z)
+
+
+def _start(init: Callable[..., HMCState], w: Whitening, chains: int, seed: int) -> Chains:
     rng = np.random.default_rng(seed)
-    keys = list(jax.random.split(jax.random.PRNGKey(seed), chains))
-    at = [w.mean + 0.5 * w.scale @ rng.standard_normal(len(w.mean)) for _ in keys]
-    covariance, step = w.scale @ w.scale.T, 0.3
-    return Chains(_states(kernel, covariance, step, keys, at), covariance, step)
+    root, step, dim = _root(w.scale @ w.scale.T), 0.3, len(w.mean)
+    states = [
+        init(
+            jnp.asarray(np.linalg.solve(root, 0.5 * w.scale @ rng.standard_normal(dim))),
+            0,
+            step,
+            jnp.ones(dim),
+            adapt_step_size=False,
+            adapt_mass_matrix=False,
+            trajectory_length=None,
+            model_args=(jnp.asarray(root),),
+            rng_key=key,
+        )
+        for key in jax.random.split(jax.random.PRNGKey(seed), chains)
+    ]
+    return Chains(states, root, step)
 
 
-def _warmed(at: Chains, run: Run, kernel: MakeKernel, w: Whitening, blocks: int) -> Chains:
+def _warmed(at: Chains, run: Run, w: Whitening, blocks: int) -> Chains:
     """The chains after one more of so many blocks of warm-up."""
     number = len(at.warm)
-    states, block = run(at.states)
-    warm, covariance = (*at.warm, block.x), at.covariance
+    states, block = run(at)
+    warm, root = (*at.warm, block.x), at.root
     settling = number >= blocks - 3
     step = at.step * (SMALLER if settling and block.divergences else _longer(block.accepted))
     if number < blocks - 2:
-        covariance = pooled_covariance(w, np.concatenate(warm[(number + 1) // 2 :], axis=1))
-    return Chains(_restart(kernel, covariance, step, states), covariance, step, warm)
+        root = _root(pooled_covariance(w, np.concatenate(warm[(number + 1) // 2 :], axis=1)))
+    return Chains(_going_on(states, at.root, root, step), root, step, warm)
 
 
-def _sampled(at: Chains, run: Run, kernel: MakeKernel, say: Callable[[str], None], effort: Effort) -> Chains:
+def _sampled(at: Chains, run: Run, say: Callable[[str], None], effort: Effort) -> Chains:
     """The chains after one more block of draws, drawn anew in smaller steps while it has divergences."""
     while True:
-        states, block = run(at.states)
+        states, block = run(at)
         if not block.divergences or at.redrawn >= REDRAWN:
             return at._replace(states=states, parts=(*at.parts, block))
         say(f"{block.divergences} divergences: these {effort.block} draws anew, in smaller steps from now on")
         step = at.step * SMALLER
-        at = at._replace(
-            states=_restart(kernel, at.covariance, step, at.states), step=step, redrawn=at.redrawn + 1
-        )
+        anew = _going_on(at.states, at.root, at.root, step)
+        at = at._replace(states=anew, step=step, redrawn=at.redrawn + 1)
 
 
 def packed(at: Chains) -> dict[str, np.ndarray]:
@@ -148,7 +169,7 @@ def packed(at: Chains) -> dict[str, np.ndarray]:
     arrays |= {f"draws {k}": block.x for k, block in enumerate(at.parts)}
     told = [(block.divergences, block.accepted, block.leapfrog_steps) for block in at.parts]
     return arrays | {
-        "covariance": at.covariance,
+        "root": at.root,
         "step": np.array(at.step),
         "redrawn": np.array(at.redrawn),
         "blocks": np.reshape(np.array(told, float), (-1, 3)),
@@ -168,7 +189,7 @@ def unpacked(arrays: Mapping[str, np.ndarray], like: HMCState) -> Chains:
             jax.tree.unflatten(form, [jnp.asarray(each[chain]) for each in leaves])
             for chain in range(len(leaves[0]))
         ],
-        covariance=arrays["covariance"],
+        root=arrays["root"],
         step=float(arrays["step"]),
         warm=tuple(arrays[f"warm {k}"] for k in range(sum(name.startswith("warm ") for name in arrays))),
         redrawn=int(arrays["redrawn"]),
@@ -196,53 +217,42 @@ def _longer(accepted: float) -> float:
     return float(np.clip(np.sqrt((1.0 - ACCEPT) / max(1.0 - accepted, 1e-3)), 0.4, 1.6))
 
 
-def _states(
-    kernel: MakeKernel, covariance: Floats, step: float, keys: Sequence[Any], at: Sequence[Floats]
-) -> list[HMCState]:
-    made = kernel(step, covariance)
-    return [made.init(key, 0, jnp.asarray(x), (), {}) for key, x in zip(keys, at, strict=True)]
+def _going_on(states: list[HMCState], before: Floats, root: Floats, step: float) -> list[HMCState]:
+    """The same chains at the same places, in the coordinates of another root and with another step size."""
+    change = solve_triangular(before, root, lower=True)
+
+    def moved(state: HMCState) -> HMCState:
+        z = solve_triangular(change, np.asarray(state.z), lower=True)
+        adapted = state.adapt_state._replace(step_size=jnp.asarray(step))
+        slope = change.T @ np.asarray(state.z_grad)
+        return state._replace(z=jnp.asarray(z), z_grad=jnp.asarray(slope), adapt_state=adapted)
+
+    return [moved(state) for state in states]
 
 
-def _restart(kernel: MakeKernel, covariance: Floats, step: float, states: list[HMCState]) -> list[HMCState]:
-    """The same chains, going on with another metric and step size: one state made anew serves all."""
-    (anew,) = _states(kernel, covariance, step, [states[0].rng_key], [states[0].z])
-    return [state._replace(adapt_state=anew.adapt_state) for state in states]
+def _compile_block(sample: Callable[..., HMCState], at: Chains, effort: Effort) -> Callable[..., Any]:
+    """A block of steps of one chain; root and step size are arguments, so it is compiled once."""
 
+    def block(state: HMCState, root: jax.Array) -> tuple[HMCState, Any]:
+        def step(state: HMCState, _: None) -> tuple[HMCState, Any]:
+            state = sample(state, (root,))
+            return state, (state.z, state.diverging, state.accept_prob, state.num_steps)
 
-def _kernel(energy: Energy, tree_depth: int, step: float, covariance: Floats) -> NUTS:
-    return NUTS(
-        potential_fn=energy,
-        step_size=step,
-        inverse_mass_matrix=jnp.asarray(covariance),
-        dense_mass=True,
-        adapt_step_size=False,
-        adapt_mass_matrix=False,
-        max_tree_depth=tree_depth,
-    )
+        return jax.lax.scan(step, state, length=effort.block)
 
-
-def _compile_block(kernel: MakeKernel, state: HMCState, effort: Effort) -> Callable[[HMCState], Any]:
-    """A block of steps of one chain; metric and step size are part of the state, so it is compiled once."""
-    made = kernel(1.0, state.adapt_state.inverse_mass_matrix)
-    made.init(state.rng_key, 0, state.z, (), {})
-
-    def step(state: HMCState, _: None) -> tuple[HMCState, Any]:
-        state = made.sample(state, (), {})
-        return state, (state.z, state.diverging, state.accept_prob, state.num_steps)
-
-    block = jax.jit(lambda state: jax.lax.scan(step, state, length=effort.block))
-    return block.lower(state).compile(effort.compiler_options)
+    return jax.jit(block).lower(at.states[0], jnp.asarray(at.root)).compile(effort.compiler_options)
 
 
 def _run(
-    steps: Callable[[HMCState], Any], threads: ThreadPoolExecutor, states: list[HMCState]
+    centre: Floats, steps: Callable[..., Any], threads: ThreadPoolExecutor, at: Chains
 ) -> tuple[list[HMCState], _Block]:
     def advance(state: HMCState) -> Any:
         with jax.enable_x64(True):  # per thread: the caller's does not reach this one
-            return jax.block_until_ready(steps(state))
+            return jax.block_until_ready(steps(state, jnp.asarray(at.root)))
 
-    done = list(threads.map(advance, states))
-    x, diverging, accepted, leapfrogs = (np.stack(field) for field in zip(*(f for _, f in done), strict=True))
+    done = list(threads.map(advance, at.states))
+    z, diverging, accepted, leapfrogs = (np.stack(field) for field in zip(*(f for _, f in done), strict=True))
+    x = centre + z @ at.root.T
     block = _Block(x, int(diverging.sum()), float(accepted.mean()), float(leapfrogs.mean()))
     return [state for state, _ in done], block
 

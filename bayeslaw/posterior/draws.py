@@ -182,6 +182,8 @@ def _labels(posterior: Posterior, name: str) -> list[str]:
             f"{cell.study}/{cell.optimizer}, N = {short(cell.params_nonembedding)}, D = {short(cell.tokens)}"
             for cell in posterior.cells
         ]
+    if name.removeprefix("mode_") in posterior.cell:  # of the deviations of a group's cells
+        return [f"{cell.study}/{cell.optimizer}" for cell in posterior.cells]
     if name.removeprefix("size_") in posterior.size:
         return [f"{study}, N = {short(n)}" for study, n in posterior.sizes]
     return []

@@ -114,7 +114,7 @@ def test_divergences_are_drawn_anew_in_smaller_steps(blocks, monkeypatch):
     """Long steps diverge in the funnel's neck; what is returned are the blocks without divergence."""
     monkeypatch.setattr(module, "ACCEPT", 0.5)
     monkeypatch.setattr(module, "SMALLER", 0.4)
-    drawn, said = sampled(funnel, STANDARD, 100)
+    drawn, said = sampled(funnel, STANDARD, 100, seed=12)
     after = blocks[FULL.warm_blocks :]
     kept = [block for _, block in after if not block.divergences]
     assert told(said) == [block.divergences for _, block in after if block.divergences] != []

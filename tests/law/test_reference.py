@@ -11,6 +11,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpyro
 import pandas as pd
 import pytest
 from numpyro.infer.util import log_density
@@ -65,11 +66,11 @@ def books():
 
 @pytest.mark.parametrize("table", [two_studies, books])
 def test_log_density_and_gradient_are_those_of_the_reference(table):
+    """The reference did not restrict the intercepts of optima to the range of the optimum."""
     observed = prepare(table())
+    model = numpyro.handlers.block(surface_model, hide_fn=lambda site: site["name"].startswith("range_"))
     with double_precision():
-        slope = jax.jit(
-            jax.value_and_grad(lambda sites: log_density(surface_model, (observed,), {}, sites)[0])
-        )
+        slope = jax.jit(jax.value_and_grad(lambda sites: log_density(model, (observed,), {}, sites)[0]))
         for point in REFERENCE[table.__name__]:
             value, gradient = slope({name: jnp.asarray(x) for name, x in point["sites"].items()})
             assert float(value) == pytest.approx(point["log_density"], abs=1e-9)
