@@ -24,6 +24,7 @@ from bayeslaw.inference.laplace import Density, Whitening, density, whitening
 from bayeslaw.inference.model import block_site, cells, factor_site, spread_site
 from bayeslaw.inference.nuts import Drawn, draw
 from bayeslaw.inference.reach import reach
+from bayeslaw.law import surface
 from bayeslaw.law.observations import Observations, prepare
 from bayeslaw.law.parameters import CELL_SHIFTS, DEFAULT_PARTS, SIZE_SHIFTS, SPREADS, described
 from bayeslaw.law.population import Population
@@ -264,9 +265,11 @@ def keep_posterior(
     }
     used = runs[runs["status"] != "stopped"]
     reported = dict(zip(observed.studies, observed.cliff_studies.tolist(), strict=True))
+    study = {name: flat["study_values"][:, row] for row, name in enumerate(known.study)}
+    back = {name: -values for name, values in observed.centres.items()}
     posterior = Posterior(
         group=_by_group(known, observed, flat),
-        study={name: flat["study_values"][:, row] for row, name in enumerate(known.study)},
+        study=study | surface.level_elsewhere(study, back),
         common={name: flat[name] for name in known.common},
         between_optimizers=spread["between_optimizers"],
         between_studies=spread["between_studies"],

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -135,10 +138,22 @@ def whitening(
     for _ in range(em_steps):
         x, scale, _ = _mode(target, information, x, scale)
         x = improve(x, scale)
-    x, scale, known = _mode(target, information, x, scale)
+    x, scale, _ = _mode(target, information, x, scale)
     held = np.flatnonzero(target.scales)
-    scale[held, held] = 1.0 / np.sqrt(np.maximum(np.diag(known)[held], target.sd[held] ** -2))
+    scale[held, held] = 1.0 / np.sqrt(np.maximum(_curvatures(target, x, held), target.sd[held] ** -2))
     return Whitening(x, scale)
+
+
+def _curvatures(target: Density, x: Floats, held: np.ndarray) -> Floats:
+    """Second derivatives of the energy along some coordinates, by central differences."""
+
+    def along(i: int) -> float:
+        step = np.zeros_like(x)
+        step[i] = DIFFERENCE * target.sd[i]
+        above, below = (_value_and_grad(target, x + sign * step)[1][i] for sign in (1, -1))
+        return float((above - below) / (2.0 * step[i]))
+
+    return np.array([along(i) for i in held])
 
 
 def _value_and_grad(target: Density, x: Floats) -> tuple[float, Floats]:
@@ -202,7 +217,8 @@ def _information(observed: Observations, target: Density) -> Callable[[Floats], 
 
     def at(x: Floats) -> tuple[Floats, Floats]:
         """Gradient of the energy of prior and outcomes, (dim,), and the moments of the losses, (3, run)."""
-        (_, moments), gradient = target.sloped(x, 0.0, 0.0)
+        with jax.enable_x64(True):  # per thread: the caller's does not reach others
+            (_, moments), gradient = target.sloped(x, 0.0, 0.0)
         return np.asarray(gradient), np.asarray(moments)
 
     def along(x: Floats, step: Floats) -> tuple[Floats, Floats]:
@@ -212,7 +228,8 @@ def _information(observed: Observations, target: Density) -> Callable[[Floats], 
 
     def information(x: Floats) -> Floats:
         _, log_scale, dof = at(x)[1]
-        slopes = [along(x, step) for step in DIFFERENCE * np.diag(target.sd)]
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            slopes = list(threads.map(partial(along, x), DIFFERENCE * np.diag(target.sd)))
         curvature = np.stack([gradient for gradient, _ in slopes])
         mean, scale = (np.stack([moments[k] for _, moments in slopes]) for k in (0, 1))  # (dim, run) each
         about_mean = finished * (dof + 1) / (dof + 3) * np.exp(-2 * log_scale)  # Lange et al. (1989)

@@ -21,7 +21,7 @@ from bayeslaw.arrays import Floats
 from bayeslaw.law import likelihood, smoothness, surface
 from bayeslaw.law.observations import Observations
 from bayeslaw.law.parameters import CELL_SHIFTS, NUGGET, PARAMETERS, SIZE_SHIFTS, SPREAD_LOG_SD, SPREADS
-from bayeslaw.law.structure import Structure, shared_moments, structure_of
+from bayeslaw.law.structure import Structure, centred_study_priors, shared_moments, structure_of
 from bayeslaw.law.terms import FACTORS, OPTIMA, drifted, optimum_of, own_bowls, shift_key
 from bayeslaw.law.ties import path_exponent, path_moments
 
@@ -152,8 +152,12 @@ def block_site(block: str) -> str:
 
 
 def study_values(observed: Observations, known: Structure) -> jax.Array:
-    """Level, noise and spreads of cells of each study, (parameter, study), in their order."""
-    mean, sd = np.array(list(known.study.values())).T[:, :, None] * np.ones(len(observed.studies))
+    """Level, noise and spreads of cells of each study, (parameter, study), in their order.
+
+    A study's level and its derivatives are at its own centre.
+    """
+    at = [centred_study_priors(known, observed, s) for s in range(len(observed.studies))]
+    mean, sd = np.array([list(each.values()) for each in at]).T
     return numpyro.sample("study_values", dist.Normal(mean, sd).to_event(2))
 
 
@@ -199,7 +203,8 @@ def cells(observed: Observations) -> tuple[Values, Values]:
     at_cell |= drifted(at_cell, x)
     bowls = {name for name, optimum in OPTIMA.items() if optimum.curvature is None or name in known.blocks}
     at_cell |= {f"best_{name}": optimum_of(name, at_cell, x) for name in OPTIMA if name in bowls}
-    at_cell |= {"cell_level": surface.log_level(at_cell, x), "fading": surface.fading(at_cell, x)}
+    own = {name: jnp.asarray(values[cell_study]) for name, values in observed.centres.items()}
+    at_cell |= {"cell_level": surface.log_level(at_cell, x, own), "fading": surface.fading(at_cell, x)}
     at_study = _by_name(known.study, studies)
     dof = surface.noise_dof(at_study, jnp.array([[0.0], [1.0]]))
     tails = jnp.concatenate([dof, likelihood.student_t_normaliser(dof)])[

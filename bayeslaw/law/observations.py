@@ -21,6 +21,9 @@ CONFIGURATION = ("beta2", "epsilon", "grad_clip", "dropout", "schedule", "decay_
 """Columns whose departure from the cell's usual value the surface cannot explain, unless the law has them
 as a hyperparameter, covariate or factor; ``extra_*`` join them."""
 
+LEVEL = ("n", "d")
+"""Covariates of the level (``surface.log_level``)."""
+
 VALUES_TO_BEND = 3
 """Values of a hyperparameter from which a group's optimum is fitted: two tell a slope, no optimum."""
 
@@ -46,6 +49,9 @@ class Observations:
         cells, groups, sizes, studies, optimizers: labels.
         factor_values: factor -> its values, the most common first.
         pivot: covariate -> natural value where its coordinate is 0.
+        centres: ``n`` and ``d`` -> where each study's level is stated, about the pivot: the mean over its
+            cells. Studies of other sizes would have theirs stated where none of their runs are. Shape
+            (study,).
         parts: of the law, beyond its core, that are fitted (``parameters.PARTS``).
         population: what other studies say, at this pivot and for these optimizers.
     """
@@ -76,6 +82,7 @@ class Observations:
     optimizers: tuple[str, ...]
     factor_values: dict[str, tuple[str, ...]]
     pivot: dict[str, float]
+    centres: dict[str, Floats]
     parts: tuple[str, ...] = ()
     population: Population | None = None
 
@@ -96,8 +103,8 @@ def prepare(
 
     Args:
         runs: a run table (see ``bayeslaw.runs.schema``).
-        pivot: covariate -> natural value; by default the geometric means over cells, to two digits, of the
-            covariates that the table tells about.
+        pivot: covariate -> natural value, where every study's level is stated too; by default the geometric
+            means over cells, to two digits, of the covariates that the table tells about.
         factors: names; by default those that the table tells about.
         parts: of the law, beyond its core, to fit (``parameters.PARTS``).
 
@@ -111,6 +118,7 @@ def prepare(
             f"run table: {len(runs)} runs, 0 with status = finished; expected at least one finished run "
             "with a loss; without any loss there is no surface to fit: lower the learning rates and run again"
         )
+    given = pivot is not None
     names = list(pivot) if pivot else known_covariates(runs, parts)
     factors = known_factors(runs, parts) if factors is None else factors
     labels = cell_labels(runs, names, factors)
@@ -135,6 +143,7 @@ def prepare(
     group_study = np.array([studies.index(s) for s in groups["study"]])
     cliff = np.zeros(len(studies), bool)
     cliff[group_study[run_group[outcomes.diverged]]] = True
+    x = coordinates(columns, pivot)
     values_of = {name: _by_count(cells[FACTORS[name].column]) for name in factors}
     return Observations(
         log_lr=np.log(runs["learning_rate"].to_numpy(float)),
@@ -149,7 +158,7 @@ def prepare(
         cell=cell,
         cell_group=cell_group,
         cell_size=_index(cells[["study", "params_nonembedding"]], sizes),
-        x=coordinates(columns, pivot),
+        x=x,
         cell_factor={k: _positions(cells[FACTORS[k].column], values) for k, values in values_of.items()},
         size_study=np.array([studies.index(s) for s in sizes["study"]]),
         group_study=group_study,
@@ -163,8 +172,14 @@ def prepare(
         optimizers=optimizers,
         factor_values=values_of,
         pivot=pivot,
+        centres={k: _means(x[k], group_study[cell_group]) * (not given and len(studies) > 1) for k in LEVEL},
         parts=tuple(parts),
     )
+
+
+def _means(values: Floats, of: Ints) -> Floats:
+    """Mean of the values with each index, (index,)."""
+    return np.bincount(of, values) / np.bincount(of)
 
 
 def _by_count(values: pd.Series) -> tuple[str, ...]:

@@ -95,6 +95,17 @@ def structure(
     return found if population is None else _informed(found, population)
 
 
+def centred_study_priors(known: Structure, observed: Observations, study: int) -> dict[str, Prior]:
+    """The priors of a study's parameters, with the level's moved to the centre of that study."""
+    way = {name: float(values[study]) for name, values in observed.centres.items()}
+    if not any(way.values()):
+        return known.study
+    pivot = {name: at * math.exp(way.get(name, 0.0)) for name, at in observed.pivot.items()}
+    rows = of_level("study", observed.parts)
+    moved = moved_priors({name: (rows[name].mean, rows[name].sd) for name in known.study}, pivot)
+    return {name: moved[name] for name in known.study}
+
+
 def _informed(known: Structure, by: Population) -> Structure:
     """The structure with a population's priors where it has them."""
     shared = {name: by.shared[name] for name in known.group if name in by.shared}

@@ -123,7 +123,7 @@ def batch_excess(p: Params, v: Array) -> Array:
     return linex(v, xp_of(v).exp(p["batch_curvature"] + 0.0 * v), p["batch_skew"])
 
 
-def log_level(p: Params, x: Mapping[str, Array]) -> Array:
+def log_level(p: Params, x: Mapping[str, Array], centre: Mapping[str, Array] | None = None) -> Array:
     """ln of the expected loss [nats/token] at the best settings, without cell effects.
 
     L = E + R: at the pivot the reducible loss R is the share ``expit(share)`` of L. ln L has there the
@@ -132,13 +132,19 @@ def log_level(p: Params, x: Mapping[str, Array]) -> Array:
     interaction that sweeps show. Beyond second order, L falls towards E as a power law does. In
     these coordinates the posterior is close to Gaussian; in (E, A, B, exponents) it is a thin banana.
 
+    Args:
+        p: parameters.
+        x: covariates about the pivot.
+        centre: place, about the pivot, where the level and its derivatives are stated; by default the pivot.
+            Offsets of optimizers are always about the pivot.
+
     >>> p = dict(level=1.0, share=0.0, slope_n=0.1, slope_d=0.1, curve_nn=0.01, curve_nd=0.01, curve_dd=0.01)
     >>> p |= dict(offset=0.0, offset_n=0.0, offset_d=0.0)
     >>> x = {"n": np.array(1.0), "d": np.array(0.0)}
     >>> float(np.exp(log_level(p, x))).__round__(4)  # e (1/2 + 1/2 exp(-0.2))
     2.4719
     """
-    n, d = x["n"], x["d"]
+    n, d = (x[name] - centre[name] if centre else x[name] for name in ("n", "d"))
     xp = xp_of(n)
     share = 1.0 / (1.0 + xp.exp(-(p["share"] + 0.0 * n)))
     line = -p["slope_n"] * n - p["slope_d"] * d
@@ -146,6 +152,46 @@ def log_level(p: Params, x: Mapping[str, Array]) -> Array:
     log_ratio = (line + curve - 0.5 * (1.0 - share) / share * line * line) / share
     offset = sum_of(QUANTITIES["offset"], p, x) + p.get(shift_key("offset"), 0.0)
     return p["level"] + offset + xp.log1p(share * xp.expm1(xp.clip(log_ratio, -50.0, 50.0)))
+
+
+def level_elsewhere(p: Params, way: Mapping[str, Array]) -> dict[str, Array]:
+    """Parameters of the same level (``log_level``) stated at another place.
+
+    R is the exponential of a quadratic in (n, d) whose second derivatives are the same everywhere, and E is a
+    constant, so the form is closed under a change of its centre.
+
+    Args:
+        p: parameters at one place.
+        way: covariate -> from there to the other one [nats].
+
+    >>> p = dict(level=1.0, share=0.0, slope_n=0.1, slope_d=0.1, curve_nn=0.01, curve_nd=0.01, curve_dd=0.01)
+    >>> there, zero = {"n": np.array(2.0), "d": np.array(-1.0)}, {"n": np.array(0.0), "d": np.array(0.0)}
+    >>> float(log_level(level_elsewhere(p, there), zero) - log_level(p, there)).__round__(12)
+    0.0
+    """
+    xp = xp_of(p["level"] + 0.0 * way["n"])
+    n, d = way["n"], way["d"]
+    share = 1.0 / (1.0 + xp.exp(-(p["share"] + 0.0 * n)))
+    bent = (1.0 - share) / share
+    first_n, first_d = -p["slope_n"] / share, -p["slope_d"] / share
+    nn = (p["curve_nn"] - bent * p["slope_n"] ** 2) / share
+    nd = (p["curve_nd"] - bent * p["slope_n"] * p["slope_d"]) / share
+    dd = (p["curve_dd"] - bent * p["slope_d"] ** 2) / share
+    log_ratio = first_n * n + first_d * d + 0.5 * nn * n * n + nd * n * d + 0.5 * dd * d * d
+    reducible = share * xp.exp(log_ratio)
+    total = 1.0 - share + reducible
+    share = reducible / total
+    bent = (1.0 - share) / share
+    slope_n, slope_d = -share * (first_n + nn * n + nd * d), -share * (first_d + nd * n + dd * d)
+    return {
+        "level": p["level"] + xp.log(total),
+        "share": xp.log(share) - xp.log1p(-share),
+        "slope_n": slope_n,
+        "slope_d": slope_d,
+        "curve_nn": share * nn + bent * slope_n**2,
+        "curve_nd": share * nd + bent * slope_n * slope_d,
+        "curve_dd": share * dd + bent * slope_d**2,
+    }
 
 
 def fading(p: Params, x: Mapping[str, Array]) -> Array:

@@ -52,9 +52,12 @@ def prior_draw(sweep):
     return {name: np.asarray(values) for name, values in drawn.items()}, np.asarray(moments)
 
 
+@pytest.mark.parametrize("apart", [1.0, 100.0], ids=["near", "far"])
 @pytest.mark.parametrize("parts", [(), DEFAULT_PARTS], ids=["core", "default"])
-def test_predicted_runs_are_those_of_the_likelihood(runs, monkeypatch, parts):
-    """Mean and scale of every run, through the model and through the advisor."""
+def test_predicted_runs_are_those_of_the_likelihood(runs, monkeypatch, parts, apart):
+    """Mean and scale of every run, through model and advisor, of studies near and far apart."""
+    by = np.where(runs["study"] == "b", apart, 1.0)
+    runs = runs.assign(params_nonembedding=runs["params_nonembedding"] / by, tokens=runs["tokens"] / by)
     sweep = prepare(runs, parts=parts)
     with double_precision():
         sites, (mean, log_scale, _) = prior_draw(sweep)

@@ -8,6 +8,7 @@ import pytest
 
 from bayeslaw.errors import BadInput
 from bayeslaw.law.observations import prepare
+from bayeslaw.law.structure import centred_study_priors, structure_of
 
 
 def table(**columns) -> pd.DataFrame:
@@ -96,3 +97,26 @@ def test_nothing_finished_is_refused():
 def test_excess_is_counted_from_the_best_of_the_cell():
     sweep = prepare(table())
     assert sweep.above_best == pytest.approx([np.log(3.0 / 2.9), 0, 0, np.log(3.1 / 2.9), 0, 0])
+
+
+def test_each_study_has_its_level_at_its_own_centre_unless_a_pivot_is_given():
+    """Cells of N = 1e8 in a, of 1e8 and 1e10 in b; a study alone lies about the pivot."""
+    runs = table(study=["a", "a", "b", "b", "b", "b"], params_nonembedding=[1e8, 1e8, 1e8, 1e8, 1e10, 1e10])
+    sweep = prepare(runs)
+    of_study = sweep.group_study[sweep.cell_group]
+    for name, centres in sweep.centres.items():
+        assert centres == pytest.approx([sweep.x[name][of_study == s].mean() for s in (0, 1)])
+    assert np.diff(sweep.centres["n"])[0] > 1
+    assert not prepare(runs, sweep.pivot).centres["n"].any()
+    assert not prepare(runs[runs["study"] == "b"]).centres["n"].any()
+
+
+def test_a_studys_prior_is_moved_to_its_centre():
+    """The level falls by its slopes on the way there; slopes and noise have one prior everywhere."""
+    sweep = prepare(table(params_nonembedding=[1e8] * 3 + [1e10] * 3))
+    known = structure_of(sweep)
+    here, there = (centred_study_priors(known, sweep, s) for s in np.argsort(sweep.centres["n"]))
+    way = {name: abs(np.diff(values)[0]) for name, values in sweep.centres.items()}
+    fall = sum(known.study[f"slope_{name}"][0] * by for name, by in way.items())
+    assert here["level"][0] - there["level"][0] == pytest.approx(fall, rel=0.01)
+    assert {name for name in here if here[name] != there[name]} == {"level"}

@@ -67,7 +67,7 @@ def books():
 @pytest.mark.parametrize("table", [two_studies, books])
 def test_log_density_and_gradient_are_those_of_the_reference(table):
     """The reference did not restrict the intercepts of optima to the range of the optimum."""
-    observed = prepare(table())
+    observed = prepare(table(), prepare(table()).pivot)
     model = numpyro.handlers.block(surface_model, hide_fn=lambda site: site["name"].startswith("range_"))
     with double_precision():
         slope = jax.jit(jax.value_and_grad(lambda sites: log_density(model, (observed,), {}, sites)[0]))
