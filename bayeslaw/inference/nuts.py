@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -24,6 +25,9 @@ DIMS_A_WARM_BLOCK = 150
 
 ACCEPT = 0.93
 """Target acceptance of the warm-up."""
+
+QUIET = 15.0
+"""Seconds of the warm-up between two messages."""
 
 SMALLER = 0.7
 REDRAWN = 6
@@ -97,9 +101,13 @@ def draw(
     warm_blocks = effort.warm_blocks + len(w.mean) // DIMS_A_WARM_BLOCK
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         run = partial(_run, w.mean, _compile_block(sample, at, effort), threads)
+        said = time.monotonic()
         while len(at.warm) < warm_blocks:
             at = _warmed(at, run, w, warm_blocks)
             keep(partial(packed, at))
+            if time.monotonic() - said > QUIET:
+                said = time.monotonic()
+                say(f"warm-up: {len(at.warm)} of {warm_blocks} blocks")
         while True:
             at = _sampled(at, run, say, effort)
             if len(at.parts) % -(-min(draws, effort.max_draws) // effort.block) == 0:
