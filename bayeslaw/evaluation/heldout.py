@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bayeslaw.arrays import Floats, Ints
 from bayeslaw.errors import BadInput
 from bayeslaw.evaluation import scores
 from bayeslaw.evaluation.result import Evaluation, Summary
@@ -72,8 +73,17 @@ def _score_runs(advisor: Advisor, finished: pd.DataFrame, level: float) -> dict[
         "crps": scores.crps(draws, observed),
         "coverage": scores.coverage(draws, observed, level),
         "level": level,
+        "effective_n": scores.effective_count(draws),
+        "joint_pit": _number(_joint_pit(draws, observed, cell_of(finished))),
         "coverage_by_level": {f"{k:g}": v for k, v in scores.coverage_by_level(draws, observed).items()},
     }
+
+
+def _joint_pit(draws: Floats, observed: Floats, cell: Ints) -> float:
+    """Of the mean ln loss of each cell."""
+    member = cell[:, None] == np.unique(cell)
+    weights = member / member.sum(axis=0)
+    return scores.joint_pit(np.log(draws) @ weights, np.log(observed) @ weights)
 
 
 def _not_finished(runs: pd.DataFrame, finished: pd.DataFrame) -> dict[str, int]:

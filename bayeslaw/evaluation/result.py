@@ -41,7 +41,8 @@ class Evaluation(Result):
 
     Attributes:
         runs: scores of predicted losses: n, r2, r2_within_cells, mae [nats/token], crps [nats/token],
-            coverage, level, coverage_by_level, not_finished (count by status). Only n, level and not_finished
+            coverage, level, coverage_by_level, effective_n (independent numbers that these runs are worth),
+            joint_pit (``scores.joint_pit`` of the cells' mean ln losses), not_finished (by status). Only n, level and not_finished
             for an advisor that predicts no loss. r2 and mae refer to the median of the draws.
         cells: one mapping per cell: study, optimizer, params, tokens, n (finished runs), scorable, note,
             ``regret``: relative excess loss of the advice over the smoothed minimum, **a fraction** (0.001 is
@@ -97,8 +98,17 @@ class Evaluation(Result):
         fit = "-" if runs["r2"] is None else f"{runs['r2']:.3f}"
         return [
             f"loss      R2 {fit}, CRPS {runs['crps']:.4f}, MAE {runs['mae']:.4f} nats/token",
-            f"coverage  {runs['coverage']:.0%} of runs inside {100 * runs['level']:g}% intervals",
+            f"coverage  {runs['coverage']:.0%} of runs inside {100 * runs['level']:g}% intervals, worth "
+            f"{runs['effective_n']:.2g} independent runs",
+            *self._jointly(),
         ]
+
+    def _jointly(self) -> list[str]:
+        found = self.runs["joint_pit"]
+        if found is None:
+            return []
+        verdict = "too sure" if found > 0.975 else "too wide" if found < 0.025 else "as sure as they may be"
+        return [f"jointly   cells' mean losses at quantile {found:.3f} of their distance: {verdict}"]
 
 
 def _row(cell: Mapping[str, Any]) -> list[object]:

@@ -135,6 +135,53 @@ def pit(draws: ArrayLike, observed: ArrayLike) -> Floats:
     return np.mean((x < y) + 0.5 * (x == y), axis=0)
 
 
+def effective_count(draws: ArrayLike) -> float:
+    """Number of independent values that predicted ones are worth: n^2 over the sum of squared correlations.
+
+    Runs of one cell move together, so a coverage of hundreds of runs may rest on two or three numbers. The
+    share of squared correlations that so few draws show by chance, 1 / (draws - 1), is taken off.
+
+    Args:
+        draws: shape (draw, run).
+
+    >>> together = np.random.default_rng(0).standard_normal((4000, 1)) * np.ones(50)
+    >>> effective_count(together).__round__(2)
+    1.0
+    """
+    x = np.asarray(draws, float)
+    count, runs = x.shape
+    z = x - x.mean(axis=0)
+    z /= np.maximum(z.std(axis=0), np.finfo(float).tiny)
+    squares = float(np.sum((z @ z.T / count) ** 2)) - runs
+    others = max(squares - runs * (runs - 1) / max(count - 1, 1), 0.0)
+    return runs**2 / (runs + others)
+
+
+def joint_pit(draws: ArrayLike, observed: ArrayLike, error: ArrayLike = 0.0) -> float:
+    """Probability that all values together lie nearer to their prediction than those observed.
+
+    The squared Mahalanobis distance from the draws' mean, in their covariance and that of the measurement,
+    as chi-square. Uniform when calibrated; near 1 the draws are too sure, jointly; near 0 too wide. NaN where
+    there are not twice as many draws as values.
+
+    Args:
+        draws: shape (draw, value).
+        observed: shape (value,).
+        error: standard deviation of each measurement, shape (value,).
+
+    >>> joint_pit(np.random.default_rng(0).standard_normal((9000, 2)), [0.0, 0.0]).__round__(2)
+    0.0
+    """
+    from scipy.stats import chi2
+
+    x, y = _ensemble(draws, observed)
+    if len(x) < 2 * x.shape[1]:
+        return float("nan")
+    covariance = np.atleast_2d(np.cov(x.T)) + np.diag(np.broadcast_to(error, y.shape) ** 2)
+    off = y - x.mean(axis=0)
+    return float(chi2.cdf(off @ np.linalg.solve(covariance, off), len(y)))
+
+
 def _pair(predicted: ArrayLike, observed: ArrayLike) -> tuple[Floats, Floats]:
     f, y = np.asarray(predicted, float), np.asarray(observed, float)
     if f.shape != y.shape or y.ndim != 1 or y.size == 0:

@@ -26,6 +26,9 @@ from bayeslaw.law.structure import Structure, structure_of
 HELD = ("log_tau", "log_noise", "log_dof", "log_off")
 """Prefixes of the names of a study's scales."""
 
+LAST = 2
+"""Further steps of EM, whose scatter grows with the fitted excess, as the posterior's does."""
+
 EM_DRAWS = 16
 """Draws of the Gaussian over which EM averages the energy."""
 
@@ -124,7 +127,8 @@ def whitening(
     shrink as effects absorb the data; here effects are integrated out approximately, by Monte Carlo EM (Wei &
     Tanner 1990). Each of ``em_steps`` steps finds the mode given the scales, takes a Gaussian about it, and
     chooses the scales that best explain draws of that Gaussian. The first mode has more noise
-    (``NOISE_FIRST``).
+    (``NOISE_FIRST``). The last ``LAST`` steps choose them with the fitted excess, as the posterior has it,
+    whose noise is less: far from it chains begin in steps too small to get there.
 
     The information is the expected (Fisher) information of the losses plus the curvature of prior and
     outcomes. It is positive, unlike the observed Hessian of a Student-t likelihood, so it whitens even where
@@ -135,9 +139,9 @@ def whitening(
     x, scale = target.start + NOISE_FIRST * target.noise, np.diag(np.where(target.scales, 0.0, target.sd))
     x, scale, _ = _mode(target, information, x, scale)
     x = x - NOISE_FIRST * target.noise
-    for _ in range(em_steps):
+    for fitted in (*[0.0] * em_steps, *[1.0] * LAST):
         x, scale, _ = _mode(target, information, x, scale)
-        x = improve(x, scale)
+        x = improve(x, scale, fitted)
     x, scale, _ = _mode(target, information, x, scale)
     held = np.flatnonzero(target.scales)
     scale[held, held] = 1.0 / np.sqrt(np.maximum(_curvatures(target, x, held), target.sd[held] ** -2))
@@ -150,27 +154,27 @@ def _curvatures(target: Density, x: Floats, held: np.ndarray) -> Floats:
     def along(i: int) -> float:
         step = np.zeros_like(x)
         step[i] = DIFFERENCE * target.sd[i]
-        above, below = (_value_and_grad(target, x + sign * step)[1][i] for sign in (1, -1))
+        above, below = (_value_and_grad(target, x + sign * step, 1.0)[1][i] for sign in (1, -1))
         return float((above - below) / (2.0 * step[i]))
 
     return np.array([along(i) for i in held])
 
 
-def _value_and_grad(target: Density, x: Floats) -> tuple[float, Floats]:
-    (value, _), gradient = target.sloped(x, 1.0, 0.0)
+def _value_and_grad(target: Density, x: Floats, fitted: float) -> tuple[float, Floats]:
+    (value, _), gradient = target.sloped(x, 1.0, fitted)
     return float(value), np.asarray(gradient)
 
 
-def _scales_step(target: Density, rng: np.random.Generator) -> Callable[[Floats, Floats], Floats]:
+def _scales_step(target: Density, rng: np.random.Generator) -> Callable[[Floats, Floats, float], Floats]:
     """Build the step of EM that minimises, over the scales, the mean energy of draws of x + scale z."""
     held = np.flatnonzero(target.scales)
 
-    def improve(x: Floats, scale: Floats) -> Floats:
+    def improve(x: Floats, scale: Floats, fitted: float) -> Floats:
         draws = x + rng.standard_normal((EM_DRAWS, len(x))) @ scale.T
 
         def averaged(scales: Floats) -> tuple[float, Floats]:
             draws[:, held] = scales
-            found = [_value_and_grad(target, draw) for draw in draws]
+            found = [_value_and_grad(target, draw, fitted) for draw in draws]
             values, gradients = (np.mean(np.stack(part), axis=0) for part in zip(*found, strict=True))
             return float(values), gradients[held]
 
@@ -189,7 +193,7 @@ def _mode(
         base, steps = x, scale
 
         def energy(z: Floats, base: Floats = base, steps: Floats = steps) -> tuple[float, Floats]:
-            value, gradient = _value_and_grad(target, base + steps @ z)
+            value, gradient = _value_and_grad(target, base + steps @ z, 0.0)
             return value, steps.T @ gradient
 
         options = {"maxiter": 80, "ftol": 1e-9, "gtol": 1e-2, "maxcor": 30}

@@ -26,6 +26,9 @@ DIMS_A_WARM_BLOCK = 150
 ACCEPT = 0.93
 """Target acceptance of the warm-up."""
 
+SETTLED = 4
+"""One block of the warm-up in so many passes before draws form the metric, which those on the way stretch."""
+
 QUIET = 15.0
 """Seconds of the warm-up between two messages."""
 
@@ -152,7 +155,7 @@ def _warmed(at: Chains, run: Run, w: Whitening, blocks: int) -> Chains:
     warm, root = (*at.warm, block.x), at.root
     settling = number >= blocks - 3
     step = at.step * (SMALLER if settling and block.divergences else _longer(block.accepted))
-    if number < blocks - 2:
+    if blocks // SETTLED <= number < blocks - 2:
         root = _root(pooled_covariance(w, np.concatenate(warm[(number + 1) // 2 :], axis=1)))
     return Chains(_going_on(states, at.root, root, step), root, step, warm)
 

@@ -78,6 +78,8 @@ def test_the_oracle_scores_as_an_oracle_should(sweep):
     assert runs["crps"] == pytest.approx(loss * NOISE / np.sqrt(np.pi), rel=0.1)
     assert runs["coverage"] == pytest.approx(0.9, abs=0.05)
     assert runs["coverage_by_level"]["0.5"] == pytest.approx(0.5, abs=0.08)
+    assert runs["effective_n"] == pytest.approx(runs["n"], rel=0.1)  # its noise is independent
+    assert 0.0 < runs["joint_pit"] < 0.999
     summary = result["summary"]
     assert summary["cells_scored"] == summary["cells"] == 4
     assert summary["regret_max"] < 5e-4

@@ -105,3 +105,32 @@ def test_pit_is_uniform_when_calibrated_and_counts_ties_half():
 def test_bad_input_is_named(call, message):
     with pytest.raises(BadInput, match=message):
         call()
+
+
+def test_runs_that_move_together_are_worth_few():
+    """Ten runs in two groups, perfectly correlated within: two numbers; independent ones are worth ten."""
+    two = RNG.standard_normal((4000, 2))
+    assert scores.effective_count(np.repeat(two, 5, axis=1)) == pytest.approx(2.0, rel=0.02)
+    assert scores.effective_count(RNG.standard_normal((400, 10))) == pytest.approx(10.0, rel=0.05)
+
+
+def test_the_joint_pit_is_uniform_when_calibrated():
+    """Correlated values with known measurement errors, drawn from what is predicted."""
+    root = RNG.standard_normal((3, 3))
+    draws = RNG.standard_normal((4000, 3)) @ root.T
+    error = np.array([0.5, 1.0, 2.0])
+    truths = RNG.standard_normal((400, 3)) @ root.T + error * RNG.standard_normal((400, 3))
+    found = [scores.joint_pit(draws, truth, error) for truth in truths]
+    assert np.mean(found) == pytest.approx(0.5, abs=0.05)
+    assert np.mean(np.array(found) > 0.9) == pytest.approx(0.1, abs=0.05)
+
+
+def test_the_joint_pit_sees_what_every_single_coverage_misses():
+    """Two values foretold to agree, that differ by two standard deviations though each is within one."""
+    draws = RNG.standard_normal((4000, 1)) + 0.1 * RNG.standard_normal((4000, 2))
+    assert scores.coverage(draws, [1.0, -1.0], 0.9) == 1.0
+    assert scores.joint_pit(draws, [1.0, -1.0]) > 0.999
+
+
+def test_the_joint_pit_needs_more_draws_than_values():
+    assert np.isnan(scores.joint_pit(RNG.standard_normal((5, 3)), np.zeros(3)))

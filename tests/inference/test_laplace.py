@@ -92,8 +92,9 @@ def test_the_mode_does_not_hang_on_where_the_search_begins():
 
 
 def test_where_the_runs_tell_nothing_a_scale_keeps_the_priors_width(monkeypatch):
-    """A made-up information: the first scale is known to 0.1, that of the second is negative."""
-    monkeypatch.setattr(laplace, "_information", lambda *_: lambda x: np.diag([100.0, -7.0, 4.0]))
+    """Made-up curvatures: the first scale is known to 0.1, that of the second is negative."""
+    monkeypatch.setattr(laplace, "_information", lambda *_: lambda x: np.diag([0.0, 0.0, 4.0]))
+    monkeypatch.setattr(laplace, "_curvatures", lambda *_: np.array([100.0, -7.0]))
     target = density_of_three(scales=np.array([True, True, False]), sd=np.array([1.0, 0.5, 1.0]))
     assert whitening(None, target).scale == pytest.approx(np.diag([0.1, 0.5, 0.5]))
 
