@@ -128,13 +128,16 @@ def assemble_surface(
     for shift, name in SHIFTED.items():
         if name in optima:
             optima[name] = optima[name] + shifts[shift]
+    log_loss, fading = surface.log_level(p, x) + shifts["level"], surface.fading(p, x)
+    if (only := posterior.only_batch.get((str(target.study), target.optimizer))) is not None:
+        log_loss = log_loss - fading * surface.batch_excess(p, np.log(only) - optima["batch_tokens"])
     return TargetSurface(
         target=target,
         p=p,
         x={name: float(value) for name, value in x.items()},
         optima=optima,
-        log_loss=surface.log_level(p, x) + shifts["level"],
-        fading=surface.fading(p, x),
+        log_loss=log_loss,
+        fading=fading,
         tried=posterior.tried.get((str(target.study), target.optimizer), {}),
     )
 

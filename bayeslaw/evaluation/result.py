@@ -41,9 +41,10 @@ class Evaluation(Result):
 
     Attributes:
         runs: scores of predicted losses: n, r2, r2_within_cells, mae [nats/token], crps [nats/token],
-            coverage, level, coverage_by_level, effective_n (independent numbers that these runs are worth),
-            joint_pit (``scores.joint_pit`` of the cells' mean ln losses), not_finished (by status). Only n, level and not_finished
-            for an advisor that predicts no loss. r2 and mae refer to the median of the draws.
+            coverage, level, coverage_by_level, effective_n (independent numbers that the runs are worth),
+            joint_pit (``scores.joint_pit`` of the cells' mean ln losses), not_finished (count by status).
+            Only n, level and not_finished for an advisor that predicts no loss. r2 and mae refer to the
+            median of the draws.
         cells: one mapping per cell: study, optimizer, params, tokens, n (finished runs), scorable, note,
             ``regret``: relative excess loss of the advice over the smoothed minimum, **a fraction** (0.001 is
             0.1%), ``beyond_runs``: whether the advice lies outside the cell's runs, so that its regret is a

@@ -293,6 +293,11 @@ def keep_posterior(
         factor={name: flat[factor_site(name)] for name in observed.factor_values},
         factor_spread={name: np.exp(flat[spread_site(name)]) for name in observed.factor_values},
         factor_values=observed.factor_values,
+        only_batch={
+            group: float(np.exp(batch))
+            for group, batch in zip(observed.groups, observed.only_batch, strict=True)
+            if np.isfinite(batch)
+        },
     )
     posterior = replace(posterior, tried=reach(posterior, observed))
     return posterior if observed.population is None else _compared(posterior, observed.population)

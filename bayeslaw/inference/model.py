@@ -78,7 +78,9 @@ def surface_model(
     u, v = surface.off_ridge(
         p, observed.log_lr, observed.log_batch, p["best_learning_rate"], p["best_batch_tokens"]
     )
-    excess = (surface.lr_batch_excess(p, u, v) + _own_bowls_excess(observed, p)) * p["fading"]
+    compared = np.isnan(observed.only_batch)[observed.cell_group[observed.cell]]  # else part of the level
+    by_batch = jnp.where(compared, surface.batch_excess(p, v), 0.0)
+    excess = (surface.lr_excess(p, u, v) + by_batch + _own_bowls_excess(observed, p)) * p["fading"]
     scatter = fitted * excess + (1.0 - fitted) * observed.above_best
     m = likelihood.moments(
         p, p["cell_level"], excess, u, off, scatter, jnp.where(off > 0, p["off_dof"], p["dof"])

@@ -45,6 +45,8 @@ class Observations:
         groups_with: hyperparameter -> groups whose finished runs compare ``VALUES_TO_BEND`` values of it
         within
             cells; shape (k,).
+        only_batch: ln batch [tokens] of most runs of a group, where no cell of it compares batches: its level
+            is stated there, since nobody measured it at the best batch; NaN for the others. Shape (group,).
         cliff_studies: mask of studies that report diverged runs, shape (study,).
         cells, groups, sizes, studies, optimizers: labels.
         factor_values: factor -> its values, the most common first.
@@ -74,6 +76,7 @@ class Observations:
     group_study: Ints
     group_optimizer: Ints
     groups_with: dict[str, Ints]
+    only_batch: Floats
     cliff_studies: Bools
     cells: tuple[Cell, ...]
     groups: tuple[tuple[str, str], ...]
@@ -164,6 +167,7 @@ def prepare(
         group_study=group_study,
         group_optimizer=np.array([optimizers.index(o) for o in groups["optimizer"]]),
         groups_with=groups_with,
+        only_batch=_only_batch(np.log(runs["batch_tokens"].to_numpy(float)), cell, run_group, finished),
         cliff_studies=cliff,
         cells=tuple(cell_of(row) for row in cells.to_dict("records")),
         groups=tuple(groups.itertuples(index=False, name=None)),
@@ -267,6 +271,15 @@ def varied_settings(runs: pd.DataFrame) -> list[str]:
         for name in own_bowls()
         if len(_varied(to_coordinate(name, _column(runs, name)), cell, group, everything)[1])
     ]
+
+
+def _only_batch(log_batch: Floats, cell: Ints, group: Ints, finished: Bools) -> Floats:
+    """The most common value of each group whose finished runs compare none in a cell, else NaN, (group,)."""
+    known = pd.DataFrame({"batch": log_batch.round(9), "cell": cell, "group": group})[finished]
+    compared = known.groupby("cell")["batch"].transform("nunique") > 1
+    usual = known.groupby("group")["batch"].agg(lambda values: values.mode().iloc[0])
+    usual[known["group"][compared].unique()] = np.nan
+    return usual.reindex(range(group.max() + 1)).to_numpy(float)
 
 
 def _column(runs: pd.DataFrame, name: str) -> Floats:

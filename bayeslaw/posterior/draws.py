@@ -50,6 +50,8 @@ class Posterior:
         factor: factor -> shift of its quantity for each of its values, (draw, value).
         factor_spread: factor -> standard deviation of these shifts, (draw,).
         factor_values: factor -> its values, the most common first.
+        only_batch: group whose runs never compare batches -> its batch [tokens]: the level that its draws
+            have is the one at that batch.
         tried: group -> setting -> how far the runs' learning rates (at their batches) and batches reach from
             the best ones of their cells, (least, greatest) [nats]; a group without an entry says nothing.
     """
@@ -77,6 +79,7 @@ class Posterior:
     factor_spread: dict[str, Floats] = field(default_factory=dict)
     factor_values: dict[str, tuple[str, ...]] = field(default_factory=dict)
     tried: dict[tuple[str, str], dict[str, tuple[float, float]]] = field(default_factory=dict)
+    only_batch: dict[tuple[str, str], float] = field(default_factory=dict)
 
     @property
     def draws(self) -> int:

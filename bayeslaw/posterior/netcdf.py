@@ -143,6 +143,8 @@ def named_numbers(p: Posterior) -> dict[str, tuple[tuple[str, ...], Any]]:
         for name in TRIED:
             ranges = [p.tried.get(group, {}).get(name, unknown) for group in p.groups]
             numbers[f"tried_{name}"] = (("group", "bound"), ranges)
+    if p.only_batch:
+        numbers["only_batch"] = (("group",), [p.only_batch.get(group, math.nan) for group in p.groups])
     return numbers | ({"size_params": (("size",), [n for _, n in p.sizes])} if p.sizes else {})
 
 
@@ -303,6 +305,7 @@ def _assembled(c: Contents) -> Posterior:
         factor_spread={name: _floats(c[f"factor_spread_{name}"]) for name in factors},
         factor_values={name: tuple(map(str, c[f"factor_value_{name}"])) for name in factors},
         tried=_tried(c),
+        only_batch=_only_batch(c),
     )
 
 
@@ -315,6 +318,11 @@ def _tried(c: Contents) -> dict[tuple[str, str], dict[str, tuple[float, float]]]
             if np.isfinite([low, high]).all():
                 found.setdefault((study, optimizer), {})[name] = (float(low), float(high))
     return found
+
+
+def _only_batch(c: Contents) -> dict[tuple[str, str], float]:
+    groups = zip(c["group_study"], c["group_optimizer"], c.get("only_batch", ()), strict=False)
+    return {(study, optimizer): float(batch) for study, optimizer, batch in groups if np.isfinite(batch)}
 
 
 def _floats(values: Any) -> Floats:

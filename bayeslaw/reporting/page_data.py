@@ -147,6 +147,7 @@ def _group(posterior: Posterior, study: str | None, optimizer: str, seed: int) -
             if cell.group == (study, optimizer) and _is_usual(posterior, i, cell)
         ],
         "tried": posterior.tried.get((str(study), optimizer), {}),
+        "only_batch": posterior.only_batch.get((str(study), optimizer)),
         "deviations": _deviations(posterior, study, optimizer),
         "doubts": prediction.about_group(posterior, target),
         "doubts_of_extras": prediction.about_extras(posterior, target, known_bowls(posterior)),

@@ -80,6 +80,22 @@ def test_predicted_runs_are_those_of_the_likelihood(runs, monkeypatch, parts, ap
     assert scaled - mean == pytest.approx(log_scale, abs=1e-5)
 
 
+def test_a_group_of_one_batch_has_its_level_there(runs, monkeypatch):
+    """Nobody measured what the best batch would gain: the likelihood has no excess of the batch."""
+    runs = runs.assign(batch_tokens=np.where(runs["study"] == "b", 3e5, runs["batch_tokens"]))
+    sweep = prepare(runs)
+    with double_precision():
+        sites, (mean, _, _) = prior_draw(sweep)
+        posterior = fitting.keep_posterior(runs, sweep, sites, {}, 0, ())
+    assert posterior.only_batch == {("b", "adamw"): pytest.approx(3e5)}
+    monkeypatch.setattr(
+        advisor_module,
+        "run_noise",
+        lambda p, excess, rng, off: surface.off_shift(p, off + 0.0 * excess),
+    )
+    assert np.log(PosteriorAdvisor(posterior).loss_draws(runs))[0] == pytest.approx(mean, abs=1e-6)
+
+
 def test_runs_far_from_the_best_hardly_centre_a_cells_level(runs):
     """They scatter too much to fix it; how centred its optimum is drawn counts all of them."""
     near = model.centring(prepare(runs))

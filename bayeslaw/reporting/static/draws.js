@@ -42,6 +42,7 @@ async function loaded(study, optimizer) {
     study,
     optimizer,
     tried: packed.tried,
+    only_batch: packed.only_batch,
     doubts_of_covariates: of_study.doubts_of_covariates,
     p: one_object_a_draw({ ...families, ...parameters, ...common }),
     normals: common,

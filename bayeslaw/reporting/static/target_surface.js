@@ -14,6 +14,9 @@ const target_surface = {
       return by_draw((p, i) => law.optimum_of(name, p, x) + (shift ? shift[i] : 0));
     };
     const optima = Object.fromEntries(known.map((name) => [name, best(name)]));
+    const fading = by_draw((p) => surface.fading(p, x));
+    const only = group.only_batch === null ? null : Math.log(group.only_batch);
+    const at_only = (p, i) => (only === null ? 0 : fading[i] * surface.batch_excess(p, only - optima.batch_tokens[i]));
     return {
       target,
       x,
@@ -21,8 +24,8 @@ const target_surface = {
       optima,
       log_lr: optima.learning_rate,
       log_batch: optima.batch_tokens,
-      log_loss: by_draw((p, i) => surface.log_level(p, x) + shifts.level[i]),
-      fading: by_draw((p) => surface.fading(p, x)),
+      log_loss: by_draw((p, i) => surface.log_level(p, x) + shifts.level[i] - at_only(p, i)),
+      fading,
       tried: group.tried,
       knee: by_draw((p) => Math.exp(p.knee)),
       batches: new Map(),
