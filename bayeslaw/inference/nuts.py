@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpyro.infer.hmc import HMCState, hmc
 from scipy.linalg import solve_triangular
+from scipy.sparse.linalg import LinearOperator, eigsh
 
 from bayeslaw.arrays import Floats
 from bayeslaw.inference.checkpoint import Keep
@@ -28,6 +29,12 @@ ACCEPT = 0.93
 
 SETTLED = 4
 """One block of the warm-up in so many passes before draws form the metric, which those on the way stretch."""
+
+STIFF = 16
+"""Number of directions that may be narrower than the Gaussian approximation has them."""
+
+DIFFERENCE = 1e-4
+"""Step of central differences, in whitened coordinates."""
 
 QUIET = 15.0
 """Seconds of the warm-up between two messages."""
@@ -62,11 +69,13 @@ class Chains(NamedTuple):
     identity. A dense metric costs about five products of a matrix and a vector per leapfrog step, these
     coordinates two.
 
-    ``warm`` are the draws of each block of the warm-up, ``redrawn`` how often a block was drawn anew.
+    ``base`` is the root towards which estimates are shrunk while draws are few, ``warm`` are the draws of
+    each block of the warm-up, ``redrawn`` how often a block was drawn anew.
     """
 
     states: list[HMCState]
     root: Floats
+    base: Floats
     step: float
     warm: tuple[Floats, ...] = ()
     redrawn: int = 0
@@ -106,7 +115,9 @@ def draw(
         run = partial(_run, w.mean, _compile_block(sample, at, effort), threads)
         said = time.monotonic()
         while len(at.warm) < warm_blocks:
-            at = _warmed(at, run, w, warm_blocks)
+            at = _warmed(at, run, w.mean, warm_blocks)
+            if len(at.warm) == warm_blocks // SETTLED:
+                at = _softened(at, energy, w.mean)
             keep(partial(packed, at))
             if time.monotonic() - said > QUIET:
                 said = time.monotonic()
@@ -145,10 +156,33 @@ def _start(init: Callable[..., HMCState], w: Whitening, chains: int, seed: int) 
         )
         for key in jax.random.split(jax.random.PRNGKey(seed), chains)
     ]
-    return Chains(states, root, step)
+    return Chains(states, root, root, step)
 
 
-def _warmed(at: Chains, run: Run, w: Whitening, blocks: int) -> Chains:
+def _softened(at: Chains, energy: Energy, centre: Floats) -> Chains:
+    """The chains in coordinates without the stiffest directions, by the curvature where the chains are.
+
+    Where the posterior is narrower than its Gaussian approximation, a few directions set the step of all, and
+    the draws of a warm-up are too few to find them among hundreds.
+    """
+    slope, dim = jax.grad(energy), len(centre)
+    places = [centre + at.root @ np.asarray(state.z) for state in at.states]
+
+    def product(direction: Floats) -> Floats:
+        by = at.root @ (direction.ravel() * DIFFERENCE)
+        ends = [np.asarray(slope(jnp.asarray(x + by)) - slope(jnp.asarray(x - by))) for x in places]
+        return np.asarray(at.root.T @ np.mean(ends, axis=0) / (2.0 * DIFFERENCE))
+
+    hessian = LinearOperator((dim, dim), product, dtype=float)
+    values, directions = eigsh(hessian, k=min(STIFF, dim - 1), which="LA", tol=0.01, v0=np.ones(dim))
+    values, directions = values[values > 1.0], directions[:, values > 1.0]
+    root = at.root + (at.root @ directions * (values**-0.5 - 1.0)) @ directions.T
+    root = _root(root @ root.T)
+    step = min(0.2, at.step * float(np.sqrt(values.max(initial=1.0))))
+    return at._replace(states=_going_on(at.states, at.root, root, step), root=root, base=root, step=step)
+
+
+def _warmed(at: Chains, run: Run, centre: Floats, blocks: int) -> Chains:
     """The chains after one more of so many blocks of warm-up."""
     number = len(at.warm)
     states, block = run(at)
@@ -156,8 +190,9 @@ def _warmed(at: Chains, run: Run, w: Whitening, blocks: int) -> Chains:
     settling = number >= blocks - 3
     step = at.step * (SMALLER if settling and block.divergences else _longer(block.accepted))
     if blocks // SETTLED <= number < blocks - 2:
-        root = _root(pooled_covariance(w, np.concatenate(warm[(number + 1) // 2 :], axis=1)))
-    return Chains(_going_on(states, at.root, root, step), root, step, warm)
+        base = Whitening(centre, at.base)
+        root = _root(pooled_covariance(base, np.concatenate(warm[(number + 1) // 2 :], axis=1)))
+    return Chains(_going_on(states, at.root, root, step), root, at.base, step, warm)
 
 
 def _sampled(at: Chains, run: Run, say: Callable[[str], None], effort: Effort) -> Chains:
@@ -181,6 +216,7 @@ def packed(at: Chains) -> dict[str, np.ndarray]:
     told = [(block.divergences, block.accepted, block.leapfrog_steps) for block in at.parts]
     return arrays | {
         "root": at.root,
+        "base": at.base,
         "step": np.array(at.step),
         "redrawn": np.array(at.redrawn),
         "blocks": np.reshape(np.array(told, float), (-1, 3)),
@@ -201,6 +237,7 @@ def unpacked(arrays: Mapping[str, np.ndarray], like: HMCState) -> Chains:
             for chain in range(len(leaves[0]))
         ],
         root=arrays["root"],
+        base=arrays["base"],
         step=float(arrays["step"]),
         warm=tuple(arrays[f"warm {k}"] for k in range(sum(name.startswith("warm ") for name in arrays))),
         redrawn=int(arrays["redrawn"]),

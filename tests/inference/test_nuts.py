@@ -114,7 +114,7 @@ def test_divergences_are_drawn_anew_in_smaller_steps(blocks, monkeypatch):
     """Long steps diverge in the funnel's neck; what is returned are the blocks without divergence."""
     monkeypatch.setattr(module, "ACCEPT", 0.5)
     monkeypatch.setattr(module, "SMALLER", 0.4)
-    drawn, said = sampled(funnel, STANDARD, 100, seed=12)
+    drawn, said = sampled(funnel, STANDARD, 100, seed=10)
     after = blocks[FULL.warm_blocks :]
     kept = [block for _, block in after if not block.divergences]
     assert told(said) == [block.divergences for _, block in after if block.divergences] != []
@@ -178,3 +178,14 @@ def test_it_goes_on_from_what_was_kept_to_the_same_draws():
     assert all(np.array_equal(seen[-1][name], states[-1][name]) for name in states[-1])
     np.testing.assert_array_equal(again.x, whole.x)
     assert again[1:] == whole[1:]
+
+
+def test_a_direction_that_is_far_too_wide_is_found_before_draws_tell(blocks):
+    """One of sixty directions, along no axis, is fifty times narrower than the whitening has it."""
+    dim = 60
+    along = np.ones(dim) / np.sqrt(dim)
+    w = Whitening(np.zeros(dim), np.eye(dim))
+    narrow = jnp.eye(dim) + 2499.0 * jnp.outer(along, along)
+    drawn, _ = sampled(lambda x: 0.5 * x @ narrow @ x, w, 100)
+    assert drawn.leapfrog_steps < 16
+    assert np.std(drawn.x @ along) == pytest.approx(0.02, rel=0.2)

@@ -57,6 +57,14 @@ def test_sizes_come_back_too(tmp_path):
     assert_close(kept.size["slope"], -effect)
 
 
+def test_what_was_tried_and_the_only_batch_come_back(tmp_path):
+    told = {GROUPS[0]: 2e6}
+    tried = {GROUPS[1]: {"learning_rate": (-3.0, 1.5), "batch_tokens": (-1.0, 1.0)}}
+    write_posterior(replace(fake_posterior(), only_batch=told, tried=tried), tmp_path / "p.nc")
+    kept = read_posterior(tmp_path / "p.nc")
+    assert (kept.only_batch, kept.tried) == (told, tried)
+
+
 def test_rounding_keeps_moments_and_tight_combinations():
     rng = np.random.default_rng(0)
     a = rng.standard_normal((4000, 1))

@@ -61,7 +61,7 @@ def known_posterior(draws=300, parts=(), sizes=SIZES):
     rng = np.random.default_rng(5)
     size = {name: 0.05 * rng.standard_normal((draws, len(sizes))) for name in SIZE_SHIFTS}
     tried = {("ours", "adamw"): {"learning_rate": (-3.0, -1.45), "batch_tokens": (-1.0, 1.0)}}
-    return replace(fit, sizes=sizes, size=size, tried=tried)
+    return replace(fit, sizes=sizes, size=size, tried=tried, only_batch={("ours", "muon"): 2e6})
 
 
 @pytest.fixture(scope="module")
