@@ -27,8 +27,12 @@ DIMS_A_WARM_BLOCK = 150
 ACCEPT = 0.93
 """Target acceptance of the warm-up."""
 
-SETTLED = 4
-"""One block of the warm-up in so many passes before draws form the metric, which those on the way stretch."""
+SOFTENED, SETTLED = (0.2, 0.4), 0.5
+"""Shares of the warm-up: after which stiff directions are sought, and from which on draws form the metric.
+Draws on the way to where the posterior is would stretch it."""
+
+WORTH = 0.5
+"""Independent draws that one draw of a chain is worth to the metric."""
 
 STIFF = 16
 """Number of directions that may be narrower than the Gaussian approximation has them."""
@@ -116,7 +120,7 @@ def draw(
         said = time.monotonic()
         while len(at.warm) < warm_blocks:
             at = _warmed(at, run, w.mean, warm_blocks)
-            if len(at.warm) == warm_blocks // SETTLED:
+            if len(at.warm) in [int(share * warm_blocks) for share in SOFTENED]:
                 at = _softened(at, energy, w.mean)
             keep(partial(packed, at))
             if time.monotonic() - said > QUIET:
@@ -189,7 +193,7 @@ def _warmed(at: Chains, run: Run, centre: Floats, blocks: int) -> Chains:
     warm, root = (*at.warm, block.x), at.root
     settling = number >= blocks - 3
     step = at.step * (SMALLER if settling and block.divergences else _longer(block.accepted))
-    if blocks // SETTLED <= number < blocks - 2:
+    if int(SETTLED * blocks) <= number < blocks - 2:
         base = Whitening(centre, at.base)
         root = _root(pooled_covariance(base, np.concatenate(warm[(number + 1) // 2 :], axis=1)))
     return Chains(_going_on(states, at.root, root, step), root, at.base, step, warm)
@@ -246,18 +250,23 @@ def unpacked(arrays: Mapping[str, np.ndarray], like: HMCState) -> Chains:
 
 
 def pooled_covariance(w: Whitening, x: Floats) -> Floats:
-    """Covariance of draws x of shape (chain, draw, dim), shrunk towards the whitening's if draws are few.
+    """Covariance of draws x of shape (chain, draw, dim), where it differs from the whitening's beyond chance.
 
-    Shrinkage acts in whitened coordinates: on correlations like 2 dim added draws without correlation, on
-    variances like ten added draws of unit variance.
+    In whitened coordinates the eigenvalues of so few draws scatter about 1 even if nothing is wrong. Those
+    outside the range of this scatter (Marchenko & Pastur 1967) are taken to where they come from (Baik &
+    Silverstein 2006, Journal of Multivariate Analysis 97, theorem 1.1), the others to 1. ``WORTH`` of the
+    draws count, since neighbours agree.
     """
     z = np.linalg.solve(w.scale, (x - x.mean((0, 1))).reshape(-1, x.shape[2]).T)
     dim, count = z.shape
-    sample = z @ z.T / count
-    own = np.diag(np.diag(sample))
-    shrunk = (count * sample + 2 * dim * own) / (count + 2 * dim)
-    shrunk = (count * shrunk + 10 * np.eye(dim)) / (count + 10)
-    return np.asarray(w.scale @ shrunk @ w.scale.T)
+    values, vectors = np.linalg.eigh(z @ z.T / count)
+    ratio = dim / (WORTH * count)
+    beyond = (values > (1.0 + np.sqrt(ratio)) ** 2) | ((values < (1.0 - np.sqrt(ratio)) ** 2) & (ratio < 1.0))
+    values, vectors = values[beyond], vectors[:, beyond]
+    middle = values + 1.0 - ratio
+    true = 0.5 * (middle + np.sign(values - 1.0) * np.sqrt(np.maximum(middle**2 - 4.0 * values, 0.0)))
+    directions = w.scale @ vectors
+    return np.asarray(w.scale @ w.scale.T + (directions * (true - 1.0)) @ directions.T)
 
 
 def _longer(accepted: float) -> float:
