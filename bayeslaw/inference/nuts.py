@@ -253,9 +253,10 @@ def pooled_covariance(w: Whitening, x: Floats) -> Floats:
     """Covariance of draws x of shape (chain, draw, dim), where it differs from the whitening's beyond chance.
 
     In whitened coordinates the eigenvalues of so few draws scatter about 1 even if nothing is wrong. Those
-    outside the range of this scatter (Marchenko & Pastur 1967) are taken to where they come from (Baik &
-    Silverstein 2006, Journal of Multivariate Analysis 97, theorem 1.1), the others to 1. ``WORTH`` of the
-    draws count, since neighbours agree.
+    outside the range of this scatter (Marchenko & Pastur 1967) are taken to where they come from, the others
+    to 1. A direction found is off the true one by chance too; the precision along it is the mean of theirs,
+    since what is taken for too wide makes all steps small (Donoho, Gavish & Johnstone 2018, Annals of
+    Statistics 46, sections 2 and 3, Stein's loss). ``WORTH`` of the draws count, since neighbours agree.
     """
     z = np.linalg.solve(w.scale, (x - x.mean((0, 1))).reshape(-1, x.shape[2]).T)
     dim, count = z.shape
@@ -265,8 +266,10 @@ def pooled_covariance(w: Whitening, x: Floats) -> Floats:
     values, vectors = values[beyond], vectors[:, beyond]
     middle = values + 1.0 - ratio
     true = 0.5 * (middle + np.sign(values - 1.0) * np.sqrt(np.maximum(middle**2 - 4.0 * values, 0.0)))
+    near = (1.0 - ratio / (true - 1.0) ** 2) / (1.0 + ratio / (true - 1.0))  # cos^2 between found and true
+    found = 1.0 / (near / true + 1.0 - near)
     directions = w.scale @ vectors
-    return np.asarray(w.scale @ w.scale.T + (directions * (true - 1.0)) @ directions.T)
+    return np.asarray(w.scale @ w.scale.T + (directions * (found - 1.0)) @ directions.T)
 
 
 def _longer(accepted: float) -> float:
