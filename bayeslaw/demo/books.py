@@ -72,7 +72,7 @@ def _run(folder: Path, fitted: Path | None) -> None:
 
 
 def _fit(runs: pd.DataFrame, path: Path) -> Posterior:
-    """Fit the core of the law: with the default parts the weight decay of Lion, in two modes, takes minutes."""
+    """Fit the core of the law: with the default parts, the two modes of Lion's weight decay take minutes."""
     from bayeslaw.inference.fitting import fit
 
     n = runs["params_nonembedding"]
