@@ -22,7 +22,7 @@ from bayeslaw.inference.checkpoint import Arrays, Keep, Stopped, keeper, key_of,
 from bayeslaw.inference.effort import EFFORTS, FULL, QUICK, Effort, double_precision, effort_named
 from bayeslaw.inference.laplace import Density, Whitening, density, whitening
 from bayeslaw.inference.model import block_site, cells, factor_site, spread_site
-from bayeslaw.inference.nuts import Drawn, draw
+from bayeslaw.inference.nuts import Chains, Drawn, draw
 from bayeslaw.inference.reach import reach
 from bayeslaw.law import surface
 from bayeslaw.law.observations import Observations, prepare
@@ -117,7 +117,7 @@ def _fit(
     )
     target = density(observed, effort)
     facts = {"runs": table_sha256(runs), "seed": seed, "chains": chains, "draws": draws}
-    facts |= {"parts": list(parts), "effort": vars(effort), "versions": _versions()}
+    facts |= {"kept": Chains._fields, "parts": list(parts), "effort": vars(effort), "versions": _versions()}
     key = key_of(facts, [target.start, target.sd])
     named, diagnostics = _draw(observed, target, seed, chains, draws, say, effort, checkpoint, key)
     if effort != FULL:

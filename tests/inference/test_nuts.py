@@ -7,11 +7,12 @@ from dataclasses import replace
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from numpyro.infer.hmc import HMCState
 
 from bayeslaw.inference import nuts as module
 from bayeslaw.inference.effort import FULL
 from bayeslaw.inference.laplace import Whitening
-from bayeslaw.inference.nuts import draw, pooled_covariance
+from bayeslaw.inference.nuts import Chains, draw, pooled_covariance
 
 MEAN = np.array([1.0, -2.0, 0.5])
 ROOT = np.array([[1.0, 0.0, 0.0], [0.8, 0.6, 0.0], [-3.0, 2.0, 4.0]])
@@ -191,3 +192,10 @@ def test_a_direction_that_is_far_too_wide_is_found_before_draws_tell(blocks):
     drawn, _ = sampled(lambda x: 0.5 * x @ narrow @ x, w, 100)
     assert drawn.leapfrog_steps < 16
     assert np.std(drawn.x @ along) == pytest.approx(0.02, rel=0.2)
+
+
+def test_a_curvature_that_is_no_number_is_left_to_the_draws():
+    """The warm-up goes on in the coordinates that it has."""
+    edge = lambda x: jnp.where(jnp.abs(x).max() < 50.0, 0.5 * x @ x, jnp.nan)  # noqa: E731
+    chains = Chains([HMCState(*[None] * 13)._replace(z=np.full(3, 60.0))] * 2, np.eye(3), np.eye(3), 0.1)
+    assert module._softened(chains, edge, np.zeros(3)) is chains
