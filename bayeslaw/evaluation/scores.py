@@ -150,8 +150,9 @@ def effective_count(draws: ArrayLike) -> float:
     """
     x = np.asarray(draws, float)
     count, runs = x.shape
-    z = x - x.mean(axis=0)
-    z /= np.maximum(z.std(axis=0), np.finfo(float).tiny)
+    middle, spread = x.mean(axis=0), x.std(axis=0)
+    varies = spread > 1e-12 * np.abs(middle)  # not what rounding leaves of a prediction without spread
+    z = np.where(varies, x - middle, 0.0) / np.where(varies, spread, 1.0)
     squares = float(np.sum((z @ z.T / count) ** 2)) - runs
     others = max(squares - runs * (runs - 1) / max(count - 1, 1), 0.0)
     return runs**2 / (runs + others)
@@ -162,7 +163,7 @@ def joint_pit(draws: ArrayLike, observed: ArrayLike, error: ArrayLike = 0.0) -> 
 
     The squared Mahalanobis distance from the draws' mean, in their covariance and that of the measurement,
     as chi-square. Uniform when calibrated; near 1 the draws are too sure, jointly; near 0 too wide. NaN where
-    there are not twice as many draws as values.
+    there are not twice as many draws as values, or some combination of them has no spread.
 
     Args:
         draws: shape (draw, value).
@@ -178,8 +179,14 @@ def joint_pit(draws: ArrayLike, observed: ArrayLike, error: ArrayLike = 0.0) -> 
     if len(x) < 2 * x.shape[1]:
         return float("nan")
     covariance = np.atleast_2d(np.cov(x.T)) + np.diag(np.broadcast_to(error, y.shape) ** 2)
-    off = y - x.mean(axis=0)
-    return float(chi2.cdf(off @ np.linalg.solve(covariance, off), len(y)))
+    sd = np.sqrt(np.diag(covariance))
+    if not (sd > 1e-12 * np.abs(x.mean(axis=0))).all():
+        return float("nan")
+    values, vectors = np.linalg.eigh(covariance / np.outer(sd, sd))
+    if values[0] < 1e-12:
+        return float("nan")
+    off = vectors.T @ ((y - x.mean(axis=0)) / sd)
+    return float(chi2.cdf(np.sum(off**2 / values), len(y)))
 
 
 def _pair(predicted: ArrayLike, observed: ArrayLike) -> tuple[Floats, Floats]:

@@ -48,7 +48,8 @@ def test_the_likelihood_is_that_of_the_fit(runs):
     def drawn(key):
         seeded = numpyro.handlers.seed(model.surface_model, key)
         trace = numpyro.handlers.trace(seeded).get_trace(sweep)
-        sites = {name: site for name, site in trace.items() if site["type"] == "sample"}
+        beyond = [name for name in trace if name.startswith("range_")]  # of the prior, not of the runs
+        sites = {k: site for k, site in trace.items() if site["type"] == "sample" and k not in beyond}
         factors = {name: sites.pop(name)["fn"].log_factor for name in ("loss", "outcome")}
         return {name: site["value"][None, None] for name, site in sites.items()}, factors
 

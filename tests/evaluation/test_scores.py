@@ -132,5 +132,13 @@ def test_the_joint_pit_sees_what_every_single_coverage_misses():
     assert scores.joint_pit(draws, [1.0, -1.0]) > 0.999
 
 
+def test_predictions_without_spread_have_no_joint_pit():
+    """What rounding leaves of a constant is no spread, nor is that of two that always agree."""
+    certain = np.tile([0.1, 0.7], (50, 1))
+    assert scores.effective_count(certain) == 2.0
+    assert np.isnan(scores.joint_pit(certain, [0.1, 0.7]))
+    assert np.isnan(scores.joint_pit(RNG.standard_normal((50, 1)) * np.ones(2), [0.0, 0.0]))
+
+
 def test_the_joint_pit_needs_more_draws_than_values():
     assert np.isnan(scores.joint_pit(RNG.standard_normal((5, 3)), np.zeros(3)))
