@@ -100,7 +100,7 @@ class Evaluation(Result):
         return [
             f"loss      R2 {fit}, CRPS {runs['crps']:.4f}, MAE {runs['mae']:.4f} nats/token",
             f"coverage  {runs['coverage']:.0%} of runs inside {100 * runs['level']:g}% intervals, worth "
-            f"{runs['effective_n']:.2g} independent runs",
+            f"{short(runs['effective_n'])} independent runs",
             *self._jointly(),
         ]
 
