@@ -48,7 +48,7 @@ posterior = fit(small)
 # %%
 advisor = PosteriorAdvisor(posterior, label="fitted on N < 1e8")
 scores = evaluate(advisor, large)
-print({name: scores.runs[name] for name in ("n", "r2", "crps", "coverage", "level")})
+print(f"{scores.n} runs, {scores.level:.0%} intervals:", scores.losses)
 
 # %% [markdown]
 # The line should follow the diagonal. It strays further than the grey band, because runs of one size share

@@ -152,7 +152,7 @@ def _plot_evaluation(result: Any, path: Path) -> None:
 
     from bayeslaw.plots import plot_regret, plot_reliability, save_figure
 
-    drawn = [plot_reliability] if "coverage_by_level" in result.runs else []
+    drawn = [plot_reliability] if result.losses else []
     drawn += [plot_regret] if result.summary.cells_scored else []
     if not drawn:
         raise BadInput("--plot: neither losses nor regret were scored; expected one; score other runs")

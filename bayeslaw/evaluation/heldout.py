@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import pandas as pd
 from bayeslaw.arrays import Floats, Ints
 from bayeslaw.errors import BadInput
 from bayeslaw.evaluation import scores
-from bayeslaw.evaluation.result import Evaluation, Summary
+from bayeslaw.evaluation.result import AdviceScores, Evaluation, LossScores, ScoredCell, Summary
 from bayeslaw.evaluation.scores import Advisor
 from bayeslaw.evaluation.smoothing import SmoothedCell, smooth_cell, smooth_cells
 from bayeslaw.intervals import check_level, interval
@@ -41,7 +41,9 @@ def evaluate(advisor: Advisor, runs: pd.DataFrame, level: float = 0.9) -> Evalua
         )
     cells = [_score_cell(advisor, smooth_cell(key, rows), rows, level) for key, rows in group_cells(runs)]
     return Evaluation(
-        runs=_score_runs(advisor, finished, level) | {"not_finished": _not_finished(runs, finished)},
+        n=len(finished),
+        not_finished=_not_finished(runs, finished),
+        losses=_score_losses(advisor, finished, level),
         cells=tuple(cells),
         summary=_summary(cells),
         level=level,
@@ -59,24 +61,22 @@ def _target(cell: SmoothedCell) -> Target:
     return Target.of_cell(cell.key, None if cell.axis == "both" else cell.batch_tokens)
 
 
-def _score_runs(advisor: Advisor, finished: pd.DataFrame, level: float) -> dict[str, Any]:
+def _score_losses(advisor: Advisor, finished: pd.DataFrame, level: float) -> LossScores | None:
     draws = advisor.loss_draws(finished)
     if draws is None:
-        return {"n": len(finished), "level": level}
-    observed = finished["loss"].to_numpy(float)
+        return None
+    observed, cell = finished["loss"].to_numpy(float), cell_of(finished)
     middle = np.median(draws, axis=0)
-    return {
-        "n": len(finished),
-        "r2": _number(scores.r2(middle, observed)),
-        "r2_within_cells": _number(scores.r2_within_cells(middle, observed, cell_of(finished))),
-        "mae": scores.mae(middle, observed),
-        "crps": scores.crps(draws, observed),
-        "coverage": scores.coverage(draws, observed, level),
-        "level": level,
-        "effective_n": scores.effective_count(draws),
-        "joint_pit": _number(_joint_pit(draws, observed, cell_of(finished))),
-        "coverage_by_level": {f"{k:g}": v for k, v in scores.coverage_by_level(draws, observed).items()},
-    }
+    return LossScores(
+        r2=_number(scores.r2(middle, observed)),
+        r2_within_cells=_number(scores.r2_within_cells(middle, observed, cell)),
+        mae=scores.mae(middle, observed),
+        crps=scores.crps(draws, observed),
+        coverage=scores.coverage(draws, observed, level),
+        coverage_by_level={f"{k:g}": v for k, v in scores.coverage_by_level(draws, observed).items()},
+        effective_n=scores.effective_count(draws),
+        joint_pit=_number(_joint_pit(draws, observed, cell)),
+    )
 
 
 def _joint_pit(draws: Floats, observed: Floats, cell: Ints) -> float:
@@ -95,43 +95,40 @@ def _not_finished(runs: pd.DataFrame, finished: pd.DataFrame) -> dict[str, int]:
     )
 
 
-def _score_cell(advisor: Advisor, cell: SmoothedCell, rows: pd.DataFrame, level: float) -> dict[str, Any]:
-    scored: dict[str, Any] = {
-        "study": cell.key.study,
-        "optimizer": cell.key.optimizer,
-        "params": cell.key.params_nonembedding,
-        "tokens": cell.key.tokens,
-        "n": len(finished_runs(rows)),
-        "regret": None,
-        "scorable": cell.scorable,
-        "note": cell.note,
-    }
+def _score_cell(advisor: Advisor, cell: SmoothedCell, rows: pd.DataFrame, level: float) -> ScoredCell:
+    key = cell.key
+    scored = ScoredCell(
+        study=key.study,
+        optimizer=key.optimizer,
+        params=key.params_nonembedding,
+        tokens=key.tokens,
+        n=len(finished_runs(rows)),
+        note=cell.note,
+    )
     if not cell.scorable:
         return scored
     target = _target(cell)
     try:
         advice, optimum = advisor.recommend(target), advisor.optimum_draws(target)
     except BadInput as error:
-        return scored | {"scorable": False, "note": f"no advice: {error}"}
+        return replace(scored, note=f"no advice: {error}")
     fixed = target.batch_tokens
     rate, batch = advice.get("learning_rate"), advice.get("batch_tokens", fixed)
     if rate is None or batch is None:
-        return scored | {"scorable": False, "note": "the advice lacks a learning rate or a batch"}
-    truth = {"learning_rate": cell.learning_rate} | ({} if fixed else {"batch_tokens": cell.batch_tokens})
-    limits = _intervals(optimum, list(truth), level)
-    return scored | {
-        "regret": float(cell.regret(rate, batch)[0]),
-        "beyond_runs": not cell.inside(rate, batch)[0],
-        "recommendation": {"learning_rate": float(rate), "batch_tokens": float(batch)},
-        "optimum": {
-            "learning_rate": cell.learning_rate,
-            "batch_tokens": cell.batch_tokens,
-            "loss": cell.loss,
-        },
-        "noise": _number(cell.noise),
-        "optimum_interval": limits,
-        "optimum_covered": _covered(limits, truth),
-    }
+        return replace(scored, note="the advice lacks a learning rate or a batch")
+    best = {"learning_rate": cell.learning_rate, "batch_tokens": cell.batch_tokens}
+    judged = {name: best[name] for name in best if not (fixed and name == "batch_tokens")}
+    limits = _intervals(optimum, list(judged), level)
+    found = AdviceScores(
+        regret=float(cell.regret(rate, batch)[0]),
+        beyond_runs=bool(not cell.inside(rate, batch)[0]),
+        recommendation={"learning_rate": float(rate), "batch_tokens": float(batch)},
+        optimum={**best, "loss": cell.loss},
+        noise=_number(cell.noise),
+        optimum_interval=limits,
+        optimum_covered=_covered(limits, judged),
+    )
+    return replace(scored, advice=found)
 
 
 def _intervals(
@@ -149,11 +146,11 @@ def _covered(limits: dict[str, list[float]] | None, truth: dict[str, float]) -> 
     return {name: lower <= truth[name] <= upper for name, (lower, upper) in limits.items()}
 
 
-def _summary(cells: Sequence[dict[str, Any]]) -> Summary:
-    scored = [c for c in cells if c["scorable"]]
-    regret = [c["regret"] for c in scored]
-    limits = [c["optimum_interval"] for c in scored if c["optimum_interval"]]
-    covered = [c["optimum_covered"] for c in scored if c["optimum_covered"]]
+def _summary(cells: Sequence[ScoredCell]) -> Summary:
+    scored = [cell.advice for cell in cells if cell.advice]
+    regret = [each.regret for each in scored]
+    limits = [each.optimum_interval for each in scored if each.optimum_interval]
+    covered = [each.optimum_covered for each in scored if each.optimum_covered]
     names = sorted({name for flags in covered for name in flags})
     factors = {n: [np.log(k[n][1] / k[n][0]) for k in limits if n in k] for n in names}
     return Summary(
@@ -162,7 +159,7 @@ def _summary(cells: Sequence[dict[str, Any]]) -> Summary:
         regret_mean=float(np.mean(regret)) if regret else None,
         regret_median=float(np.median(regret)) if regret else None,
         regret_max=float(np.max(regret)) if regret else None,
-        regret_lower_bounds=sum(c["beyond_runs"] for c in scored),
+        regret_lower_bounds=sum(each.beyond_runs for each in scored),
         optimum_coverage={n: float(np.mean([f[n] for f in covered if n in f])) for n in names} or None,
         optimum_interval_factor={n: float(np.exp(np.mean(f))) for n, f in factors.items()} or None,
     )

@@ -35,40 +35,110 @@ class Summary:
     optimum_interval_factor: Mapping[str, float] | None
 
 
-@dataclass(frozen=True, repr=False, eq=False)
-class Evaluation(Result):
-    """Scores of an advisor on held-out runs. Numbers that do not exist are None.
+@dataclass(frozen=True)
+class LossScores:
+    """Scores of predicted losses of finished runs; ``r2`` and ``mae`` refer to the median of the draws.
 
     Attributes:
-        runs: scores of predicted losses: n, r2, r2_within_cells, mae [nats/token], crps [nats/token],
-            coverage, level, coverage_by_level, effective_n (independent numbers that the runs are worth),
-            joint_pit (``scores.joint_pit`` of the cells' mean ln losses), not_finished (count by status).
-            Only n, level and not_finished for an advisor that predicts no loss. r2 and mae refer to the
-            median of the draws.
-        cells: one mapping per cell: study, optimizer, params, tokens, n (finished runs), scorable, note,
-            ``regret``: relative excess loss of the advice over the smoothed minimum, **a fraction** (0.001 is
-            0.1%), ``beyond_runs``: whether the advice lies outside the cell's runs, so that its regret is a
-            lower bound, ``recommendation``, ``optimum`` (smoothed), ``noise`` (of ln loss near it),
-            ``optimum_interval`` (the advisor's, lower and upper) and ``optimum_covered``: whether it contains
-            the smoothed optimum, by hyperparameter. That optimum is itself uncertain, by about 7% on a grid
-            of a hundred runs (two halves of a Step Law cell differ by 14%): much narrower intervals cannot
-            cover it.
+        r2, r2_within_cells: over all runs, and about the mean of each cell; None where losses do not vary.
+        mae, crps: [nats/token].
+        coverage: share of runs inside their intervals.
+        coverage_by_level: the same at several levels; keys are the levels as text.
+        effective_n: number of independent numbers that the runs are worth.
+        joint_pit: ``scores.joint_pit`` of the cells' mean ln losses; None where it does not exist.
+    """
+
+    r2: float | None
+    r2_within_cells: float | None
+    mae: float
+    crps: float
+    coverage: float
+    coverage_by_level: Mapping[str, float]
+    effective_n: float
+    joint_pit: float | None
+
+
+@dataclass(frozen=True)
+class AdviceScores:
+    """What advice for one cell cost.
+
+    Attributes:
+        regret: relative excess loss of the advice over the smoothed minimum, **a fraction** (0.001 is 0.1%).
+        beyond_runs: whether the advice lies outside the cell's runs, so that its regret is a lower bound.
+        recommendation: the advice, by hyperparameter.
+        optimum: smoothed learning rate, batch [tokens] and loss. It is itself uncertain, by about 7% on a
+            grid of a hundred runs (two halves of a Step Law cell differ by 14%): much narrower intervals
+            cannot cover it.
+        noise: of ln loss near it; None where it is not known.
+        optimum_interval: the advisor's, lower and upper, by hyperparameter; None for an advisor without one.
+        optimum_covered: whether each contains the smoothed optimum.
+    """
+
+    regret: float
+    beyond_runs: bool
+    recommendation: Mapping[str, float]
+    optimum: Mapping[str, float]
+    noise: float | None
+    optimum_interval: Mapping[str, list[float]] | None
+    optimum_covered: Mapping[str, bool] | None
+
+
+@dataclass(frozen=True)
+class ScoredCell:
+    """Runs of one study, optimizer, N and D.
+
+    Attributes:
+        study, optimizer: of its runs.
+        params: non-embedding parameters.
+        tokens: number of training tokens.
+        n: number of finished runs.
+        note: why its optimum cannot be judged, or no advice was given; else what qualifies the score.
+        advice: scores of the advice; None where there are none.
+    """
+
+    study: str
+    optimizer: str
+    params: float
+    tokens: float
+    n: int
+    note: str
+    advice: AdviceScores | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """A mapping of ``cells`` in ``bayeslaw evaluate --json``."""
+        told = {name: value for name, value in vars(self).items() if name != "advice"}
+        scores = {"regret": None} if self.advice is None else vars(self.advice)
+        return told | scores | {"scorable": self.advice is not None}
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Evaluation(Result):
+    """Scores of an advisor on held-out runs.
+
+    Attributes:
+        n: number of finished runs.
+        not_finished: number of other runs, by status.
+        losses: scores of predicted losses; None for an advisor that predicts none.
+        cells: scores of the advice, cell by cell.
         summary: over all cells.
         level: of the intervals.
         advisor: its label.
     """
 
-    runs: Mapping[str, Any]
-    cells: tuple[Mapping[str, Any], ...]
+    n: int
+    not_finished: Mapping[str, int]
+    losses: LossScores | None
+    cells: tuple[ScoredCell, ...]
     summary: Summary
     level: float
     advisor: str
 
     def to_json(self) -> dict[str, Any]:
         """The keys of ``bayeslaw evaluate --json``."""
+        losses = {} if self.losses is None else asdict(self.losses)
         return {
-            "runs": dict(self.runs),
-            "cells": [dict(cell) for cell in self.cells],
+            "runs": {"n": self.n, **losses, "level": self.level, "not_finished": dict(self.not_finished)},
+            "cells": [cell.to_json() for cell in self.cells],
             "summary": asdict(self.summary),
             "level": self.level,
             "advisor": self.advisor,
@@ -77,7 +147,7 @@ class Evaluation(Result):
     def sections(self) -> list[Section]:
         """One row per cell, then regret, optima and losses over all."""
         header = ("study", "optimizer", "N", "tokens", "runs", "regret", "note")
-        title = f"{self.advisor}: {self.runs['n']} finished runs"
+        title = f"{self.advisor}: {self.n} finished runs"
         rows = [_row(cell) for cell in self.cells]
         return [Section(title, header, rows, [*self._about_advice(), *self._about_losses()])]
 
@@ -93,27 +163,26 @@ class Evaluation(Result):
         ]
 
     def _about_losses(self) -> list[str]:
-        runs = self.runs
-        if "r2" not in runs:
-            return []
-        fit = "-" if runs["r2"] is None else f"{runs['r2']:.3f}"
-        return [
-            f"loss      R2 {fit}, CRPS {runs['crps']:.4f}, MAE {runs['mae']:.4f} nats/token",
-            f"coverage  {runs['coverage']:.0%} of runs inside {100 * runs['level']:g}% intervals, worth "
-            f"{short(runs['effective_n'])} independent runs",
-            *self._jointly(),
-        ]
-
-    def _jointly(self) -> list[str]:
-        found = self.runs["joint_pit"]
+        found = self.losses
         if found is None:
             return []
-        verdict = "too sure" if found > 0.975 else "too wide" if found < 0.025 else "as sure as they may be"
-        return [f"jointly   cells' mean losses at quantile {found:.3f} of their distance: {verdict}"]
+        fit = "-" if found.r2 is None else f"{found.r2:.3f}"
+        return [
+            f"loss      R2 {fit}, CRPS {found.crps:.4f}, MAE {found.mae:.4f} nats/token",
+            f"coverage  {found.coverage:.0%} of runs inside {100 * self.level:g}% intervals, worth "
+            f"{short(found.effective_n)} independent runs",
+            *_jointly(found.joint_pit),
+        ]
 
 
-def _row(cell: Mapping[str, Any]) -> list[object]:
-    regret = "-" if cell["regret"] is None else percent(cell["regret"])
-    note = "beyond the runs: a lower bound" if cell.get("beyond_runs") else cell["note"]
-    sizes = [short(cell["params"]), short(cell["tokens"]), cell["n"]]
-    return [cell["study"], cell["optimizer"], *sizes, regret, note]
+def _jointly(pit: float | None) -> list[str]:
+    if pit is None:
+        return []
+    verdict = "too sure" if pit > 0.975 else "too wide" if pit < 0.025 else "as sure as they may be"
+    return [f"jointly   cells' mean losses at quantile {pit:.3f} of their distance: {verdict}"]
+
+
+def _row(cell: ScoredCell) -> list[object]:
+    regret = "-" if cell.advice is None else percent(cell.advice.regret)
+    note = "beyond the runs: a lower bound" if cell.advice and cell.advice.beyond_runs else cell.note
+    return [cell.study, cell.optimizer, short(cell.params), short(cell.tokens), cell.n, regret, note]

@@ -32,23 +32,22 @@ def plot_reliability(result: Evaluation, ax: Axes | None = None) -> Axes:
     Raises:
         BadInput: the advisor predicts no loss.
     """
-    runs = result.runs
-    if "coverage_by_level" not in runs:
+    if result.losses is None:
         raise BadInput(
             f"plot_reliability: {result.advisor} predicts no loss; "
             "expected the result of an advisor with loss_draws; plot a fitted posterior"
         )
     ax = new_axis(ax)
-    nominal = np.array([float(level) for level in runs["coverage_by_level"]])
-    shares = np.array(list(runs["coverage_by_level"].values()))
+    nominal = np.array([float(level) for level in result.losses.coverage_by_level])
+    shares = np.array(list(result.losses.coverage_by_level.values()))
     grid = np.linspace(0, 1, 101)
-    lower, upper = (stats.binom.ppf(q, runs["n"], grid) / runs["n"] for q in (0.025, 0.975))
+    lower, upper = (stats.binom.ppf(q, result.n, grid) / result.n for q in (0.025, 0.975))
     ax.fill_between(grid, lower, upper, color=GREY, alpha=0.3, lw=0, label="95% if calibrated")
     ax.plot([0, 1], [0, 1], color=GREY, lw=1)
     ax.plot(nominal, shares, "o-", color=BLUE, label=result.advisor)
     ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
     ax.set_xlabel("nominal level of the interval")
-    ax.set_ylabel(f"share of {runs['n']} runs inside")
+    ax.set_ylabel(f"share of {result.n} runs inside")
     ax.legend(frameon=False, loc="upper left")
     return ax
 
@@ -66,15 +65,16 @@ def plot_regret(result: Evaluation, ax: Axes | None = None) -> Axes:
     Raises:
         BadInput: no cell could be scored.
     """
-    cells = sorted((c for c in result.cells if c["scorable"]), key=lambda c: c["regret"])
+    scored = ((cell, cell.advice) for cell in result.cells if cell.advice)
+    cells = sorted(scored, key=lambda each: each[1].regret)
     if not cells:
         raise BadInput("plot_regret: no scorable cell; expected at least one; read the notes of its cells")
     ax = new_axis(ax)
-    for row, cell in enumerate(cells):
-        face = "none" if cell["beyond_runs"] else ORANGE
-        ax.plot(100 * cell["regret"], row, "o", color=ORANGE, markerfacecolor=face)
+    for row, (_, advice) in enumerate(cells):
+        face = "none" if advice.beyond_runs else ORANGE
+        ax.plot(100 * advice.regret, row, "o", color=ORANGE, markerfacecolor=face)
     ax.set_yticks(
-        range(len(cells)), [f"{c['optimizer']}, {short(c['params'])} x {short(c['tokens'])}" for c in cells]
+        range(len(cells)), [f"{c.optimizer}, {short(c.params)} x {short(c.tokens)}" for c, _ in cells]
     )
     ax.set_xlim(left=0)
     ax.set_xlabel("loss above the cell's smoothed minimum [%]")

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from bayeslaw.advice.prediction import outcome_of
 from bayeslaw.advice.target_surface import surface_at
 from bayeslaw.evaluation.advisors import PosteriorAdvisor
 from bayeslaw.evaluation.heldout import evaluate
+from bayeslaw.evaluation.result import AdviceScores, ScoredCell
 from bayeslaw.law.observations import varied_settings
 from bayeslaw.law.parameters import DEFAULT_PARTS
 from bayeslaw.law.places import pivot_of
@@ -113,19 +114,19 @@ def scored(posterior: Posterior, study: Study, seed: int = 0) -> dict[str, Any]:
         ``LEVEL``; ``cells``: the same by cell. None if there is nothing to score.
     """
     result = evaluate(PosteriorAdvisor(posterior, seed=seed), study.judges, LEVEL)
-    cells = [_cell(posterior, cell, seed) for cell in result.cells if cell["scorable"]]
+    cells = [_cell(posterior, cell, cell.advice, seed) for cell in result.cells if cell.advice]
 
     def mean(name: str) -> float | None:
         values = [cell[name] for cell in cells if cell[name] is not None]
         return float(np.mean(values)) if values else None
 
-    runs = result.runs
+    losses = result.losses
     return {
         "regret": mean("regret"),
         "regret_max": max((cell["regret"] for cell in cells), default=None),
-        "r2": runs["r2"],
-        "coverage": runs["coverage"],
-        "crps": runs["crps"],
+        "r2": losses and losses.r2,
+        "coverage": losses and losses.coverage,
+        "crps": losses and losses.crps,
         "width": mean("width"),
         "optimum_coverage": mean("covered"),
         "announced": mean("announced"),
@@ -219,23 +220,23 @@ def _verdict(
     return {"stop": stop, "reduction": reduction, "cost": spent, "noise": noise}
 
 
-def _cell(posterior: Posterior, cell: Mapping[str, Any], seed: int) -> dict[str, Any]:
+def _cell(posterior: Posterior, cell: ScoredCell, advice: AdviceScores, seed: int) -> dict[str, Any]:
     """Scores of a judged cell, with the regret that the posterior announces for it."""
-    limits, covered = cell["optimum_interval"], cell["optimum_covered"]
-    fixed = None if "batch_tokens" in covered else cell["recommendation"]["batch_tokens"]
-    target = Target(cell["params"], cell["tokens"], cell["optimizer"], cell["study"], fixed)
+    limits, covered = advice.optimum_interval or {}, advice.optimum_covered or {}
+    fixed = None if "batch_tokens" in covered else advice.recommendation["batch_tokens"]
+    target = Target(cell.params, cell.tokens, cell.optimizer, cell.study, fixed)
     at = surface_at(posterior, target, seed)
     regret = outcome_of(at, decide(at), seed).regret
     upper = float(np.quantile(regret, LEVEL))
     return {
-        "params": cell["params"],
-        "tokens": cell["tokens"],
-        "optimizer": cell["optimizer"],
-        "regret": cell["regret"],
-        "beyond_runs": bool(cell["beyond_runs"]),
+        "params": cell.params,
+        "tokens": cell.tokens,
+        "optimizer": cell.optimizer,
+        "regret": advice.regret,
+        "beyond_runs": advice.beyond_runs,
         "width": float(np.mean([math.log(high / low) for low, high in limits.values()])),
         "covered": float(np.mean(list(covered.values()))),
         "announced": float(regret.mean()),
         "announced_upper": upper,
-        "within": float(cell["regret"] <= upper),
+        "within": float(advice.regret <= upper),
     }

@@ -117,7 +117,7 @@ def test_a_cell_without_an_answer_is_not_scored_and_says_so(sweep):
     ask, _ = saying("?", {"learning_rate": 1e-3, "batch_tokens": 2e5})
     result = evaluate(ask_settings(ask, "m", sweep, judged_targets(both), questions=1), both)
     assert result.summary.cells_scored == 1
-    assert result.cells[0]["note"].startswith("no advice: language model m: no usable settings")
+    assert result.cells[0].note.startswith("no advice: language model m: no usable settings")
 
 
 @pytest.mark.parametrize("questions", [0, 101])

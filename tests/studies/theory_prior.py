@@ -149,8 +149,8 @@ def _by_optimizer(method: str, train: pd.DataFrame, test: pd.DataFrame) -> Itera
 def scores_of(advisor: Advisor, test: pd.DataFrame) -> dict[str, Any]:
     """Errors of the best learning rate of each cell, regrets of those that have a minimum, and losses."""
     result = evaluate(advisor, test, LEVEL)
-    losses = {name: result.runs[name] for name in ("crps", "coverage") if name in result.runs}
-    regrets = [cell["regret"] for cell in result.cells if cell["scorable"]]
+    losses = {name: getattr(result.losses, name) for name in ("crps", "coverage")} if result.losses else {}
+    regrets = [cell.advice.regret for cell in result.cells if cell.advice]
     cells = [each for key, rows in group_cells(test) if (each := _error(advisor, key, finished_runs(rows)))]
     return {"cells": cells, "regrets": regrets, **losses}
 
