@@ -43,6 +43,10 @@ class Cell(NamedTuple):
         """Its covariates and factors by column, as ``law.terms.coordinates`` takes them."""
         return {"params_nonembedding": self.params_nonembedding, "tokens": self.tokens, **dict(self.others)}
 
+    def to_json(self) -> dict[str, Any]:
+        """Its columns, study and optimizer."""
+        return {"study": self.study, "optimizer": self.optimizer, **self.columns}
+
 
 @dataclass(frozen=True)
 class Target:

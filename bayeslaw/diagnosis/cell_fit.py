@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.stats import binom, norm, t
 
-from bayeslaw.diagnosis.fitted_runs import CellRuns, labels, log_density, log_loss, moments
+from bayeslaw.diagnosis.fitted_runs import CellRuns, log_density, log_loss, moments
 from bayeslaw.diagnosis.identifiability import MIN_TRIED, SETTINGS
 from bayeslaw.posterior.draws import Posterior
 from bayeslaw.posterior.importance import smoothed
+from bayeslaw.target import Cell
 
 FALSE_ALARMS = 0.05
 """Chance that any cell of a faultless posterior is called off."""
@@ -33,6 +35,71 @@ SHARED = (
     ),
 )
 """Features that runs outside their intervals may share, and those inside lack: column, reason, action."""
+
+
+@dataclass(frozen=True)
+class WorstRun:
+    """The run furthest from its prediction, and ln loss minus that [percent]."""
+
+    run_id: str
+    residual_percent: float
+
+
+@dataclass(frozen=True)
+class CellFit:
+    """How well a cell is fitted.
+
+    Attributes:
+        place: the cell.
+        runs: number of its runs.
+        finished: number of those that finished; without one the next four are None.
+        residual_percent: mean of ln loss minus its prediction.
+        inside_50, inside_90: share of finished runs inside intervals of 50% and 90%.
+        worst_run: the run furthest from its prediction.
+        off: whether too few runs lie inside, or too many on one side.
+        reason, action: why it is off, likely, and what to do; empty if it is not.
+    """
+
+    place: Cell
+    runs: int
+    finished: int
+    residual_percent: float | None = None
+    inside_50: float | None = None
+    inside_90: float | None = None
+    worst_run: WorstRun | None = None
+    off: bool = False
+    reason: str = ""
+    action: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """A mapping of ``cells`` in ``bayeslaw diagnose --json``."""
+        told = asdict(self)
+        unknown = ("place",) if self.off else ("place", "reason", "action")
+        return self.place.to_json() | {name: value for name, value in told.items() if name not in unknown}
+
+
+@dataclass(frozen=True)
+class RunsFit:
+    """How well all runs are fitted.
+
+    Attributes:
+        as_fitted: whether the table is, row by row, the one that was fitted.
+        not_fitted: number of runs in other cells, left out.
+        finished: number of finished runs.
+        inside_50, inside_90: share of these inside intervals of 50% and 90%.
+        cells: the same cell by cell.
+    """
+
+    as_fitted: bool
+    not_fitted: int
+    finished: int
+    inside_50: float
+    inside_90: float
+    cells: tuple[CellFit, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """``cells`` of ``bayeslaw diagnose --json``."""
+        return vars(self) | {"cells": [cell.to_json() for cell in self.cells]}
 
 
 def run_checks(cells: Sequence[CellRuns]) -> pd.DataFrame:
@@ -67,9 +134,7 @@ def _at_edge(values: pd.Series) -> pd.Series:
     return values.isin([values.min(), values.max()]) & (values.nunique() >= MIN_TRIED)
 
 
-def cell_checks(
-    posterior: Posterior, cells: Sequence[CellRuns], checks: pd.DataFrame
-) -> list[dict[str, Any]]:
+def cell_checks(posterior: Posterior, cells: Sequence[CellRuns], checks: pd.DataFrame) -> list[CellFit]:
     """Judge how well each cell is fitted, and the likely reason if it is not.
 
     A cell is off if too few of its runs lie inside their 90% intervals, or too many on one side, by more
@@ -79,12 +144,6 @@ def cell_checks(
         posterior: the fit.
         cells: its runs (``fitted_runs.fitted_runs``).
         checks: checks of the same runs (``run_checks``).
-
-    Returns:
-        One dict per cell: study, optimizer, params_nonembedding, tokens, ``runs``, ``finished``,
-        ``residual_percent`` (mean of ln loss), ``inside_50`` and ``inside_90`` (shares) and ``worst_run``
-        (run_id and residual_percent), these four None without a finished run; ``off``, and if it is,
-        ``reason`` and ``action``.
     """
     chance = FALSE_ALARMS / (2 * len(cells))
     usual = _usual_conventions(posterior, cells)
@@ -92,11 +151,11 @@ def cell_checks(
     for cell in cells:
         own = checks[checks["cell"] == cell.index]
         finished = own[own["pit"].notna()]
-        told = labels(cell) | {"runs": len(own), "finished": len(finished)} | _fit_of(finished)
+        told = _fit_of(cell.place, len(own), finished)
         side = _side(finished["pit"], chance)
-        told["off"] = bool(side or _too_few_inside(finished["pit"], chance))
-        if told["off"]:
-            told["reason"], told["action"] = _why(finished, side, _unusual(cell, usual))
+        if side or _too_few_inside(finished["pit"], chance):
+            reason, action = _why(finished, side, _unusual(cell, usual))
+            told = replace(told, off=True, reason=reason, action=action)
         found.append(told)
     return found
 
@@ -110,16 +169,19 @@ def inside(pit: pd.Series, level: float) -> pd.Series:
     return (pit - 0.5).abs() <= 0.5 * level
 
 
-def _fit_of(finished: pd.DataFrame) -> dict[str, Any]:
+def _fit_of(place: Cell, runs: int, finished: pd.DataFrame) -> CellFit:
     if finished.empty:
-        return dict.fromkeys(("residual_percent", "inside_50", "inside_90", "worst_run"))
+        return CellFit(place, runs, 0)
     worst = finished.loc[(finished["pit"] - 0.5).abs().idxmax()]
-    return {
-        "residual_percent": 100.0 * float(finished["residual"].mean()),
-        "inside_50": float(inside(finished["pit"], 0.5).mean()),
-        "inside_90": float(inside(finished["pit"], 0.9).mean()),
-        "worst_run": {"run_id": str(worst["run_id"]), "residual_percent": 100.0 * float(worst["residual"])},
-    }
+    return CellFit(
+        place,
+        runs,
+        len(finished),
+        residual_percent=100.0 * float(finished["residual"].mean()),
+        inside_50=float(inside(finished["pit"], 0.5).mean()),
+        inside_90=float(inside(finished["pit"], 0.9).mean()),
+        worst_run=WorstRun(str(worst["run_id"]), 100.0 * float(worst["residual"])),
+    )
 
 
 def _too_few_inside(pit: pd.Series, chance: float) -> bool:

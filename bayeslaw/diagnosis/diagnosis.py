@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bayeslaw.diagnosis import findings
 from bayeslaw.diagnosis.prior_sensitivity import prior_part
@@ -13,6 +13,9 @@ from bayeslaw.target import Target
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from bayeslaw.diagnosis.cell_fit import RunsFit
+    from bayeslaw.diagnosis.influence import Influence
 
 
 def diagnose(posterior: Posterior, target: Target, runs: pd.DataFrame | None = None) -> Diagnosis:
@@ -42,7 +45,7 @@ def diagnose(posterior: Posterior, target: Target, runs: pd.DataFrame | None = N
         cells=cells,
         influence=influence,
         target=target,
-        prior=prior,
+        prior=tuple(prior),
         actions=tuple(each.action for each in found),
     )
 
@@ -56,27 +59,22 @@ def _of_sweep(runs: pd.DataFrame, target: Target) -> list[findings.Finding]:
     return [findings.advice(text) for text in fit_doubts(own)]
 
 
-def _of_runs(
-    posterior: Posterior, target: Target, runs: pd.DataFrame
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    from bayeslaw.diagnosis.cell_fit import cell_checks, inside, run_checks
+def _of_runs(posterior: Posterior, target: Target, runs: pd.DataFrame) -> tuple[RunsFit, Influence]:
+    from bayeslaw.diagnosis.cell_fit import RunsFit, cell_checks, inside, run_checks
     from bayeslaw.diagnosis.fitted_runs import as_fitted, fitted_runs
-    from bayeslaw.diagnosis.influence import left_out
+    from bayeslaw.diagnosis.influence import HardRun, Influence, left_out
 
     known, beside = fitted_runs(posterior, runs)
     checks = run_checks(known)
     pit = checks["pit"].dropna()
     hard = checks[checks["pareto_k"] > RELIABLE].sort_values("pareto_k", ascending=False)
-    cells = {
-        "as_fitted": as_fitted(posterior, runs),
-        "not_fitted": beside,
-        "finished": len(pit),
-        "inside_50": float(inside(pit, 0.5).mean()),
-        "inside_90": float(inside(pit, 0.9).mean()),
-        "cells": cell_checks(posterior, known, checks),
-    }
-    influence = {
-        "runs": {"runs": len(checks), "unreliable": hard[["run_id", "pareto_k"]].to_dict("records")},
-        "cells": left_out(posterior, known, target),
-    }
-    return cells, influence
+    fit = RunsFit(
+        as_fitted=as_fitted(posterior, runs),
+        not_fitted=beside,
+        finished=len(pit),
+        inside_50=float(inside(pit, 0.5).mean()),
+        inside_90=float(inside(pit, 0.9).mean()),
+        cells=tuple(cell_checks(posterior, known, checks)),
+    )
+    pulling = tuple(HardRun(str(name), float(k)) for name, k in hard[["run_id", "pareto_k"]].to_numpy())
+    return fit, Influence(len(checks), pulling, tuple(left_out(posterior, known, target)))

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bayeslaw.diagnosis.prior_sensitivity import SENSITIVE
+from bayeslaw.diagnosis.prior_sensitivity import SENSITIVE, PriorPart
 from bayeslaw.posterior.convergence import ESS_MIN, RHAT_MAX
 from bayeslaw.posterior.draws import Posterior
 from bayeslaw.posterior.importance import RELIABLE
-from bayeslaw.target import Target
+from bayeslaw.target import Cell, Target
 from bayeslaw.text import short
+
+if TYPE_CHECKING:
+    from bayeslaw.diagnosis.cell_fit import RunsFit
+    from bayeslaw.diagnosis.influence import CellInfluence, Influence
 
 CARE, STOP = "usable with care", "do not use"
 
@@ -85,68 +89,64 @@ def of_convergence(told: Mapping[str, Any]) -> list[Finding]:
     return found
 
 
-def of_cells(told: Mapping[str, Any]) -> Iterator[Finding]:
-    """Find intervals that are too narrow over all runs, and cells that are off.
-
-    Args:
-        told: ``cells`` of ``diagnosis.diagnosis``.
-    """
+def of_cells(told: RunsFit) -> Iterator[Finding]:
+    """Find intervals that are too narrow over all runs, and cells that are off."""
     from scipy.stats import binom
 
-    share, count = told["inside_90"], told["finished"]
+    share, count = told.inside_90, told.finished
     if share < INSIDE_FEW and binom.cdf(round(share * count), count, 0.9) < 0.01:
         reason = f"{share:.0%} of runs lie inside their 90% intervals"
         action = f"only {reason}: predicted losses look too sure; find out what the runs outside share"
         yield Finding(CARE if share >= INSIDE_TOO_FEW else STOP, reason, action)
-    off = [cell for cell in told["cells"] if cell["off"]]
+    off = [cell for cell in told.cells if cell.off]
     if not off:
         return
     texts = [
-        f"{cell_name(cell)}: {cell['inside_90']:.0%} of runs inside 90% intervals; "
-        f"{cell['reason']}: {cell['action']}"
+        f"{cell_name(cell.place)}: {cell.inside_90:.0%} of runs inside 90% intervals; "
+        f"{cell.reason}: {cell.action}"
         for cell in off
     ]
-    yield Finding(CARE, f"cells fitted badly: {len(off)} of {len(told['cells'])}", texts[0])
+    yield Finding(CARE, f"cells fitted badly: {len(off)} of {len(told.cells)}", texts[0])
     yield from (advice(text) for text in texts[1:NAMED])
     if len(texts) > NAMED:
         yield advice(f"{len(texts) - NAMED} more cells are off: --json names them")
 
 
-def of_influence(told: Mapping[str, Any], target: Target) -> Iterator[Finding]:
+def of_influence(told: Influence, target: Target) -> Iterator[Finding]:
     """Find cells that carry the advice alone, and cells and runs of unknown weight.
 
     Args:
-        told: ``influence`` of ``diagnosis.diagnosis``.
+        told: influence of cells and runs.
         target: target of the advice.
     """
-    for cell in told["cells"]:
-        if cell["reliable"] and shift_of(cell) > FAR:
-            name, rate, batch = cell_name(cell), cell["learning_rate_factor"], cell["batch_tokens_factor"]
+    for cell in told.cells:
+        if cell.reliable and cell.largest_sd > FAR:
+            name, rate, batch = cell_name(cell.place), cell.learning_rate.factor, cell.batch_tokens.factor
             yield Finding(
                 CARE,
                 f"the advice depends on one cell, {name}",
                 f"{name}: without it the best learning rate at the target is {rate:.2g} times and the best "
                 f"batch {batch:.2g} times as large; repeat its best runs with another seed",
             )
-    own = [c for c in told["cells"] if not c["reliable"] and c["optimizer"] == target.optimizer]
-    own = [c for c in own if target.study in (None, c["study"])]
+    own = [c for c in told.cells if not c.reliable and c.place.optimizer == target.optimizer]
+    own = [c for c in own if target.study in (None, c.place.study)]
     if own:
-        names = "; ".join(cell_name(cell) for cell in sorted(own, key=shift_of)[::-1][:NAMED])
+        names = "; ".join(cell_name(cell.place) for cell in heaviest(own)[:NAMED])
         yield advice(
             f"the influence of {len(own)} cells of the target's optimizer is unknown without a refit "
             f"(k above {RELIABLE}): leave out the rows of one, fit again and compare the advice, first "
             f"{names}"
         )
-    hard = told["runs"]["unreliable"]
+    hard = told.unreliable
     if hard:
-        names = ", ".join(run["run_id"] for run in hard[:NAMED])
+        names = ", ".join(run.run_id for run in hard[:NAMED])
         yield advice(
-            f"{len(hard)} of {told['runs']['runs']} runs pull the fit hard (k above {RELIABLE}): check their "
+            f"{len(hard)} of {told.runs} runs pull the fit hard (k above {RELIABLE}): check their "
             f"losses and settings for slips, first {names}"
         )
 
 
-def of_prior(parts: Sequence[Mapping[str, Any]], posterior: Posterior, target: Target) -> Iterator[Finding]:
+def of_prior(parts: Sequence[PriorPart], posterior: Posterior, target: Target) -> Iterator[Finding]:
     """Find answers that the prior decides, and advice that it pulls.
 
     Args:
@@ -156,14 +156,14 @@ def of_prior(parts: Sequence[Mapping[str, Any]], posterior: Posterior, target: T
     """
     decided: dict[str, list[str]] = {}
     for part in parts:
-        name, strongest = str(part["quantity"]), str(part["most_sensitive_to"])
+        name, strongest = part.quantity, part.most_sensitive_to
         words = QUANTITIES.get(name, name)
-        if part["prior_decides"]:
-            told = f"{words} ({max(part['contraction'], 0.0):.0%} measured)"
+        if part.prior_decides:
+            told = f"{words} ({part.measured:.0%} measured)"
             decided.setdefault(_what_measures(name, posterior, target), []).append(told)
-        elif part["prior_pulls"] and name in QUANTITIES:
+        elif part.prior_pulls and name in QUANTITIES:
             reason = f"the prior of {strongest} pulls {words}"
-            told = f"{reason} at the target (sensitivity {part['sensitivity']:.3f}, above {SENSITIVE})"
+            told = f"{reason} at the target (sensitivity {part.sensitivity:.3f}, above {SENSITIVE})"
             yield Finding(CARE, reason, f"{told}: {_what_measures(strongest, posterior, target)}")
     for action, names in decided.items():
         reason = f"the prior decides {', '.join(names)}"
@@ -179,16 +179,16 @@ def _what_measures(name: str, posterior: Posterior, target: Target) -> str:
     return RUNS_FOR.get(name, f"`bayeslaw design --target {asked}` names the runs that help most")
 
 
-def cell_name(cell: Mapping[str, Any]) -> str:
+def cell_name(cell: Cell) -> str:
     """Name a cell in words.
 
-    >>> cell_name({"study": "ours", "optimizer": "muon", "params_nonembedding": 1e9, "tokens": 2e10})
+    >>> cell_name(Cell("ours", "muon", 1e9, 2e10))
     'ours muon N = 1B D = 20B'
     """
-    n, d = short(cell["params_nonembedding"]), short(cell["tokens"])
-    return f"{cell['study']} {cell['optimizer']} N = {n} D = {d}"
+    n, d = short(cell.params_nonembedding), short(cell.tokens)
+    return f"{cell.study} {cell.optimizer} N = {n} D = {d}"
 
 
-def shift_of(cell: Mapping[str, Any]) -> float:
-    """Larger shift of the two optima without a cell, in posterior sd."""
-    return max(abs(cell["learning_rate_shift_sd"]), abs(cell["batch_tokens_shift_sd"]))
+def heaviest(cells: Iterable[CellInfluence]) -> list[CellInfluence]:
+    """Cells by the shift of the optimum without them, largest first."""
+    return sorted(cells, key=lambda cell: cell.largest_sd, reverse=True)

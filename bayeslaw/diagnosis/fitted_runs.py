@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from bayeslaw.errors import BadInput
 from bayeslaw.law.likelihood import Moments, Outcomes
 from bayeslaw.law.likelihood import log_density as run_log_density
 from bayeslaw.posterior.draws import Posterior
-from bayeslaw.target import Target
+from bayeslaw.target import Cell, Target
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,6 +25,7 @@ class CellRuns:
 
     Attributes:
         index: index of the cell in ``Posterior.cells``.
+        place: that cell.
         rows: its runs, without stopped ones.
         surface: its surface, including the cell's shifts.
         absorbed: hyperparameters whose effect is part of its group's level.
@@ -33,6 +34,7 @@ class CellRuns:
     """
 
     index: int
+    place: Cell
     rows: pd.DataFrame
     surface: TargetSurface
     absorbed: list[str]
@@ -63,7 +65,8 @@ def fitted_runs(posterior: Posterior, runs: pd.DataFrame) -> tuple[list[CellRuns
             at = surface_at(posterior, target)
             absorbed = absorbed_by(posterior, target, at.extras)
             outcomes = observed.outcomes.at(where)
-            known.append(CellRuns(index, used.iloc[where], at, absorbed, observed.off[where], outcomes))
+            rows, off = used.iloc[where], observed.off[where]
+            known.append(CellRuns(index, cell, rows, at, absorbed, off, outcomes))
     if not known:
         raise _not_fitted(len(observed.cells))
     return known, len(used) - sum(len(cell.rows) for cell in known)
@@ -125,10 +128,3 @@ def log_density(cell: CellRuns, told: Moments) -> Floats:
 def log_loss(cell: CellRuns) -> Floats:
     """ln loss [nats/token] of the runs, NaN where they did not finish; (run,)."""
     return np.where(cell.outcomes.finished, cell.outcomes.log_loss, np.nan)
-
-
-def labels(cell: CellRuns) -> dict[str, Any]:
-    """Study, optimizer, N and D of the cell, for a table or JSON."""
-    target = cell.surface.target
-    names = ("study", "optimizer", "params_nonembedding", "tokens")
-    return {name: getattr(target, name) for name in names} | dict(target.covariates)

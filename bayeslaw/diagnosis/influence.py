@@ -10,14 +10,14 @@ corner of the level law that only this cell determines would hide the rest.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from bayeslaw.advice.target_surface import TargetSurface, fitted_deviations, shift, surface_at
 from bayeslaw.arrays import Floats
-from bayeslaw.diagnosis.fitted_runs import CellRuns, labels, log_density, log_loss, moments
+from bayeslaw.diagnosis.fitted_runs import CellRuns, log_density, log_loss, moments
 from bayeslaw.law.likelihood import Moments
 from bayeslaw.law.parameters import CELL_SHIFTS
 from bayeslaw.posterior.draws import Posterior
@@ -34,7 +34,71 @@ FREE = 1.0
 """Prior standard deviation of the level's shift, in effect free [nats]; cells differ by thousandths."""
 
 
-def left_out(posterior: Posterior, cells: Sequence[CellRuns], target: Target) -> list[dict[str, Any]]:
+class Shift(NamedTuple):
+    """Shift of the mean of an optimum's logarithm: in posterior sd, and as a factor of the optimum."""
+
+    sd: float
+    factor: float
+
+
+@dataclass(frozen=True)
+class CellInfluence:
+    """How far the optimum at a target moves when a cell is left out.
+
+    Attributes:
+        place: the cell.
+        runs: number of its runs.
+        pareto_k: of the weights; above ``RELIABLE`` only a refit without the cell can tell.
+        learning_rate, batch_tokens: shifts of the two optima.
+    """
+
+    place: Cell
+    runs: int
+    pareto_k: float
+    learning_rate: Shift
+    batch_tokens: Shift
+
+    @property
+    def reliable(self) -> bool:
+        """Whether k is at most ``RELIABLE``."""
+        return self.pareto_k <= RELIABLE
+
+    @property
+    def largest_sd(self) -> float:
+        """The larger of the two shifts, without its sign [posterior sd]."""
+        return max(abs(self.learning_rate.sd), abs(self.batch_tokens.sd))
+
+    def to_json(self) -> dict[str, Any]:
+        """A mapping of ``influence`` in ``bayeslaw diagnose --json``."""
+        told = {"runs": self.runs, "pareto_k": self.pareto_k, "reliable": self.reliable}
+        for name in ("learning_rate", "batch_tokens"):
+            shift = getattr(self, name)
+            told |= {f"{name}_shift_sd": shift.sd, f"{name}_factor": shift.factor}
+        return self.place.to_json() | told
+
+
+class HardRun(NamedTuple):
+    """A run that pulls the fit hard: its Pareto k is above ``RELIABLE``."""
+
+    run_id: str
+    pareto_k: float
+
+
+@dataclass(frozen=True)
+class Influence:
+    """Number of runs, those that pull the fit hard, hardest first, and the influence of each cell."""
+
+    runs: int
+    unreliable: tuple[HardRun, ...]
+    cells: tuple[CellInfluence, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """``influence`` of ``bayeslaw diagnose --json``."""
+        runs = {"runs": self.runs, "unreliable": [run._asdict() for run in self.unreliable]}
+        return {"runs": runs, "cells": [cell.to_json() for cell in self.cells]}
+
+
+def left_out(posterior: Posterior, cells: Sequence[CellRuns], target: Target) -> list[CellInfluence]:
     """Shift of the optimum at a target when a cell is left out, for each cell.
 
     The target counts as an unseen cell, so that all cells are informative about it through the law alone.
@@ -43,12 +107,6 @@ def left_out(posterior: Posterior, cells: Sequence[CellRuns], target: Target) ->
         posterior: the fit.
         cells: its runs (``fitted_runs.fitted_runs``).
         target: target of the advice.
-
-    Returns:
-        One dict per cell: study, optimizer, params_nonembedding, tokens, ``runs``, ``pareto_k``, ``reliable``
-        (k at most ``RELIABLE``; otherwise only a refit without the cell can tell), ``learning_rate_shift_sd``
-        and ``batch_tokens_shift_sd`` (of the means of ln eta* and ln B*, in posterior sd) and
-        ``learning_rate_factor``, ``batch_tokens_factor`` (the same as factors).
     """
     unseen = replace(
         posterior,
@@ -58,17 +116,17 @@ def left_out(posterior: Posterior, cells: Sequence[CellRuns], target: Target) ->
         size={name: values[:, :0] for name, values in posterior.size.items()},
     )
     at = surface_at(unseen, target, independent=True)
-    optima = {"learning_rate": at.log_lr, "batch_tokens": at.log_batch}
-    return [_without(cell, *own_shifts(posterior, cell), optima) for cell in cells]
+    return [_without(cell, *own_shifts(posterior, cell), at) for cell in cells]
 
 
-def _without(cell: CellRuns, shifts: Floats, variance: Floats, optima: dict[str, Floats]) -> dict[str, Any]:
+def _without(cell: CellRuns, shifts: Floats, variance: Floats, at: TargetSurface) -> CellInfluence:
     weights, k = smoothed(-log_marginal(cell, shifts, variance))
-    found = labels(cell) | {"runs": len(cell.rows), "pareto_k": k, "reliable": k <= RELIABLE}
-    for name, draws in optima.items():
-        shift = float(weights @ draws - draws.mean())
-        found |= {f"{name}_shift_sd": shift / float(draws.std()), f"{name}_factor": float(np.exp(shift))}
-    return found
+
+    def moved(draws: Floats) -> Shift:
+        by = float(weights @ draws - draws.mean())
+        return Shift(by / float(draws.std()), float(np.exp(by)))
+
+    return CellInfluence(cell.place, len(cell.rows), k, moved(at.log_lr), moved(at.log_batch))
 
 
 def own_shifts(posterior: Posterior, cell: CellRuns) -> tuple[Floats, Floats]:

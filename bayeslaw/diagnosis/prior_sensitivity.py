@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,46 @@ EXPONENTS = ("gamma", "delta", "epsilon", "alpha", "beta")
 PRIOR_DRAWS = 4000
 
 
-def prior_part(posterior: Posterior, target: Target) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class PriorPart:
+    """Contribution of the prior to one quantity.
+
+    Attributes:
+        quantity: its name.
+        posterior_sd, prior_sd: of the natural logarithm of an optimum; of an exponent as it is.
+        contraction: 1 - variance of the posterior over that of the prior.
+        sensitivity: the largest over the priors of single parameters.
+        most_sensitive_to: that parameter.
+    """
+
+    quantity: str
+    posterior_sd: float
+    prior_sd: float
+    contraction: float
+    sensitivity: float
+    most_sensitive_to: str
+
+    @property
+    def prior_decides(self) -> bool:
+        """Whether the contraction is below ``MEASURED``."""
+        return self.contraction < MEASURED
+
+    @property
+    def prior_pulls(self) -> bool:
+        """Whether the sensitivity is above ``SENSITIVE``."""
+        return self.sensitivity > SENSITIVE
+
+    @property
+    def measured(self) -> float:
+        """Contraction, at least 0."""
+        return max(self.contraction, 0.0)
+
+    def to_json(self) -> dict[str, Any]:
+        """A mapping of ``quantities`` in ``bayeslaw diagnose --json``."""
+        return asdict(self) | {"prior_decides": self.prior_decides, "prior_pulls": self.prior_pulls}
+
+
+def prior_part(posterior: Posterior, target: Target) -> list[PriorPart]:
     """Contribution of the prior to the optimum at a target and to the exponents of its group.
 
     Args:
@@ -35,11 +74,7 @@ def prior_part(posterior: Posterior, target: Target) -> list[dict[str, Any]]:
         target: target of the advice; its optimum as in ``predict``.
 
     Returns:
-        One dict per quantity (``learning_rate``, ``batch_tokens``, then ``EXPONENTS``): ``posterior_sd`` and
-        ``prior_sd`` (of the natural logarithm, exponents as they are), ``contraction`` (1 - variance of the
-        posterior over that of the prior), ``sensitivity`` (the largest over the priors of single parameters),
-        ``most_sensitive_to`` (that parameter), ``prior_decides`` (contraction below ``MEASURED``) and
-        ``prior_pulls`` (sensitivity above ``SENSITIVE``).
+        One per quantity: ``learning_rate``, ``batch_tokens``, then ``EXPONENTS``.
     """
     before = replace(
         prior_posterior(
@@ -56,19 +91,10 @@ def prior_part(posterior: Posterior, target: Target) -> list[dict[str, Any]]:
     return [_part(name, after[name], had[name], pulls[name]) for name in after]
 
 
-def _part(name: str, after: Floats, before: Floats, pulls: Mapping[str, float]) -> dict[str, Any]:
-    contraction = float(1.0 - after.var() / before.var())
+def _part(name: str, after: Floats, before: Floats, pulls: Mapping[str, float]) -> PriorPart:
     strongest = max(pulls, key=lambda parameter: pulls[parameter])
-    return {
-        "quantity": name,
-        "posterior_sd": float(after.std()),
-        "prior_sd": float(before.std()),
-        "contraction": contraction,
-        "sensitivity": pulls[strongest],
-        "most_sensitive_to": strongest,
-        "prior_decides": contraction < MEASURED,
-        "prior_pulls": pulls[strongest] > SENSITIVE,
-    }
+    contraction = float(1.0 - after.var() / before.var())
+    return PriorPart(name, float(after.std()), float(before.std()), contraction, pulls[strongest], strongest)
 
 
 def quantities(posterior: Posterior, target: Target) -> dict[str, Floats]:

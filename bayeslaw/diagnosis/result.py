@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bayeslaw.diagnosis.findings import QUANTITIES, shift_of
-from bayeslaw.diagnosis.prior_sensitivity import MEASURED, SENSITIVE
+from bayeslaw.diagnosis.findings import QUANTITIES, heaviest
+from bayeslaw.diagnosis.prior_sensitivity import MEASURED, SENSITIVE, PriorPart
 from bayeslaw.posterior.convergence import ESS_MIN, RHAT_MAX
 from bayeslaw.posterior.importance import RELIABLE
 from bayeslaw.results import Result, Section
-from bayeslaw.target import NEVER_SEEN, Target
+from bayeslaw.target import NEVER_SEEN, Cell, Target
 from bayeslaw.text import short, three_digits
+
+if TYPE_CHECKING:
+    from bayeslaw.diagnosis.cell_fit import CellFit, RunsFit
+    from bayeslaw.diagnosis.influence import Influence
 
 SHOWN = 6
 """Maximum number of rows of a table of cells."""
@@ -43,23 +47,20 @@ class Diagnosis(Result):
         posterior: provenance of the fit.
         verdict: its level and reasons.
         convergence: ``Posterior.diagnostics``.
-        cells: fit of the runs: ``as_fitted`` (whether the table is, row by row, the one fitted),
-            ``not_fitted`` (runs in other cells, left out), over all finished runs ``finished``, ``inside_50``
-            and ``inside_90``, and ``cells`` (``cell_fit.cell_checks``). None without runs.
-        influence: ``runs`` (how many, and those of large Pareto k) and ``cells`` (``influence.left_out``).
-            None without runs.
+        cells: fit of the runs; None without runs.
+        influence: of cells and runs; None without runs.
         target: target of the advice.
-        prior: the prior's part in each quantity (``prior_sensitivity.prior_part``).
+        prior: the prior's part in each quantity.
         actions: what to do, one sentence each.
     """
 
     posterior: Mapping[str, Any]
     verdict: Verdict
     convergence: Mapping[str, Any]
-    cells: Mapping[str, Any] | None
-    influence: Mapping[str, Any] | None
+    cells: RunsFit | None
+    influence: Influence | None
     target: Target
-    prior: Sequence[Mapping[str, Any]]
+    prior: tuple[PriorPart, ...]
     actions: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -68,9 +69,9 @@ class Diagnosis(Result):
             "posterior": dict(self.posterior),
             "verdict": {"level": self.verdict.level, "reasons": list(self.verdict.reasons)},
             "convergence": dict(self.convergence),
-            "cells": self.cells,
-            "influence": self.influence,
-            "prior": {"target": asdict(self.target), "quantities": list(self.prior)},
+            "cells": self.cells and self.cells.to_json(),
+            "influence": self.influence and self.influence.to_json(),
+            "prior": {"target": asdict(self.target), "quantities": [part.to_json() for part in self.prior]},
             "actions": list(self.actions),
         }
 
@@ -106,69 +107,69 @@ def _chains(told: Mapping[str, Any]) -> Section:
     return Section(title, ("", "found", "wanted"), rows)
 
 
-def _fit_by_cell(told: Mapping[str, Any]) -> Section:
-    off = sum(cell["off"] for cell in told["cells"])
-    worst = sorted(told["cells"], key=lambda cell: (not cell["off"], _inside(cell)))[:SHOWN]
+def _fit_by_cell(told: RunsFit) -> Section:
+    off = sum(cell.off for cell in told.cells)
+    worst = sorted(told.cells, key=lambda cell: (not cell.off, _inside(cell)))[:SHOWN]
     rows = [
         [
-            *_labels(cell),
-            cell["finished"],
-            f"{cell['residual_percent']:+.2f}",
-            f"{cell['inside_50']:.0%}",
-            f"{cell['inside_90']:.0%}",
-            f"{cell['worst_run']['residual_percent']:+.2f}",
-            "off" if cell["off"] else "",
+            *_labels(cell.place),
+            cell.finished,
+            f"{cell.residual_percent:+.2f}",
+            f"{cell.inside_50:.0%}",
+            f"{cell.inside_90:.0%}",
+            f"{cell.worst_run.residual_percent:+.2f}",
+            "off" if cell.off else "",
         ]
         for cell in worst
-        if cell["finished"]
+        if cell.worst_run
     ]
     title = (
-        f"fit by cell: {off} of {len(told['cells'])} off; each run predicted from the others, "
-        f"{told['inside_50']:.0%} inside 50% intervals, {told['inside_90']:.0%} inside 90%"
+        f"fit by cell: {off} of {len(told.cells)} off; each run predicted from the others, "
+        f"{told.inside_50:.0%} inside 50% intervals, {told.inside_90:.0%} inside 90%"
     )
     header = (*CELL, "runs", "mean residual, %", "in 50%", "in 90%", "worst run, %", "")
     notes = []
-    if not told["as_fitted"]:
+    if not told.as_fitted:
         notes.append(
             "note: this table is not, row by row, the one that was fitted: read these two parts with care"
         )
-    if told["not_fitted"]:
-        notes.append(f"note: {told['not_fitted']} runs lie in cells that were not fitted: left out")
+    if told.not_fitted:
+        notes.append(f"note: {told.not_fitted} runs lie in cells that were not fitted: left out")
     return Section(title, header, rows, notes)
 
 
-def _inside(cell: Mapping[str, Any]) -> float:
-    return 1.0 if cell["inside_90"] is None else float(cell["inside_90"])
+def _inside(cell: CellFit) -> float:
+    return 1.0 if cell.inside_90 is None else cell.inside_90
 
 
-def _influence(told: Mapping[str, Any]) -> Section:
-    unknown = sum(not cell["reliable"] for cell in told["cells"])
-    known = sorted((cell for cell in told["cells"] if cell["reliable"]), key=shift_of)[::-1]
+def _influence(told: Influence) -> Section:
+    unknown = sum(not cell.reliable for cell in told.cells)
+    known = heaviest(cell for cell in told.cells if cell.reliable)
     rows = [
         [
-            *_labels(cell),
-            cell["runs"],
-            f"{cell['learning_rate_shift_sd']:+.2f} (x {cell['learning_rate_factor']:.2f})",
-            f"{cell['batch_tokens_shift_sd']:+.2f} (x {cell['batch_tokens_factor']:.2f})",
-            f"{cell['pareto_k']:.2f}",
+            *_labels(cell.place),
+            cell.runs,
+            f"{cell.learning_rate.sd:+.2f} (x {cell.learning_rate.factor:.2f})",
+            f"{cell.batch_tokens.sd:+.2f} (x {cell.batch_tokens.factor:.2f})",
+            f"{cell.pareto_k:.2f}",
         ]
         for cell in known[:SHOWN]
     ]
     title = (
         "influence: how far the optimum at the target moves without a cell, in posterior sd; "
-        f"not known for {unknown} of {len(told['cells'])} (k above {RELIABLE})"
+        f"not known for {unknown} of {len(told.cells)} (k above {RELIABLE})"
     )
     return Section(title, (*CELL, "runs", "learning rate", "batch", "Pareto k"), rows)
 
 
-def _prior(quantities: Sequence[Mapping[str, Any]], actions: Sequence[str]) -> Section:
+def _prior(quantities: Sequence[PriorPart], actions: Sequence[str]) -> Section:
     rows = [
         [
-            QUANTITIES.get(part["quantity"], part["quantity"]).removeprefix("the "),
-            three_digits(part["prior_sd"]),
-            three_digits(part["posterior_sd"]),
-            f"{max(part['contraction'], 0.0):.0%}",
-            f"{part['sensitivity']:.3f} ({part['most_sensitive_to']})",
+            QUANTITIES.get(part.quantity, part.quantity).removeprefix("the "),
+            three_digits(part.prior_sd),
+            three_digits(part.posterior_sd),
+            f"{part.measured:.0%}",
+            f"{part.sensitivity:.3f} ({part.most_sensitive_to})",
             _said(part),
         ]
         for part in quantities
@@ -180,12 +181,11 @@ def _prior(quantities: Sequence[Mapping[str, Any]], actions: Sequence[str]) -> S
     return Section(title, ("", "prior sd", "posterior sd", "measured", "sensitivity (to)", ""), rows, actions)
 
 
-def _said(part: Mapping[str, Any]) -> str:
-    if part["prior_decides"]:
+def _said(part: PriorPart) -> str:
+    if part.prior_decides:
         return "the prior decides"
-    return "the prior pulls" if part["prior_pulls"] else ""
+    return "the prior pulls" if part.prior_pulls else ""
 
 
-def _labels(cell: Mapping[str, Any]) -> list[str]:
-    sizes = [short(cell[name]) for name in ("params_nonembedding", "tokens")]
-    return [cell["study"], cell["optimizer"], *sizes]
+def _labels(cell: Cell) -> list[str]:
+    return [cell.study, cell.optimizer, short(cell.params_nonembedding), short(cell.tokens)]

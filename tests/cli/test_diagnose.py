@@ -11,11 +11,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bayeslaw.diagnosis.cell_fit import CellFit, RunsFit
 from bayeslaw.diagnosis.findings import of_cells, of_convergence, of_influence, of_prior
+from bayeslaw.diagnosis.influence import CellInfluence, HardRun, Influence, Shift
+from bayeslaw.diagnosis.prior_sensitivity import PriorPart
 from bayeslaw.inference import fitting as fit_module
 from bayeslaw.posterior.netcdf import read_posterior, write_posterior
 from bayeslaw.runs.io import read_runs, table_sha256, write_runs
-from bayeslaw.target import Target
+from bayeslaw.target import Cell, Target
 from tests.support.command import run
 from tests.support.fakes import fake_posterior
 from tests.support.fitted import runs_of
@@ -171,27 +174,22 @@ def test_chains_that_fail_are_weighed(told, weights):
     ("share", "weights"), [(0.9, []), (0.8, ["usable with care"]), (0.6, ["do not use"])]
 )
 def test_intervals_that_are_too_narrow_are_weighed(share, weights):
-    told = {"finished": 200, "inside_90": share, "cells": []}
-    assert [finding.weight for finding in of_cells(told)] == weights
+    assert [finding.weight for finding in of_cells(all_runs(share))] == weights
 
 
-def cell(**columns):
-    told = {
-        "study": "ours",
-        "optimizer": "muon",
-        "params_nonembedding": 1e9,
-        "tokens": 2e10,
-        "reliable": True,
-    }
-    shifts = {"learning_rate_shift_sd": 0.1, "batch_tokens_shift_sd": 0.1}
-    factors = {"learning_rate_factor": 1.0, "batch_tokens_factor": 1.0}
-    return told | shifts | factors | columns
+PLACE = Cell("ours", "muon", 1e9, 2e10)
+
+
+def all_runs(share, cells=()):
+    """200 runs, of which this share lies inside 90% intervals."""
+    return RunsFit(True, 0, 200, 0.5, share, tuple(cells))
 
 
 def test_cells_that_are_off_are_named_with_reason_and_action():
-    off = cell(off=True, inside_90=0.5, reason="4 finished runs only", action="add runs there")
-    told = {"finished": 200, "inside_90": 0.9, "cells": [off] * 5 + [off | {"off": False}]}
-    found = list(of_cells(told))
+    off = CellFit(
+        PLACE, 4, 4, inside_90=0.5, off=True, reason="4 finished runs only", action="add runs there"
+    )
+    found = list(of_cells(all_runs(0.9, [off] * 5 + [replace(off, off=False)])))
     assert found[0] == (
         "usable with care",
         "cells fitted badly: 5 of 6",
@@ -202,10 +200,9 @@ def test_cells_that_are_off_are_named_with_reason_and_action():
 
 def test_a_cell_that_carries_the_advice_is_named_and_one_that_cannot_be_weighed_is_not_blamed():
     target = Target(1e10, 2e11, "muon", "ours")
-    heavy = cell(learning_rate_shift_sd=-1.4, learning_rate_factor=0.6)
-    unknown = cell(reliable=False, learning_rate_shift_sd=5.0, tokens=4e10)
-    hard = [{"run_id": "r7", "pareto_k": 0.9}]
-    told = {"cells": [heavy, unknown], "runs": {"runs": 60, "unreliable": hard}}
+    heavy = CellInfluence(PLACE, 4, 0.3, Shift(-1.4, 0.6), Shift(0.1, 1.0))
+    unknown = CellInfluence(PLACE._replace(tokens=4e10), 4, 0.8, Shift(5.0, 1.0), Shift(0.1, 1.0))
+    told = Influence(60, (HardRun("r7", 0.9),), (heavy, unknown))
     found = list(of_influence(told, target))
     assert [finding.weight for finding in found] == ["usable with care", "", ""]
     assert found[0].action == (
@@ -219,10 +216,8 @@ def test_a_cell_that_carries_the_advice_is_named_and_one_that_cannot_be_weighed_
 
 
 def test_what_the_prior_decides_is_said_with_the_runs_that_would_tell():
-    part = {"contraction": 0.3, "sensitivity": 0.01, "most_sensitive_to": "x", "prior_decides": True}
-    parts = [part | {"quantity": name, "prior_pulls": False} for name in ("gamma", "delta")]
-    pulled = part | {"quantity": "batch_tokens", "prior_decides": False, "prior_pulls": True}
-    parts.append(pulled | {"sensitivity": 0.081, "most_sensitive_to": "epsilon"})
+    parts = [PriorPart(name, 1.0, 1.0, 0.3, 0.01, "x") for name in ("gamma", "delta")]
+    parts.append(PriorPart("batch_tokens", 1.0, 1.0, 0.6, 0.081, "epsilon"))
     fit = fake_posterior(5)
     seen, other, unseen = (
         Target(1e10, 2e11, *of) for of in (("muon", "ours"), ("lion", "ours"), ("muon", None))

@@ -99,15 +99,15 @@ def test_the_optimum_without_a_cell_is_that_of_a_refit():
     now, sd = fit.group["alpha"].mean(), surface_at(fit, TARGET, independent=True).log_lr.std()
     assert abs(refitted - now) > 0.3 * fit.group["alpha"].std()
     one, other = left_out(fit, fitted_runs(fit, runs)[0], TARGET)
-    assert other["reliable"]
-    assert other["learning_rate_shift_sd"] == pytest.approx((refitted - now) / sd, abs=0.15)
-    assert np.log(other["learning_rate_factor"]) == pytest.approx(refitted - now, abs=0.15 * sd)
-    assert other["batch_tokens_shift_sd"] == pytest.approx(0.0, abs=0.15)
-    assert np.sign(one["learning_rate_shift_sd"]) == -np.sign(other["learning_rate_shift_sd"])
+    assert other.reliable
+    assert other.learning_rate.sd == pytest.approx((refitted - now) / sd, abs=0.15)
+    assert np.log(other.learning_rate.factor) == pytest.approx(refitted - now, abs=0.15 * sd)
+    assert other.batch_tokens.sd == pytest.approx(0.0, abs=0.15)
+    assert np.sign(one.learning_rate.sd) == -np.sign(other.learning_rate.sd)
 
 
 def test_a_cell_that_alone_tells_something_is_said_to_need_a_refit():
     runs, alpha, (first, _) = told_by_two_cells()
     cells, _ = fitted_runs(drawn(alpha, first), runs)
     one, _ = left_out(drawn(alpha, first), cells, TARGET)
-    assert not one["reliable"]
+    assert not one.reliable

@@ -19,7 +19,7 @@ NORMAL = norm.ppf((np.arange(1000) + 0.5) / 1000)[np.random.default_rng(0).permu
 
 
 def by_name(parts):
-    return {part["quantity"]: part for part in parts}
+    return {part.quantity: part for part in parts}
 
 
 def test_contraction_is_that_of_the_variances():
@@ -27,19 +27,19 @@ def test_contraction_is_that_of_the_variances():
     family = PARAMETERS["beta"]
     spreads = family.between_optimizers**2 + family.between_studies**2
     prior = family.sd**2 + spreads * np.exp(2 * SPREAD_LOG_SD**2)
-    assert told["beta"]["prior_sd"] == pytest.approx(np.sqrt(prior), rel=0.05)
-    assert told["beta"]["posterior_sd"] == pytest.approx(0.1 * family.sd, rel=0.1)
-    assert told["beta"]["contraction"] == pytest.approx(1 - (0.1 * family.sd) ** 2 / prior, abs=0.002)
-    assert not any(part["prior_decides"] for part in told.values())
+    assert told["beta"].prior_sd == pytest.approx(np.sqrt(prior), rel=0.05)
+    assert told["beta"].posterior_sd == pytest.approx(0.1 * family.sd, rel=0.1)
+    assert told["beta"].contraction == pytest.approx(1 - (0.1 * family.sd) ** 2 / prior, abs=0.002)
+    assert not any(part.prior_decides for part in told.values())
 
 
 def test_without_runs_the_prior_decides_all():
     told = prior_part(prior_posterior(parts=()), replace(TARGET, study=None))
-    assert [part["quantity"] for part in told] == [
+    assert [part.quantity for part in told] == [
         *("learning_rate", "batch_tokens", "gamma", "delta", "epsilon", "alpha", "beta"),
     ]
-    assert all(part["prior_decides"] and abs(part["contraction"]) < 0.2 for part in told)
-    assert all(part["prior_pulls"] for part in told)
+    assert all(part.prior_decides and abs(part.contraction) < 0.2 for part in told)
+    assert all(part.prior_pulls for part in told)
 
 
 @pytest.mark.parametrize(
@@ -76,4 +76,4 @@ def test_the_log_prior_of_a_family_is_that_of_one_group():
 def test_a_quantity_that_does_not_vary_is_pulled_by_nothing():
     fit = shifted(fake_posterior(100), beta=12.0)
     told = by_name(prior_part(fit, TARGET))["beta"]
-    assert (told["contraction"], told["sensitivity"]) == (1.0, 0.0)
+    assert (told.contraction, told.sensitivity) == (1.0, 0.0)

@@ -196,7 +196,7 @@ def test_candidates_differ_by_them(fitted, runs):
 def test_diagnose_runs_and_says_what_is_not_separated(fitted, runs):
     target = Target(5e8, 1e10, "adamw", "ours", covariates=AT_1B)
     told = diagnose(fitted, target, runs)
-    assert told["cells"]["inside_90"] > 0.7
+    assert told.cells.inside_90 > 0.7
     wide_when_small = (runs["width"] == 1024) == (runs["params_nonembedding"] < 4e7)
     tied = runs[wide_when_small & (runs["params_nonembedding"] != 5e7)]
     assert fit_doubts(tied) == [

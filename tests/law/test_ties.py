@@ -111,10 +111,8 @@ def test_a_fit_with_the_prior_of_theory_goes_all_the_way(runs, tmp_path):
     assert ((q > 0) & (q < 0.5)).all()
     target = Target(1e9, 2e10, "muon", "example")
     assert predict(read, target).recommendation["learning_rate"] > 0
-    part = {row["quantity"]: row for row in prior_part(read, target)}
-    assert part["delta"]["prior_sd"] == pytest.approx(
-        np.sqrt(read.group_prior["delta"][1] ** 2 + 0.02), rel=0.3
-    )
+    part = {row.quantity: row for row in prior_part(read, target)}
+    assert part["delta"].prior_sd == pytest.approx(np.sqrt(read.group_prior["delta"][1] ** 2 + 0.02), rel=0.3)
 
 
 def test_a_population_and_theory_exclude_each_other(runs):
