@@ -7,6 +7,8 @@ import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import lru_cache
+from importlib import resources
 from pathlib import Path
 from typing import IO, Any
 
@@ -32,6 +34,16 @@ def write_atomically(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+@lru_cache
+def static_text(package: str, name: str) -> str:
+    """Text of a file in the folder ``static`` of a package within bayeslaw.
+
+    >>> static_text("reporting", "shared.css").splitlines()[0]
+    ':root {'
+    """
+    return (resources.files("bayeslaw") / package / "static" / name).read_text(encoding="utf-8")
 
 
 def check_writable(path: Path) -> None:

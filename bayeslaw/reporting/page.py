@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import math
 from html import escape
-from importlib import resources
 from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any
 
 from bayeslaw.advice.prediction import example_target, predict
 from bayeslaw.advice.result import Prediction
-from bayeslaw.files import write_atomically
+from bayeslaw.files import static_text, write_atomically
 from bayeslaw.posterior.draws import Posterior
 from bayeslaw.reporting import sections as parts
 from bayeslaw.reporting.page_data import page_data
@@ -56,10 +55,10 @@ def report_html(
     from bayeslaw.reporting.figures import figures
 
     name = place or SHIPPED
-    return Template(_asset("page.html")).substitute(
+    return Template(static_text("reporting", "page.html")).substitute(
         title=f"bayeslaw report: {escape(Path(name).name)}",
         meta=escape(_origin(posterior, name)),
-        style=_asset("page.css"),
+        style=static_text("reporting", "shared.css") + static_text("reporting", "page.css"),
         summary=parts.summary(posterior, example),
         answer=parts.answer(example),
         figures=figures(posterior, example.target, runs),
@@ -67,7 +66,7 @@ def report_html(
         diagnostics=parts.diagnostics(posterior, _doubts(posterior, runs)),
         provenance=parts.provenance(posterior, name),
         data=_json(page_data(posterior) | _controls(posterior, example) | {"place": place}),
-        script="\n".join(_asset(f"{name}.js") for name in SCRIPTS),
+        script="\n".join(static_text("reporting", f"{name}.js") for name in SCRIPTS),
     )
 
 
@@ -107,10 +106,6 @@ def _origin(posterior: Posterior, place: str) -> str:
     origin = posterior.provenance
     told = [f"fitted {str(origin['created'])[:10]}"] if "created" in origin else []
     return ", ".join([place, *told])
-
-
-def _asset(name: str) -> str:
-    return (resources.files("bayeslaw") / "reporting" / "static" / name).read_text(encoding="utf-8")
 
 
 def _json(data: dict[str, Any]) -> str:

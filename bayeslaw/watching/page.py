@@ -6,13 +6,13 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from html import escape
-from importlib import resources
 from pathlib import Path
 from string import Template
 from typing import Any
 from urllib.parse import quote
 
 from bayeslaw.errors import BadInput
+from bayeslaw.files import static_text
 from bayeslaw.loop import journal
 from bayeslaw.posterior.draws import Posterior
 from bayeslaw.target import Target
@@ -36,10 +36,10 @@ def whole(state: State, posterior: Posterior | None, chosen: str | None = None) 
         posterior: the latest fit, or one that the user names.
         chosen: run_id whose curve is open.
     """
-    return Template(_asset("watch.html")).substitute(
+    return Template(static_text("watching", "watch.html")).substitute(
         title=escape(state.folder.resolve().name),
-        style=_asset("watch.css"),
-        script=_asset("watch.js"),
+        style=static_text("reporting", "shared.css") + static_text("watching", "watch.css"),
+        script=static_text("watching", "watch.js"),
         body=body(state, posterior, chosen),
     )
 
@@ -300,11 +300,6 @@ def _chosen(state: State, chosen: str | None) -> str:
         else f"{name} left no curve: it has not ended, or its runner keeps none"
     )
     return f'<figure id="curve" class="wide">{drawn}<figcaption>{escape(words)}</figcaption></figure>'
-
-
-@lru_cache
-def _asset(name: str) -> str:
-    return (resources.files("bayeslaw") / "watching" / "static" / name).read_text(encoding="utf-8")
 
 
 def posterior_of(path: Path | None) -> Posterior | None:
