@@ -56,8 +56,8 @@ def families() -> str:
 
 
 def study_parameters() -> str:
-    """Priors of each study's own parameters, and of the bend, which all share."""
-    known = of_level("study", parameters.PARTS) | of_level("common")
+    """Priors of each study's own parameters, and of those that all groups share."""
+    known = of_level("study", parameters.PARTS) | of_level("common", parameters.PARTS)
     rows = [(f"`{name}`", row.part, mean(row), row.sd, row.why) for name, row in known.items()]
     return table(["parameter", "part", "mean", "sd", "reason"], rows)
 

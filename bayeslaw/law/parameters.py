@@ -118,9 +118,9 @@ def of_level(level: Level, parts: Collection[str] = ()) -> dict[str, Parameter]:
     return {name: row for name, row in PARAMETERS.items() if row.level == level and row.part in wanted}
 
 
-def _optional(part: str, name: str, mean: float, sd: float, why: str) -> Parameter:
-    """A ``study`` row of a part of the law beyond its core."""
-    return Parameter(name, "study", mean, sd, why, part=part, logarithm=name.startswith("log_"))
+def _optional(part: str, name: str, mean: float, sd: float, why: str, level: Level = "study") -> Parameter:
+    """A row of a part of the law beyond its core."""
+    return Parameter(name, level, mean, sd, why, part=part, logarithm=name.startswith("log_"))
 
 
 def _group(
@@ -379,11 +379,14 @@ register(
     _optional("drift", "rho_high_d", 0.0, 0.1, "and falls above B*: -.07 a nat over the same cells"),
     _optional("drift", "batch_drift_n", 0.05, 0.1, "the batch's bowl fades less with N than the learning rate's"),
     _optional("drift", "batch_drift_d", 0.05, 0.1, "and less with D: -.06 against -.16 a nat over Step Law's cells"),
-    _optional("second", "bend_nd", 0.0, 0.05, "ln eta* has an n d term: a quadratic in logarithms predicts better"),
-    _optional("second", "bend_dd", 0.0, 0.05, "and one in d^2"),
-    _optional("second", "batch_nn", 0.0, 0.05, "ln B* likewise in n^2"),
-    _optional("second", "batch_nd", 0.0, 0.05, "n d: -.08 over Step Law's cells"),
-    _optional("second", "batch_dd", 0.0, 0.05, "and d^2: +.05 over the same cells"),
+    _optional(
+        "second", "bend_nd", 0.0, 0.05,
+        "ln eta* has an n d term: a quadratic in logarithms predicts better; the studies' agree", "common",
+    ),
+    _optional("second", "bend_dd", 0.0, 0.05, "and one in d^2: 0 to .02 in each of three studies", "common"),
+    _optional("second", "batch_nn", 0.0, 0.05, "ln B* likewise in n^2", "common"),
+    _optional("second", "batch_nd", 0.0, 0.05, "n d: -.08 over Step Law's cells", "common"),
+    _optional("second", "batch_dd", 0.0, 0.05, "and d^2: +.05 over the same cells", "common"),
     _optional("smooth", "log_tau_smooth_level", math.log(3e-3), 0.7, "smooth deviation of ln loss, 3 per mille"),
     _optional("smooth", "log_tau_smooth_lr", math.log(0.15), 0.7, "of ln eta*: residuals of neighbouring cells agree"),
     _optional("smooth", "log_tau_smooth_batch", math.log(0.12), 0.7, "of ln B*, less"),
