@@ -35,7 +35,13 @@ from tests.support.loops import surer, task_in
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *PAGES, ROOT / "bayeslaw" / "assets" / "README.md"]
 TEXT = {page.stem: page.read_text(encoding="utf-8") for page in PAGES}
-RUNNING = [name for name, text in TEXT.items() if any(block.language in RAN for block in blocks(text))]
+LONG = ("extending", "files", "integrations")
+"""Pages whose blocks take more than about 20 s, for `make test-all`."""
+RUNNING = [
+    pytest.param(name, marks=[pytest.mark.slow] if name in LONG else [])
+    for name, text in TEXT.items()
+    if any(block.language in RAN for block in blocks(text))
+]
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +155,7 @@ def shape(value):
     return set(value), {key: set(first) for key, first in objects.items()}
 
 
+@pytest.mark.slow
 def test_the_sample_of_a_record_has_what_a_run_leaves(page_run):
     folder, _ = page_run("files")
     record = json.loads(next(folder.glob("out/tiny/runs/*/record.json")).read_text())
