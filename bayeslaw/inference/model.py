@@ -44,6 +44,7 @@ def centring(observed: Observations) -> dict[str, Floats]:
     informative = np.bincount(finished, _level_runs(observed), minlength=len(observed.cell_group))
     counts = {"level": informative, "lr": runs, "batch": runs}
     weights = {name: counts[name] / (counts[name] + half) for name, half in RUNS_TO_CENTRE.items()}
+    weights["batch"] = weights["batch"] * observed.compares_batches
     members = np.bincount(observed.cell_size)
     return weights | {"size": members / (members + 1.0)}
 
@@ -78,7 +79,7 @@ def surface_model(
     u, v = surface.off_ridge(
         p, observed.log_lr, observed.log_batch, p["best_learning_rate"], p["best_batch_tokens"]
     )
-    compared = np.isnan(observed.only_batch)[observed.cell_group[observed.cell]]  # else part of the level
+    compared = observed.compares_batches[observed.cell]  # else part of the level
     by_batch = jnp.where(compared, surface.batch_excess(p, v), 0.0)
     excess = (surface.lr_excess(p, u, v) + by_batch + _own_bowls_excess(observed, p)) * p["fading"]
     scatter = fitted * excess + (1.0 - fitted) * observed.above_best
@@ -225,6 +226,9 @@ def cell_shifts(observed: Observations, at_cell: Values, studies: Values) -> Val
 
     A cell of many runs is drawn as its value, the sum of law and shifts. The runs fix that sum tightly, so in
     terms of the shift alone the posterior would be a thin shell about a curved law.
+
+    Where no run compares batches, ln B* has no shift: it would be told from that of ln eta* by nothing but
+    the bends of the ridge.
     """
     weights = centring(observed)
     sizes = {
@@ -236,15 +240,18 @@ def cell_shifts(observed: Observations, at_cell: Values, studies: Values) -> Val
     shared = {name: sizes[name][observed.cell_size] for name in CELL_SHIFTS}
     if "smooth" in observed.parts:
         shifts = {name: shared[name] + _smooth(name, observed, at_cell, shared[name]) for name in CELL_SHIFTS}
-        return shifts | {f"size_{name}": values for name, values in sizes.items()}
-    shared["level"] = shared["level"] + sizes["slope"][observed.cell_size] * observed.x["d"]
-    shifts = {
-        name: shared[name]
-        + _partly_centred(
-            f"cell_{name}", weights[name], at_cell[f"log_tau_{name}"], at_cell[BEST[name]] + shared[name]
-        )
-        for name in CELL_SHIFTS
-    }
+    else:
+        shared["level"] = shared["level"] + sizes["slope"][observed.cell_size] * observed.x["d"]
+        shifts = {
+            name: shared[name]
+            + _partly_centred(
+                f"cell_{name}", weights[name], at_cell[f"log_tau_{name}"], at_cell[BEST[name]] + shared[name]
+            )
+            for name in CELL_SHIFTS
+        }
+    shifts["batch"] = jnp.where(observed.compares_batches, shifts["batch"], 0.0)
+    compared = np.bincount(observed.cell_size, observed.compares_batches) > 0
+    sizes["batch"] = jnp.where(compared, sizes["batch"], 0.0)
     return shifts | {f"size_{name}": values for name, values in sizes.items()}
 
 

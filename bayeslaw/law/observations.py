@@ -90,6 +90,11 @@ class Observations:
     population: Population | None = None
 
     @property
+    def compares_batches(self) -> Bools:
+        """Whether some cell of a cell's group compares batches, shape (cell,)."""
+        return np.isnan(self.only_batch)[self.cell_group]
+
+    @property
     def outcomes(self) -> Outcomes:
         """What the runs did, as the likelihood takes it."""
         count = self.cliff_studies[self.group_study[self.cell_group[self.cell]]]

@@ -80,14 +80,18 @@ def test_predicted_runs_are_those_of_the_likelihood(runs, monkeypatch, parts, ap
     assert scaled - mean == pytest.approx(log_scale, abs=1e-5)
 
 
-def test_a_group_of_one_batch_has_its_level_there(runs, monkeypatch):
+@pytest.mark.parametrize("parts", [(), DEFAULT_PARTS], ids=["core", "default"])
+def test_a_group_of_one_batch_has_its_level_there(parts, runs, monkeypatch):
     """Nobody measured what the best batch would gain: the likelihood has no excess of the batch."""
     runs = runs.assign(batch_tokens=np.where(runs["study"] == "b", 3e5, runs["batch_tokens"]))
-    sweep = prepare(runs)
+    sweep = prepare(runs, parts=parts)
     with double_precision():
         sites, (mean, _, _) = prior_draw(sweep)
         posterior = fitting.keep_posterior(runs, sweep, sites, {}, 0, ())
     assert posterior.only_batch == {("b", "adamw"): pytest.approx(3e5)}
+    own = [cell.study == "b" for cell in posterior.cells]
+    assert (posterior.cell["batch"][:, own] == 0.0).all()
+    assert (posterior.cell["batch"][:, ~np.array(own)] != 0.0).all()
     monkeypatch.setattr(
         advisor_module,
         "run_noise",
