@@ -42,6 +42,10 @@ KEEP = 1000
 
 CHAINS_MAX, DRAWS_MAX = 64, 20_000
 
+EARLY = 0.2
+"""Share of the draws of a long run that count as warm-up where the rest is worth more without them: a chain
+may come from a far corner late."""
+
 CONVENTIONS = ("loss_kind", "schedule", "sequence_length", "parametrization")
 
 Draws = dict[str, np.ndarray]
@@ -182,13 +186,19 @@ def _draw(
 
     def enough(drawn: Drawn) -> bool:
         nonlocal named, diagnostics
-        named = named_sites(target, drawn.x)
-        parameters = _by_parameter(structure_of(observed), named)
-        diagnostics = check_chains(parameters, drawn.divergences, described(parameters))
+
+        def checked(x: np.ndarray) -> tuple[Draws, dict[str, Any]]:
+            sites = named_sites(target, x)
+            parameters = _by_parameter(structure_of(observed), sites)
+            return sites, check_chains(parameters, drawn.divergences, described(parameters))
+
+        total = drawn.x.shape[1]
+        named, diagnostics = settled(checked, drawn.x, draws)
+        left_out = total - diagnostics["draws"]
         say(
-            f"{drawn.x.shape[1]} draws per chain: R-hat {diagnostics['rhat_max']:.3f}, ESS bulk "
-            f"{diagnostics['ess_bulk_min']:.0f}, tail {diagnostics['ess_tail_min']:.0f}, "
-            f"{drawn.divergences} divergences"
+            f"{total} draws per chain{f' (the first {left_out} left out)' if left_out else ''}: R-hat "
+            f"{diagnostics['rhat_max']:.3f}, ESS bulk {diagnostics['ess_bulk_min']:.0f}, tail "
+            f"{diagnostics['ess_tail_min']:.0f}, {drawn.divergences} divergences"
         )
         return bool(diagnostics["enough"])
 
@@ -200,6 +210,17 @@ def _draw(
     else:
         drawn = _kept(drawn_with, checkpoint, key, {"mode": w.mean, "scale": w.scale}, say)
     return named, diagnostics | {"leapfrog_steps_mean": drawn.leapfrog_steps}
+
+
+def settled(
+    check: Callable[[np.ndarray], tuple[Draws, dict[str, Any]]], x: np.ndarray, first: int
+) -> tuple[Draws, dict[str, Any]]:
+    """Check draws (chain, draw, dim); beyond ``first`` without their start where the rest is worth more."""
+    whole = check(x)
+    if whole[1]["enough"] or x.shape[1] <= first:
+        return whole
+    late = check(x[:, int(EARLY * x.shape[1]) :])
+    return max(whole, late, key=lambda each: each[1]["ess_bulk_min"])
 
 
 def _kept(
