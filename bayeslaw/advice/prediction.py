@@ -389,24 +389,22 @@ def about_group(posterior: Posterior, target: Target) -> list[str]:
 def about_covariates(posterior: Posterior, target: Target) -> list[str]:
     """Which covariates the target leaves at their defaults, and which the posterior cannot use."""
     optional = [name for name in posterior.pivot if COVARIATES[name].optional]
-    said = []
+    assumed = []
     for name in optional:
         value, by_all = usual_covariate(posterior, target.study, name)
         if name not in target.covariates and not by_all:
-            said.append(
-                f"{COVARIATES[name].label} is not given: {value:.4g} is assumed; "
-                f"give it with --covariate {name}=VALUE"
-            )
+            assumed.append((name, f"{COVARIATES[name].label} {value:.4g}"))
     columns = {FACTORS[name].column: values for name, values in posterior.factor_values.items()}
+    given = target.covariates
+    assumed += [(name, f"{name} {values[0]}") for name, values in columns.items() if name not in given]
+    said = []
+    if assumed:
+        names, told = (", ".join(texts) for texts in zip(*assumed, strict=True))
+        said.append(f"assumed: {told}; give others with --covariate NAME=VALUE ({names})")
     said += [
-        f"{column} is not given: {values[0]} is assumed; give it with --covariate {column}=VALUE"
+        f"{column} {given[column]} was never seen: drawn from the population of {len(values)}"
         for column, values in columns.items()
-        if column not in target.covariates
-    ]
-    said += [
-        f"{column} {target.covariates[column]} was never seen: drawn from the population of {len(values)}"
-        for column, values in columns.items()
-        if column in target.covariates and str(target.covariates[column]) not in values
+        if column in given and str(given[column]) not in values
     ]
     return said + [
         f"{name} is unknown to this posterior: it has no influence on the answer"

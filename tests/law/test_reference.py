@@ -1,6 +1,7 @@
 """The law against frozen values: densities and gradients at fixed points, answers of the shipped posterior.
 
-``reference.json`` was written by commit 2ff3c41, whose law was formulas in three notations and no table.
+The densities of ``reference.json`` were written by commit 2ff3c41, whose law was formulas in three notations
+and no table; the answers when the shipped posterior was fitted.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ def test_the_slope_in_the_decay_share_is_recovered_and_used():
     assert longer == pytest.approx((0.31 / 0.11) ** slope.mean(), rel=0.05)
     assert rate[0.1]["assumes"]["schedule"] == "wsd"
     usual = predict(fit, Target(1e9, 2e10, "adamw", "ours", 1e5))
-    assert any(text.startswith("decay_share is not given: 0.1 is assumed") for text in usual["warnings"])
+    assert any(text.startswith("assumed: decay_share 0.1") for text in usual["warnings"])
 
 
 def test_a_constant_rate_has_a_share_of_zero():

@@ -158,8 +158,7 @@ def test_predict_uses_them_and_names_what_is_missing(fitted):
     assert moved == pytest.approx(WSD_SHIFT + SHAPE_SLOPE * np.log(2), abs=0.25)
     assert not [text for text in given["warnings"] if "assumed" in text]
     assert [text for text in plain["warnings"] if "assumed" in text] == [
-        "shape is not given: 32 is assumed; give it with --covariate shape=VALUE",
-        "schedule is not given: cosine is assumed; give it with --covariate schedule=VALUE",
+        "assumed: shape 32, schedule cosine; give others with --covariate NAME=VALUE (shape, schedule)",
     ]
 
 

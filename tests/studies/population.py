@@ -27,29 +27,34 @@ import pandas as pd
 
 from bayeslaw.advice.decision import decide
 from bayeslaw.advice.prediction import outcome_of
-from bayeslaw.advice.target_surface import TargetSurface, log_lr_at_batch, optimum_draws, surface_at
-from bayeslaw.assets import BOOKS, POSTERIOR
+from bayeslaw.advice.target_surface import surface_at
+from bayeslaw.assets import BOOKS
 from bayeslaw.evaluation.advisors import PosteriorAdvisor
 from bayeslaw.evaluation.scores import coverage, crps
-from bayeslaw.inference import approximation
+from bayeslaw.inference.approximation import approximate as approximate_law
 from bayeslaw.posterior.draws import Posterior
-from bayeslaw.posterior.netcdf import read_posterior
 from bayeslaw.posterior.prior import prior_posterior
 from bayeslaw.runs.cells import finished_runs
 from bayeslaw.runs.importing import import_runs
 from bayeslaw.runs.io import read_runs
 from bayeslaw.target import Target
+from tests.studies.leave_one_out import (
+    DATA,
+    LEVEL,
+    SETTINGS,
+    best_settings,
+    marin,
+    shipped,
+    step_law,
+    without,
+)
 from tests.studies.tables import markdown, percent, read_rows, study_parser
 
-DATA = Path(__file__).parents[3] / "shared" / "data"
 RESULTS = Path(__file__).parent / "results" / "population.jsonl"
 COUNTS = (0, 8, 24)
 SEEDS = range(3)
-LEVEL = 0.9
 PRIORS = ("none", "population", "joint")
-SETTINGS = ("learning_rate", "batch_tokens")
-approximate = functools.partial(approximation.approximate, parts=())
-"""Of the law's core, as the shipped posterior."""
+approximate = functools.partial(approximate_law, draws=1000)
 
 
 @dataclass(frozen=True)
@@ -72,26 +77,6 @@ class LeftOut:
     batch_is_fixed: bool = False
 
 
-@functools.cache
-def step_law() -> pd.DataFrame:
-    """Step Law's runs and ScaleBench's, each once."""
-    tables = [
-        import_runs(DATA / file, adapter=adapter)[0].assign(study="steplaw")
-        for file, adapter in (
-            ("steplaw_dense.csv", "steplaw"),
-            ("scalebench_lr_bsz_train.parquet", "scalebench"),
-        )
-    ]
-    both = pd.concat(tables, ignore_index=True)
-    key = ["params_nonembedding", "tokens", "batch_tokens", "learning_rate"]
-    return both[~both[key].round(9).duplicated()].reset_index(drop=True)
-
-
-@functools.cache
-def marin() -> pd.DataFrame:
-    return import_runs(DATA / "marin_optimizer_sweep.csv", adapter="marin")[0]
-
-
 def marin_adamw() -> pd.DataFrame:
     return marin()[marin()["optimizer"] == "adamw"].reset_index(drop=True)
 
@@ -110,28 +95,18 @@ def books() -> pd.DataFrame:
 
 
 @functools.cache
-def shipped() -> Posterior:
-    return read_posterior(POSTERIOR)
-
-
-@functools.cache
-def without_step_law() -> Posterior:
-    return approximate(marin(), draws=1000)
-
-
-@functools.cache
 def third_of_step_law() -> pd.DataFrame:
     return step_law().sample(frac=1 / 3, random_state=0).reset_index(drop=True)
 
 
 @functools.cache
 def without_marin() -> Posterior:
-    return approximate(third_of_step_law(), draws=1000)
+    return approximate(third_of_step_law())
 
 
 @functools.cache
 def judge_of(study: str) -> Posterior:
-    return approximate(STUDIES[study].runs(), draws=1000)
+    return approximate(STUDIES[study].runs())
 
 
 STUDIES = {
@@ -139,7 +114,7 @@ STUDIES = {
         schaipp,
         lambda runs: runs["tokens"] < 3e9,
         lambda runs: (runs["tokens"] > 3e9) & runs["params_nonembedding"].between(8e7, 9e7),
-        shipped,
+        lambda: without("schaipp"),
         lambda: judge_of("schaipp"),
         batch_is_fixed=True,
     ),
@@ -154,7 +129,7 @@ STUDIES = {
         step_law,
         lambda runs: runs["params_nonembedding"] < 3e8,
         lambda runs: runs["params_nonembedding"] > 5e8,
-        without_step_law,
+        lambda: without("steplaw"),
         shipped,
     ),
     "marin": LeftOut(
@@ -209,11 +184,9 @@ def scored(name: str, prior: str, count: int, seed: int) -> dict[str, Any]:
 def believed(study: LeftOut, prior: str, own: pd.DataFrame, seed: int) -> Posterior:
     """What a newcomer believes with its own runs, if any."""
     if prior == "joint":
-        return approximate(pd.concat([third_of_step_law(), own], ignore_index=True), seed=seed, draws=1000)
+        return approximate(pd.concat([third_of_step_law(), own], ignore_index=True), seed=seed)
     if len(own):
-        return approximate(
-            own, seed=seed, draws=1000, population=study.others() if prior == "population" else None
-        )
+        return approximate(own, seed=seed, population=study.others() if prior == "population" else None)
     return study.others() if prior == "population" else prior_posterior()
 
 
@@ -240,15 +213,6 @@ def judged(study: LeftOut, posterior: Posterior, target: Target) -> dict[str, An
         low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
         found[name] = {"inside": bool(low <= middles[name] <= high), "factor": float(np.exp(high - low))}
     return found
-
-
-def best_settings(surface: TargetSurface) -> dict[str, np.ndarray]:
-    """Draws of ln of the best learning rate and batch; of the rate at the batch where that is fixed."""
-    fixed = surface.target.batch_tokens
-    if fixed is not None:
-        return {"learning_rate": log_lr_at_batch(surface, np.log(fixed))}
-    optima = optimum_draws(surface)
-    return {name: np.log(optima[name]) for name in SETTINGS}
 
 
 def losses(posterior: Posterior, held: pd.DataFrame) -> dict[str, float]:
