@@ -17,6 +17,7 @@ import pytest
 from bayeslaw.assets import EXAMPLE_SWEEP, POSTERIOR
 from bayeslaw.cli.app import app
 from bayeslaw.law.parameters import PARAMETERS
+from bayeslaw.law.terms import FACTORS
 from bayeslaw.loop import rounds
 from bayeslaw.posterior.netcdf import write_posterior
 from bayeslaw.posterior.prior import prior_posterior
@@ -139,7 +140,14 @@ def test_every_parameter_is_in_the_notation():
 def test_every_variable_of_the_posterior_is_described():
     with h5py.File(POSTERIOR) as file:
         own = {name for name in file if not name.startswith("log_")}
-    dimensions = {"draw", "cell", "size"}
+    own = {re.sub(r"^(factor_(shift|spread|value))_.*", r"\1_NAME", name) for name in own}
+    dimensions = {
+        "draw",
+        "cell",
+        "size",
+        "bound",
+        *(name for name in own if re.match(r"factor_schedule", name)),
+    }
     assert own - dimensions <= in_code(between("files", "## posterior.nc", "## Candidates"))
 
 
