@@ -141,13 +141,7 @@ def test_every_variable_of_the_posterior_is_described():
     with h5py.File(POSTERIOR) as file:
         own = {name for name in file if not name.startswith("log_")}
     own = {re.sub(r"^(factor_(shift|spread|value))_.*", r"\1_NAME", name) for name in own}
-    dimensions = {
-        "draw",
-        "cell",
-        "size",
-        "bound",
-        *(name for name in own if re.match(r"factor_schedule", name)),
-    }
+    dimensions = {"draw", "cell", "size", "bound", *(f"factor_{name}" for name in FACTORS)}
     assert own - dimensions <= in_code(between("files", "## posterior.nc", "## Candidates"))
 
 
