@@ -233,7 +233,7 @@ def _outside(value: float, fitted: Sequence[float]) -> float:
 
 
 def example_target(posterior: Posterior, study: str | None = None) -> Target:
-    """Example target about ten times the largest fitted N, of the group with most cells, with D = 20 N.
+    """Example target about ten times the largest fitted N, of the group with most sizes, with D = 20 N.
 
     Args:
         posterior: the fit.
@@ -248,7 +248,8 @@ def example_target(posterior: Posterior, study: str | None = None) -> Target:
             f"posterior: holds no cells{f' of {study}' if study else ''}; expected one to take a target "
             "from; name the target"
         )
-    (group, _) = Counter(cell.group for cell in cells).most_common(1)[0]
+    sizes = dict.fromkeys((cell.group, cell.params_nonembedding, cell.tokens) for cell in cells)
+    (group, _) = Counter(group for group, *_ in sizes).most_common(1)[0]
     n = _two_digits_below(BEYOND * max(cell.params_nonembedding for cell in cells if cell.group == group))
     return Target(n, TOKENS_PER_PARAM * n, group[1], group[0])
 
