@@ -137,6 +137,7 @@ def test_a_run_under_way_says_how_far_it_is(spec, tmp_path, monkeypatch):
     assert not (tmp_path / record.SHARE).exists()
 
 
+@pytest.mark.slow
 def test_a_killed_process_resumes_exactly(spec, tmp_path, cache):
     spec = replace(spec, run_id="cut", tokens=128_000)
     whole = run.execute(spec, tmp_path / "whole")
