@@ -82,9 +82,10 @@ runs[[*columns, "wall_seconds", "energy_joules"]].round(4)
 # %% [markdown]
 # ## 2. The loop
 #
-# A target six times larger, a space to choose from, a budget. Each round fits, chooses, has the runs
-# trained by `bayeslaw-sweep`, and looks at what came back. One round is enough here; with a larger `--rounds`
-# the same command goes on from where it stopped, or was killed.
+# A target 24 times larger, for which a few more runs are worth their cost, a space to choose from, a
+# budget. Each round fits, chooses, has the runs trained by `bayeslaw-sweep`, and looks at what came back. One
+# round is enough here; with a larger `--rounds` the same command goes on from where it stopped, or was
+# killed.
 
 # %%
 (folder / "space.toml").write_text(
@@ -101,7 +102,7 @@ count = 100
 """
 )
 loop = (
-    f"--target 83.3e3,833e3,adamw --space {folder}/space.toml --budget 4e10 --batch 3 --rounds 1 "
+    f"--target 332e3,3.32e6,adamw --space {folder}/space.toml --budget 4e10 --batch 3 --rounds 1 "
     f"--runs {folder}/runs.parquet --study notebook --out {folder}/loop "
     f'--runner "{sys.executable} -m bayeslaw.lab.train.sweep --plan {{plan}} --out {{out}} --workers 2" '
     f'--collect "{sys.executable} -m bayeslaw.lab.train.collect {{out}} -o {{table}}"'
@@ -126,7 +127,7 @@ plt.show()
 
 # %%
 last = read_posterior(sorted((folder / "loop").glob("round-*/posterior.nc"))[-1])
-target = Target(83.3e3, 833e3, "adamw", "notebook")
+target = Target(332e3, 3.32e6, "adamw", "notebook")
 small = Target(9328, 10 * 9328, "adamw", "notebook")
 plot_learning_rates(last, [small, target])
 plt.show()
