@@ -56,8 +56,8 @@ class CellFit:
         residual_percent: mean of ln loss minus its prediction.
         inside_50, inside_90: share of finished runs inside intervals of 50% and 90%.
         worst_run: the run furthest from its prediction.
-        off: whether too few runs lie inside, or too many on one side.
-        reason, action: why it is off, likely, and what to do; empty if it is not.
+        reason, action: where too few runs lie inside, or too many on one side, the likely reason and what to
+            do; else empty.
     """
 
     place: Cell
@@ -67,15 +67,19 @@ class CellFit:
     inside_50: float | None = None
     inside_90: float | None = None
     worst_run: WorstRun | None = None
-    off: bool = False
     reason: str = ""
     action: str = ""
 
+    @property
+    def off(self) -> bool:
+        """Whether there is a reason to doubt its fit."""
+        return bool(self.reason)
+
     def to_json(self) -> dict[str, Any]:
-        """A mapping of ``cells`` in ``bayeslaw diagnose --json``."""
-        told = asdict(self)
-        unknown = ("place",) if self.off else ("place", "reason", "action")
-        return self.place.to_json() | {name: value for name, value in told.items() if name not in unknown}
+        """A mapping of ``cells`` in ``bayeslaw diagnose --json``; reason and action only where it is off."""
+        left_out = ("place",) if self.off else ("place", "reason", "action")
+        told = {name: value for name, value in asdict(self).items() if name not in left_out}
+        return self.place.to_json() | told | {"off": self.off}
 
 
 @dataclass(frozen=True)
@@ -155,7 +159,7 @@ def cell_checks(posterior: Posterior, cells: Sequence[CellRuns], checks: pd.Data
         side = _side(finished["pit"], chance)
         if side or _too_few_inside(finished["pit"], chance):
             reason, action = _why(finished, side, _unusual(cell, usual))
-            told = replace(told, off=True, reason=reason, action=action)
+            told = replace(told, reason=reason, action=action)
         found.append(told)
     return found
 

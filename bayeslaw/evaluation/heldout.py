@@ -117,8 +117,7 @@ def _score_cell(advisor: Advisor, cell: SmoothedCell, rows: pd.DataFrame, level:
     if rate is None or batch is None:
         return replace(scored, note="the advice lacks a learning rate or a batch")
     best = {"learning_rate": cell.learning_rate, "batch_tokens": cell.batch_tokens}
-    judged = {name: best[name] for name in best if not (fixed and name == "batch_tokens")}
-    limits = _intervals(optimum, list(judged), level)
+    limits = _intervals(optimum, ["learning_rate"] if fixed else list(best), level)
     found = AdviceScores(
         regret=float(cell.regret(rate, batch)[0]),
         beyond_runs=bool(not cell.inside(rate, batch)[0]),
@@ -126,7 +125,7 @@ def _score_cell(advisor: Advisor, cell: SmoothedCell, rows: pd.DataFrame, level:
         optimum={**best, "loss": cell.loss},
         noise=_number(cell.noise),
         optimum_interval=limits,
-        optimum_covered=_covered(limits, judged),
+        optimum_covered=_covered(limits, best),
     )
     return replace(scored, advice=found)
 

@@ -381,9 +381,9 @@ register(
     _optional("drift", "batch_drift_d", 0.05, 0.1, "and less with D: -.06 against -.16 a nat over Step Law's cells"),
     _optional(
         "second", "bend_nd", 0.0, 0.05,
-        "ln eta* has an n d term: a quadratic in logarithms predicts better; the studies' agree", "common",
+        "ln eta* has an n d term: a quadratic in logarithms predicts better", "common",
     ),
-    _optional("second", "bend_dd", 0.0, 0.05, "and one in d^2: 0 to .02 in each of three studies", "common"),
+    _optional("second", "bend_dd", 0.0, 0.05, "and one in d^2", "common"),
     _optional("second", "batch_nn", 0.0, 0.05, "ln B* likewise in n^2", "common"),
     _optional("second", "batch_nd", 0.0, 0.05, "n d: -.08 over Step Law's cells", "common"),
     _optional("second", "batch_dd", 0.0, 0.05, "and d^2: +.05 over the same cells", "common"),

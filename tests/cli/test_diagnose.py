@@ -186,10 +186,8 @@ def all_runs(share, cells=()):
 
 
 def test_cells_that_are_off_are_named_with_reason_and_action():
-    off = CellFit(
-        PLACE, 4, 4, inside_90=0.5, off=True, reason="4 finished runs only", action="add runs there"
-    )
-    found = list(of_cells(all_runs(0.9, [off] * 5 + [replace(off, off=False)])))
+    off = CellFit(PLACE, 4, 4, inside_90=0.5, reason="4 finished runs only", action="add runs there")
+    found = list(of_cells(all_runs(0.9, [off] * 5 + [replace(off, reason="", action="")])))
     assert found[0] == (
         "usable with care",
         "cells fitted badly: 5 of 6",

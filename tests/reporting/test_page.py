@@ -404,7 +404,7 @@ def test_the_script_is_right_and_quick_on_the_shipped_posterior(tmp_path, monkey
     monkeypatch.setattr(figures, "figures", lambda *_: "")
     fit = read_posterior(POSTERIOR)
     written = write_report(fit, tmp_path / "r.html")
-    assert written["bytes"] < 9e6
+    assert written["bytes"] < 8e6
     targets = [Target(7e9, 1.4e12, "muon"), Target(214_663_680, 4e9, "adamw", "steplaw", 1e6)]
     wanted = [predict(fit, target) for target in targets]
     asked = [(what, [each["inputs"], 0.9]) for what in (PREDICT, OPERATIONS) for each in wanted]

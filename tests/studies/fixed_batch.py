@@ -16,6 +16,7 @@ import numpy as np
 
 from bayeslaw.advice.target_surface import log_lr_at_batch, surface_at
 from bayeslaw.assets import POSTERIOR
+from bayeslaw.intervals import interval
 from bayeslaw.posterior.draws import Posterior
 from bayeslaw.posterior.netcdf import read_posterior
 from bayeslaw.target import NEVER_SEEN, Target
@@ -53,9 +54,8 @@ def slope(posterior: Posterior, study: str | None, n: float, d: float, batch: fl
         for tokens in (d / AROUND, d * AROUND)
     ]
     draws = (rates[1] - rates[0]) / (2.0 * np.log(AROUND))
-    low, middle, high = np.quantile(draws, [(1 - LEVEL) / 2, 0.5, (1 + LEVEL) / 2])
     place = {"study": study, "params": n, "tokens": d, "batch_tokens": batch}
-    return place | {"lower": float(low), "median": float(middle), "upper": float(high)}
+    return place | interval(draws, LEVEL).to_json()
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:

@@ -29,13 +29,14 @@ from bayeslaw.advice.prediction import outcome_of
 from bayeslaw.advice.target_surface import TargetSurface, log_lr_at_batch, optimum_draws, surface_at
 from bayeslaw.assets import BOOKS, POSTERIOR
 from bayeslaw.inference.approximation import approximate
+from bayeslaw.intervals import interval
 from bayeslaw.law.parameters import DEFAULT_PARTS
 from bayeslaw.posterior.draws import Posterior
 from bayeslaw.posterior.netcdf import read_posterior, write_posterior
 from bayeslaw.runs.importing import import_runs
 from bayeslaw.runs.io import read_runs
 from bayeslaw.target import Target
-from tests.studies.tables import markdown, percent, read_rows, run_or_print
+from tests.studies.tables import counted, markdown, percent, read_rows, run_or_print
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 RESULTS = Path(__file__).parent / "results" / "leave_one_out.jsonl"
@@ -135,27 +136,26 @@ def _batches(runs: pd.DataFrame) -> dict[tuple[str, float], float]:
 def scored(posterior: Posterior, judge: Posterior, target: Target) -> dict[str, Any] | None:
     """Whether the intervals hold the judge's best settings, their widths, and what the advice costs."""
     truth, own = surface_at(judge, target), surface_at(posterior, target)
-    middles = {}
-    for name, draws in best_settings(truth).items():
-        low, middle, high = np.quantile(draws, [(1 - LEVEL) / 2, 0.5, (1 + LEVEL) / 2])
-        if name == "learning_rate" and high - low > np.log(KNOWN):
-            return None
-        middles[name] = float(middle)
+    known = {name: interval(draws, LEVEL) for name, draws in best_settings(truth).items()}
+    if known["learning_rate"].upper - known["learning_rate"].lower > np.log(KNOWN):
+        return None
     found: dict[str, Any] = {
         "study": target.study,
         "optimizer": target.optimizer,
         "params": target.params_nonembedding,
         "tokens": target.tokens,
-        "regret": _cost(truth, own),
+        "regret": cost(truth, own),
     }
     for name, draws in best_settings(own).items():
-        low, middle, high = np.quantile(draws, [(1 - LEVEL) / 2, 0.5, (1 + LEVEL) / 2])
-        found[name] = {
-            "inside": bool(low <= middles[name] <= high),
-            "factor": float(np.exp(high - low)),
-            "off": float(middle - middles[name]),
-        }
+        middle = known[name].median
+        found[name] = beside(draws, middle) | {"off": float(np.median(draws)) - middle}
     return found
+
+
+def beside(draws: np.ndarray, middle: float) -> dict[str, Any]:
+    """Whether the interval of draws in logarithms holds the judge's middle, and its upper over lower end."""
+    own = interval(draws, LEVEL)
+    return {"inside": own.lower <= middle <= own.upper, "factor": float(np.exp(own.upper - own.lower))}
 
 
 def best_settings(surface: TargetSurface) -> dict[str, np.ndarray]:
@@ -167,7 +167,7 @@ def best_settings(surface: TargetSurface) -> dict[str, np.ndarray]:
     return {name: np.log(optima[name]) for name in SETTINGS}
 
 
-def _cost(truth: TargetSurface, own: TargetSurface) -> float:
+def cost(truth: TargetSurface, own: TargetSurface) -> float:
     """Loss that learning rate and batch of the advice give away, by the judge; all else at its best."""
     best, given = decide(truth), decide(own)
     advised = best | {name: given[name] for name in SETTINGS}
@@ -196,28 +196,24 @@ def _line(cells: Sequence[dict[str, Any]]) -> list[str]:
     rate = [cell["learning_rate"] for cell in cells]
     batch = [cell["batch_tokens"] for cell in cells if "batch_tokens" in cell]
     return [
-        _inside(rate),
+        counted([each["inside"] for each in rate]),
         f"{np.median([each['factor'] for each in rate]):.1f} times",
         f"{np.exp(np.median([abs(each['off']) for each in rate])):.2f} times",
-        _inside(batch),
+        counted([each["inside"] for each in batch]),
         f"{np.median([each['factor'] for each in batch]):.1f} times" if batch else "-",
         f"{percent(float(np.mean(regrets)), 2)} ({percent(float(np.median(regrets)), 2)})",
     ]
 
 
-def _inside(flags: Sequence[dict[str, Any]]) -> str:
-    return f"{sum(each['inside'] for each in flags)} of {len(flags)}" if flags else "-"
-
-
 def _verdict(cells: Sequence[dict[str, Any]]) -> str:
     rate = [cell["learning_rate"]["inside"] for cell in cells]
     batch = [cell["batch_tokens"]["inside"] for cell in cells if "batch_tokens" in cell]
+    if not (rate and batch):
+        return ""
     both = rate + batch
     return (
         f"{np.mean(both):.0%} of {len(both)} best settings lie inside: {np.mean(rate):.0%} of the rates, "
         f"{np.mean(batch):.0%} of the batches."
-        if both
-        else ""
     )
 
 

@@ -25,30 +25,26 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bayeslaw.advice.decision import decide
-from bayeslaw.advice.prediction import outcome_of
 from bayeslaw.advice.target_surface import surface_at
-from bayeslaw.assets import BOOKS
 from bayeslaw.evaluation.advisors import PosteriorAdvisor
 from bayeslaw.evaluation.scores import coverage, crps
 from bayeslaw.inference.approximation import approximate as approximate_law
 from bayeslaw.posterior.draws import Posterior
 from bayeslaw.posterior.prior import prior_posterior
 from bayeslaw.runs.cells import finished_runs
-from bayeslaw.runs.importing import import_runs
-from bayeslaw.runs.io import read_runs
 from bayeslaw.target import Target
 from tests.studies.leave_one_out import (
-    DATA,
     LEVEL,
-    SETTINGS,
+    SOURCES,
+    beside,
     best_settings,
+    cost,
     marin,
     shipped,
     step_law,
     without,
 )
-from tests.studies.tables import markdown, percent, read_rows, study_parser
+from tests.studies.tables import counted, markdown, percent, read_rows, study_parser
 
 RESULTS = Path(__file__).parent / "results" / "population.jsonl"
 COUNTS = (0, 8, 24)
@@ -83,14 +79,14 @@ def marin_adamw() -> pd.DataFrame:
 
 def schaipp() -> pd.DataFrame:
     """One corpus and schedule: no other setting moves its losses."""
-    runs = import_runs(DATA / "schaipp_haegele_runs.csv", adapter="schaipp")[0]
+    runs = SOURCES["schaipp"]()
     kept = (runs["study"] == "schaipp-slimpajama") & (runs["schedule"] == "cosine")
     kept &= runs["final_lr_ratio"].round(3) == 0.1
     return runs[kept].reset_index(drop=True)
 
 
 def books() -> pd.DataFrame:
-    runs = read_runs(BOOKS)
+    runs = SOURCES["books"]()
     return runs[runs["optimizer"] == "adamw"].reset_index(drop=True)
 
 
@@ -203,16 +199,10 @@ def judged(study: LeftOut, posterior: Posterior, target: Target) -> dict[str, An
     """Cost of the advice at one cell, and whether the intervals hold the judge's best settings."""
     truth = surface_at(study.judge(), target)
     own = surface_at(posterior, target)
-    best, given = decide(truth), decide(own)
-    advised = best | {name: given[name] for name in SETTINGS}
-    costs = [float(outcome_of(truth, s).regret.mean()) for s in (advised, best)]
     found: dict[str, Any] = {"params": target.params_nonembedding, "tokens": target.tokens}
-    found["regret"] = costs[0] - costs[1]
+    found["regret"] = cost(truth, own)
     middles = {name: float(np.median(draws)) for name, draws in best_settings(truth).items()}
-    for name, draws in best_settings(own).items():
-        low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-        found[name] = {"inside": bool(low <= middles[name] <= high), "factor": float(np.exp(high - low))}
-    return found
+    return found | {name: beside(draws, middles[name]) for name, draws in best_settings(own).items()}
 
 
 def losses(posterior: Posterior, held: pd.DataFrame) -> dict[str, float]:
@@ -255,8 +245,7 @@ def _line(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _inside(rows: Sequence[dict[str, Any]], name: str) -> str:
-    flags = [cell[name]["inside"] for row in rows for cell in row["cells"] if name in cell]
-    return f"{sum(flags)} of {len(flags)}" if flags else "-"
+    return counted([cell[name]["inside"] for row in rows for cell in row["cells"] if name in cell])
 
 
 def _verdict(rows: Sequence[dict[str, Any]]) -> str:

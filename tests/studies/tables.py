@@ -100,10 +100,14 @@ def _optima(rows: Sequence[Row]) -> str:
     return markdown("Step Law runs: rolling origin", header, body)
 
 
+def counted(flags: Sequence[bool]) -> str:
+    """How many of them hold; a dash without any."""
+    return f"{sum(flags)} of {len(flags)}" if flags else "-"
+
+
 def _inside(row: Row, name: str) -> str:
     """How many of a split's smoothed optima of a setting lie inside their intervals."""
-    flags = [cell["covered"][name] for cell in row["cells"] if name in (cell["covered"] or {})]
-    return f"{sum(flags)} of {len(flags)}"
+    return counted([cell["covered"][name] for cell in row["cells"] if name in (cell["covered"] or {})])
 
 
 def _losses(rows: Sequence[Row]) -> str:
