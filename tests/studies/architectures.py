@@ -30,15 +30,18 @@ from bayeslaw.advice.prediction import outcome_of
 from bayeslaw.advice.target_surface import TargetSurface, surface_at
 from bayeslaw.evaluation.advisors import PosteriorAdvisor
 from bayeslaw.evaluation.scores import r2
+from bayeslaw.inference.approximation import approximate as approximate_law
 from bayeslaw.posterior.draws import Posterior
 from bayeslaw.posterior.prior import prior_posterior
 from bayeslaw.runs.cells import finished_runs
 from bayeslaw.runs.io import read_runs
 from bayeslaw.target import Target
 from bayeslaw.text import short
-from tests.studies.population import LEVEL, SETTINGS, approximate, best_settings, books, shipped
+from tests.studies.leave_one_out import LEVEL, SETTINGS, best_settings, shipped
+from tests.studies.population import books
 from tests.studies.tables import Row, markdown, percent, read_rows, run_or_print
 
+approximate = functools.partial(approximate_law, parts=(), draws=1000)
 RUNS = Path(__file__).with_suffix(".csv")
 PLAN = Path(__file__).parents[2] / "train" / "plans" / "images.toml"
 OUT = Path("out/images-advised")
@@ -87,7 +90,7 @@ def target_of(runs: pd.DataFrame) -> Target:
 @functools.cache
 def judge_of(study: str) -> Posterior:
     """A fit to all runs of the architecture."""
-    return approximate(runs_of(study), draws=1000)
+    return approximate(runs_of(study))
 
 
 @functools.cache
@@ -95,14 +98,14 @@ def population(prior: str) -> Posterior | None:
     """The posterior whose population is the prior."""
     if prior == "none":
         return None
-    return shipped() if prior == "shipped" else approximate(books(), draws=1000)
+    return shipped() if prior == "shipped" else approximate(books())
 
 
 def believed(prior: str, own: pd.DataFrame, seed: int) -> Posterior:
     """What a newcomer believes with its own runs, if any."""
     others = population(prior)
     if len(finished_runs(own)):
-        return approximate(own, seed=seed, draws=1000, population=others)
+        return approximate(own, seed=seed, population=others)
     return others or prior_posterior()
 
 
