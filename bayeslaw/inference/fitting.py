@@ -203,7 +203,7 @@ def _draw(
         return bool(diagnostics["enough"])
 
     def drawn_with(keep: Keep) -> Drawn:
-        return draw(target.energy, w, chains, draws, seed, enough, say, effort, saved, keep)
+        return draw(target.energy, target.slope, w, chains, draws, seed, enough, say, effort, saved, keep)
 
     if checkpoint is None:
         drawn = drawn_with(lambda pack: None)

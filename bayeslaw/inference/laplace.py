@@ -68,6 +68,10 @@ class Density(NamedTuple):
     scales: np.ndarray
     noise: np.ndarray
 
+    def slope(self, x: Floats) -> Floats:
+        """Gradient of the energy, (dim,)."""
+        return _value_and_grad(self, x, 1.0)[1]
+
 
 class Whitening(NamedTuple):
     """Coordinates z, about standard normal, with x = mean + scale @ z; mean (dim,), scale (dim, dim)."""

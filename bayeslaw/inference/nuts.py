@@ -49,6 +49,7 @@ REDRAWN = 6
 SMALLER. After that, divergences are reported."""
 
 Energy = Callable[[jax.Array], jax.Array]
+Slope = Callable[[Floats], Floats]
 
 
 class Drawn(NamedTuple):
@@ -92,6 +93,7 @@ Run = Callable[[Chains], tuple[list[HMCState], _Block]]
 
 def draw(
     energy: Energy,
+    slope: Slope,
     w: Whitening,
     chains: int,
     draws: int,
@@ -103,6 +105,8 @@ def draw(
     keep: Keep = lambda pack: None,
 ) -> Drawn:
     """Draws of exp(-energy), ``draws`` per chain and more until ``enough`` or ``effort.max_draws``.
+
+    ``slope`` is the gradient of the energy, compiled: the energy's own would be traced at every call.
 
     All chains share the metric (inverse of the pooled covariance) and the step size, as in the cross-chain
     warm-up of Bales et al. (2019, arXiv:1905.11916, section 4). Nothing adapts after it.
@@ -121,7 +125,7 @@ def draw(
         while len(at.warm) < warm_blocks:
             at = _warmed(at, run, w.mean, warm_blocks)
             if len(at.warm) in [int(share * warm_blocks) for share in SOFTENED]:
-                at = _softened(at, energy, w.mean)
+                at = _softened(at, slope, w.mean)
             keep(partial(packed, at))
             if time.monotonic() - said > QUIET:
                 said = time.monotonic()
@@ -163,18 +167,18 @@ def _start(init: Callable[..., HMCState], w: Whitening, chains: int, seed: int) 
     return Chains(states, root, root, step)
 
 
-def _softened(at: Chains, energy: Energy, centre: Floats) -> Chains:
+def _softened(at: Chains, slope: Slope, centre: Floats) -> Chains:
     """The chains in coordinates without the stiffest directions, by the curvature where the chains are.
 
     Where the posterior is narrower than its Gaussian approximation, a few directions set the step of all, and
     the draws of a warm-up are too few to find them among hundreds.
     """
-    slope, dim = jax.grad(energy), len(centre)
+    dim = len(centre)
     places = [centre + at.root @ np.asarray(state.z) for state in at.states]
 
     def product(direction: Floats) -> Floats:
         by = at.root @ (direction.ravel() * DIFFERENCE)
-        ends = [np.asarray(slope(jnp.asarray(x + by)) - slope(jnp.asarray(x - by))) for x in places]
+        ends = [slope(x + by) - slope(x - by) for x in places]
         return np.asarray(at.root.T @ np.mean(ends, axis=0) / (2.0 * DIFFERENCE))
 
     hessian = LinearOperator((dim, dim), product, dtype=float)

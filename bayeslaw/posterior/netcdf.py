@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,10 +48,12 @@ def write_posterior(posterior: Posterior, path: str | Path) -> None:
 
     path = Path(path)
     check_posterior(posterior, str(path))
+    image = io.BytesIO()  # HDF5 itself does not survive a disk that fills up
+    with h5netcdf.File(image, "w") as file:
+        _fill(file, posterior)
+    _seal(image)
     with write_atomically(path) as temporary:
-        with h5netcdf.File(temporary, "w") as file:
-            _fill(file, posterior)
-        _seal(temporary)
+        temporary.write_bytes(image.getvalue())
 
 
 def _fill(file: Any, p: Posterior) -> None:
@@ -83,12 +86,12 @@ def is_label(name: str) -> bool:
     return name.startswith(("group_", "cell_", "size_")) and not name.endswith(("_parameter", "_prior"))
 
 
-def _seal(path: Path) -> None:
+def _seal(image: BinaryIO) -> None:
     """Add the checksum of what the file holds, as it is read back."""
     import h5py
 
-    digest = _content_sha256(_contents(path))
-    with h5py.File(path, "r+") as file:
+    digest = _content_sha256(_contents(image))
+    with h5py.File(image, "r+") as file:
         file.attrs[CHECKSUM] = digest
 
 
@@ -224,7 +227,7 @@ def read_posterior(path: str | Path) -> Posterior:
     return posterior
 
 
-def _contents(path: Path) -> Contents:
+def _contents(path: Path | BinaryIO) -> Contents:
     """Every variable as (dimension names, array); texts as str; attributes under ``@name``."""
     import h5py
 

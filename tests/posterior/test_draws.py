@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import resource
+from contextlib import contextmanager
 from dataclasses import replace
 
 import h5py
@@ -27,11 +30,36 @@ def path(tmp_path):
     return tmp_path / "posterior.nc"
 
 
+@contextmanager
+def no_room(size):
+    """Files may not grow beyond some bytes, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
 def assert_close(kept, true):
     """Equal to about a thousandth of the standard deviation over draws, NaN where NaN."""
     spread = np.nan_to_num(np.std(true, axis=0))
     assert (np.isnan(kept) == np.isnan(true)).all()
     assert np.nanmax(np.abs(kept - true) - spread / 1000 - 1e-6 * np.abs(true)) <= 0
+
+
+@pytest.mark.parametrize("size", [0, 4_000, 20_000])
+def test_without_room_the_old_file_stays_and_nothing_else(path, size):
+    """HDF5 that writes such a file itself ends the process when it is closed."""
+    before = path.read_bytes()
+    with (
+        no_room(size),
+        pytest.raises(BadInput, match=r"cannot be written \(File too large\); choose another"),
+    ):
+        write_posterior(fake_posterior(seed=1), path)
+    gc.collect()
+    assert path.read_bytes() == before
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
 
 
 def test_a_posterior_comes_back_as_it_was(path):

@@ -45,9 +45,17 @@ def heldout_tables(rows: Sequence[Row]) -> str:
         _new_study(rows),
         _pooling(rows),
         _side(rows),
-        _fits(rows),
+        *(_fits(law, own) for law, own in by_law(rows).items()),
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+LAWS = ("core", "default")
+
+
+def by_law(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """The rows of fits, by the law that was fitted."""
+    return {law: own for law in LAWS if (own := [row for row in rows if row.get("law") == law])}
 
 
 def _starting(rows: Sequence[Row], prefix: str) -> list[Row]:
@@ -64,16 +72,16 @@ def percent(value: float | None, digits: int = 3) -> str:
 
 
 def _split_at_5e8(rows: Sequence[Row]) -> list[Row]:
-    """The rolling origin whose held-out cells are those with N > 5e8."""
-    origins = _starting(rows, "steplaw/origin")
-    return [row for row in origins if min(cell["params"] for cell in row["cells"]) > 5e8][:1]
+    """The rolling origin whose held-out cells are those with N > 5e8, by each law."""
+    origins = _starting(rows, "steplaw/origin N<5.37e+08")
+    return [row for own in by_law(origins).values() for row in own]
 
 
 def _regret(rows: Sequence[Row]) -> str:
     chosen = _split_at_5e8(rows) + _starting(rows, "steplaw/baseline") + _starting(rows, "steplaw/law")
     body = [
         [
-            "bayeslaw" if "origin" in row["case"] else row["case"].removeprefix("steplaw/"),
+            f"bayeslaw, {row['law']}" if "law" in row else row["case"].removeprefix("steplaw/"),
             percent(row["summary"]["regret_mean"]),
             percent(row["summary"]["regret_max"]),
             percent(row["coverage"], 1),
@@ -85,18 +93,16 @@ def _regret(rows: Sequence[Row]) -> str:
 
 
 def _optima(rows: Sequence[Row]) -> str:
-    origins = _starting(rows, "steplaw/origin")
-    body, every = [], []
-    for row in origins:
-        flags = [value for cell in row["cells"] for value in (cell["covered"] or {}).values()]
-        every += flags
-        mean = np.mean([cell["regret"] for cell in row["cells"]])
-        body.append(
-            [row["case"].split()[-1], str(len(row["cells"])), percent(mean), f"{sum(flags)} of {len(flags)}"]
-        )
-    if every:
-        body.append(["all", "", "", f"{sum(every)} of {len(every)} ({np.mean(every):.0%})"])
-    header = ["fitted on", "cells beyond", "mean regret", "smoothed optima inside the 90% intervals"]
+    body = []
+    for law, origins in by_law(_starting(rows, "steplaw/origin")).items():
+        every = []
+        for row in origins:
+            flags = [value for cell in row["cells"] for value in (cell["covered"] or {}).values()]
+            every += flags
+            mean = percent(np.mean([cell["regret"] for cell in row["cells"]]))
+            body.append([law, row["case"].split()[-1], str(len(row["cells"])), mean, counted(flags)])
+        body.append([law, "all", "", "", f"{counted(every)} ({np.mean(every):.0%})"])
+    header = ["law", "fitted on", "cells beyond", "mean regret", "smoothed optima inside the 90% intervals"]
     return markdown("Step Law runs: rolling origin", header, body)
 
 
@@ -112,27 +118,35 @@ def _inside(row: Row, name: str) -> str:
 
 def _losses(rows: Sequence[Row]) -> str:
     """Losses and optima of ScaleBench's splits."""
-    chosen = [row for row in _starting(rows, "scalebench/") if "seed" not in row["case"]]
+    splits = [row for row in _starting(rows, "scalebench/") if "seed" not in row["case"]]
     body = [
         [
             row["case"].removeprefix("scalebench/"),
+            row["law"],
             str(row["n"]),
+            f"{row['effective_n']:.1f}" if row.get("effective_n") else "-",
             f"{row['r2']:.4f}",
             f"{row['r2_within_cells']:.3f}",
             percent(row["coverage"], 1),
+            f"{row['joint_pit']:.2f}" if row.get("joint_pit") is not None else "-",
             _inside(row, "learning_rate"),
             _inside(row, "batch_tokens"),
+            percent(row["summary"]["regret_mean"]),
         ]
-        for row in chosen
+        for row in sorted(splits, key=lambda row: row["case"])
     ]
     head = [
         "split",
+        "law",
         "runs",
+        "worth",
         "R2",
         "R2 within cells",
         "losses covered",
+        "joint PIT",
         "best rates inside",
         "best batches inside",
+        "mean regret",
     ]
     return markdown("ScaleBench: losses and smoothed optima of held-out cells, 90% intervals", head, body)
 
@@ -140,14 +154,15 @@ def _losses(rows: Sequence[Row]) -> str:
 def _few(rows: Sequence[Row]) -> str:
     body = []
     for prefix in ("scalebench/1% seed", "scalebench/last cell 1% seed"):
-        if chosen := _starting(rows, prefix):
+        for law, chosen in by_law(_starting(rows, prefix)).items():
             r2, cover = [row["r2"] for row in chosen], [row["coverage"] for row in chosen]
             used = [row["fit"]["rows"] for row in chosen]
-            counts = [prefix.removeprefix("scalebench/").removesuffix(" seed"), str(len(chosen))]
+            counts = [prefix.removeprefix("scalebench/").removesuffix(" seed"), law, str(len(chosen))]
             scores = [f"{np.median(r2):.4f}", f"{min(r2):.3f}", percent(float(np.mean(cover)), 1)]
             body.append([*counts, f"{min(used)} to {max(used)}", *scores])
     header = [
         "ScaleBench, 1% of the FLOPs at random",
+        "law",
         "seeds",
         "runs used",
         "median R2",
@@ -160,58 +175,64 @@ def _few(rows: Sequence[Row]) -> str:
 def _new_study(rows: Sequence[Row]) -> str:
     body = []
     for prefix in ("newstudy/with marin", "newstudy/alone"):
-        if chosen := _starting(rows, prefix):
+        for law, chosen in by_law(_starting(rows, prefix)).items():
             regret = [row["summary"]["regret_median"] for row in chosen]
-            cover = [row["coverage"] for row in chosen]
-            body.append(
-                [prefix.removeprefix("newstudy/"), str(len(chosen)), percent(float(np.median(regret))),
-                 percent(float(np.max(regret))), percent(float(np.mean(cover)), 1)]
-            )  # fmt: skip
-    header = ["8 own runs at N < 3e8", "seeds", "median regret at N > 5e8", "worst seed", "coverage"]
+            cover = float(np.mean([row["coverage"] for row in chosen]))
+            scores = [float(np.median(regret)), float(np.max(regret))]
+            counts = [prefix.removeprefix("newstudy/"), law, str(len(chosen))]
+            body.append([*counts, *map(percent, scores), percent(cover, 1)])
+    header = ["8 own runs at N < 3e8", "law", "seeds", "median regret at N > 5e8", "worst seed", "coverage"]
     return markdown("A new study", header, body)
 
 
+KINDS = ("partial", "none", "complete")
+
+
+def _trios(rows: Sequence[Row]) -> list[tuple[str, str, list[Row]]]:
+    """Law, optimizer and its three fits, where all three are there."""
+    found = []
+    for law, own in by_law(_starting(rows, "marin/")).items():
+        cases = {row["case"]: row for row in own}
+        for optimizer in sorted({case.split("/")[1].split()[0] for case in cases}):
+            names = [f"marin/{optimizer} {kind}" for kind in KINDS]
+            if all(name in cases for name in names):
+                found.append((law, optimizer, [cases[name] for name in names]))
+    return found
+
+
 def _pooling(rows: Sequence[Row]) -> str:
-    chosen = _starting(rows, "marin/")
-    optimizers = sorted({row["case"].split("/")[1].split()[0] for row in chosen})
-    found = {row["case"]: row for row in chosen}
-    body = []
-    for optimizer in optimizers:
-        kinds = [found.get(f"marin/{optimizer} {kind}") for kind in ("partial", "none", "complete")]
-        if all(kinds):
-            body.append([optimizer, *(f"{k['crps']:.4f} ({percent(k['coverage'], 0)})" for k in kinds if k)])
-    header = ["Marin, scored at 520M: CRPS (coverage)", "partial pooling", "none", "complete"]
+    body = [
+        [law, optimizer, *(f"{row['crps']:.4f} ({percent(row['coverage'], 0)})" for row in trio)]
+        for law, optimizer, trio in _trios(rows)
+    ]
+    header = ["law", "Marin, scored at 520M: CRPS (coverage)", "partial pooling", "none", "complete"]
     return markdown("Leave one optimizer out, then add its 130M runs", header, body)
 
 
 def _side(rows: Sequence[Row]) -> str:
     """Weight decay and momentum of a held-out cell's best run: mean CRPS over cells that all three have."""
-    found = {row["case"]: row.get("side", {}) for row in _starting(rows, "marin/")}
-    optimizers = sorted({case.split("/")[1].split()[0] for case in found})
-    kinds = ("partial", "none", "complete")
     body = []
-    for name in ("weight_decay", "momentum"):
-        scored = [[found.get(f"marin/{o} {kind}", {}).get(name) for kind in kinds] for o in optimizers]
-        known = [each for each in scored if all(each)]
-        if not known:
-            continue
-        cells = [each[0]["cells"] for each in known]
-        means = [
-            np.average([each[k]["crps_nats"] for each in known], weights=cells) for k in range(len(kinds))
-        ]
-        counts = f"{name.replace('_', ' ')} ({len(known)} optimizers, {sum(cells)} cells)"
-        body.append([counts, *(f"{mean:.3f}" for mean in means)])
-    header = ["best run's setting at 520M: CRPS, nats", "partial pooling", "none", "complete"]
+    for law in LAWS:
+        for name in ("weight_decay", "momentum"):
+            scored = [[row["side"].get(name) for row in trio] for own, _, trio in _trios(rows) if own == law]
+            known = [each for each in scored if all(each)]
+            if not known:
+                continue
+            cells = [each[0]["cells"] for each in known]
+            means = np.average(
+                [[kind["crps_nats"] for kind in each] for each in known], axis=0, weights=cells
+            )
+            counts = f"{name.replace('_', ' ')} ({len(known)} optimizers, {sum(cells)} cells)"
+            body.append([law, counts, *(f"{mean:.3f}" for mean in means)])
+    header = ["law", "best run's setting at 520M: CRPS, nats", "partial pooling", "none", "complete"]
     return markdown("The same fits: weight decay, and the gap of momentum to 1", header, body)
 
 
-def _fits(rows: Sequence[Row]) -> str:
-    fits = [row["fit"] for row in rows if "fit" in row]
-    if not fits:
-        return ""
+def _fits(law: str, rows: Sequence[Row]) -> str:
+    fits = [row["fit"] for row in rows]
     good = [f for f in fits if f["rhat_max"] <= 1.01 and min(f["ess_bulk_min"], f["ess_tail_min"]) >= 400]
     clean = [f for f in good if f["divergences"] == 0]
     return (
-        f"{len(good)} of {len(fits)} fits met R-hat <= 1.01 and bulk and tail ESS >= 400; "
+        f"{len(good)} of {len(fits)} fits of the {law} law met R-hat <= 1.01 and bulk and tail ESS >= 400; "
         f"{len(clean)} of them had no divergence."
     )
