@@ -200,6 +200,17 @@ PREDICTORS: dict[str, Predictor] = {
     "max(power law in N, kappa x critical rate)": Rule(np.maximum, (SIZE, CAP)),
 }
 
+ELSEWHERE = (
+    "one rate for all",
+    "power law in N",
+    "power law in width and depth",
+    "kappa / lambda_max",
+    "kappa / lambda_max of the preconditioned Hessian",
+    "power of the preconditioned lambda_max",
+    "power of the critical rate",
+)
+"""Predictors that are tried in set-ups where nothing was fitted."""
+
 
 # ------------------------------------------------------------------------------------------ scores
 
@@ -225,15 +236,38 @@ def scored(label: str, law: Predictor, cells: pd.DataFrame, smoothed: Sequence[S
             continue
         predicted = law.predict(cells[~out], cells[out])
         places = np.flatnonzero(out)
-        regret = [
-            smoothed[i].regret(np.exp(p), smoothed[i].batch_tokens)[0] for i, p in zip(places, predicted)
-        ]
+        regret = regrets([smoothed[i] for i in places], predicted)
         row[name] = {
             "rms": rms(predicted - truth[out]),
             "regret": float(np.mean(regret)),
             "cells": int(out.sum()),
         }
     return row
+
+
+def elsewhere(cells: pd.DataFrame, smoothed: Sequence[SmoothedCell], main: np.ndarray) -> list[Row]:
+    """AdamW in other set-ups, foretold by what was fitted to the networks of the main one, by predictor."""
+    others = (cells["optimizer"] == "adamw") & ~main
+    setup = cells["study"].where(cells["study"] != "shapes", "D, four times as large")
+    rows = []
+    for name in dict.fromkeys(setup[others]):
+        out = (others & (setup == name)).to_numpy()
+        for label in ELSEWHERE:
+            law = PREDICTORS[label]
+            if cells.loc[out, law.needs()].isna().any(axis=None):
+                continue
+            predicted = law.predict(cells[main], cells[out])
+            errors = predicted - cells.loc[out, "rate"].to_numpy()
+            row = {"setup": name, "predictor": label, "cells": int(out.sum()), "rms": rms(errors)}
+            row |= {"mean": float(errors.mean())}
+            regret = regrets([smoothed[i] for i in np.flatnonzero(out)], predicted)
+            rows.append(row | {"regret": float(np.mean(regret))})
+    return rows
+
+
+def regrets(smoothed: Sequence[SmoothedCell], predicted: Floats) -> list[float]:
+    """Regret of each cell's predicted ln rate, at the cell's batch."""
+    return [cell.regret(np.exp(p), cell.batch_tokens)[0] for cell, p in zip(smoothed, predicted, strict=True)]
 
 
 def held_out(cells: pd.DataFrame) -> dict[str, np.ndarray]:
@@ -292,6 +326,7 @@ def results(runs: pd.DataFrame) -> list[Row]:
         found = [exponents(group[group["tokens"] == shortest], column) for column in columns]
         rows += [{"what": "exponents", "group": name, **row} for row in found if row]
         rows += [{"what": "constants", "group": name, **_constants(group)}]
+    rows += [{"what": "elsewhere", **row} for row in elsewhere(cells, smoothed, main.to_numpy())]
     rows += [{"what": "adaptation", **row} for row in _adaptation(mine)]
     return rows
 
@@ -387,8 +422,8 @@ def _short(value: Any) -> Any:
 def table(rows: Sequence[Row]) -> str:
     """All tables of the study."""
     kinds = {what: [row for row in rows if row["what"] == what] for what in {row["what"] for row in rows}}
-    makers = (_predictors, _measures, _exponents, _told_constants, _told_adaptation)
-    names = ("predictor", "measure", "exponents", "constants", "adaptation")
+    makers = (_predictors, _measures, _elsewhere, _exponents, _told_constants, _told_adaptation)
+    names = ("predictor", "measure", "elsewhere", "exponents", "constants", "adaptation")
     parts = [make(kinds[name]) for name, make in zip(names, makers) if name in kinds]
     (counts,) = kinds["counts"]
     ended = ", ".join(f"{count} {status}" for status, count in counts["status"].items())
@@ -430,6 +465,20 @@ def _measures(rows: Sequence[Row]) -> str:
     return markdown(
         "AdamW: rms of a left-out network's ln eta* (fitted exponent), by when it is measured", head, body
     )
+
+
+def _elsewhere(rows: Sequence[Row]) -> str:
+    setups = list(dict.fromkeys(row["setup"] for row in rows))
+    found = {(row["setup"], row["predictor"]): row for row in rows}
+    body = []
+    for label in dict.fromkeys(row["predictor"] for row in rows):
+        cells = [found.get((setup, label)) for setup in setups]
+        shown = [f"{c['rms']:.2f} ({c['mean']:+.2f}), {percent(c['regret'], 2)}" if c else "-" for c in cells]
+        body.append([label, *shown])
+    counts = {row["setup"]: row["cells"] for row in rows}
+    head = ["fitted to the networks above", *(f"{setup}: {counts[setup]} networks" for setup in setups)]
+    title = "AdamW in other set-ups: rms error of ln eta* (its mean), regret"
+    return markdown(title, head, body)
 
 
 def _exponents(rows: Sequence[Row]) -> str:
