@@ -36,8 +36,8 @@ from tests.support.loops import surer, task_in
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *PAGES, ROOT / "bayeslaw" / "assets" / "README.md"]
 TEXT = {page.stem: page.read_text(encoding="utf-8") for page in PAGES}
-LONG = ("extending", "files", "integrations")
-"""Pages whose blocks take more than about 20 s, for `make test-all`."""
+LONG = ("curvature", "extending", "files", "integrations", "schedules")
+"""Pages whose blocks take more than about 8 s, for `make test-all`."""
 RUNNING = [
     pytest.param(name, marks=[pytest.mark.slow] if name in LONG else [])
     for name, text in TEXT.items()

@@ -232,6 +232,7 @@ def test_what_the_prior_decides_is_said_with_the_runs_that_would_tell():
     assert "name a fitted set-up with --study" in next(of_prior(parts, fit, unseen)).action
 
 
+@pytest.mark.slow
 def test_the_shipped_posterior_is_judged_by_its_own_runs(shared_data, tmp_path, monkeypatch, capsys):
     from bayeslaw.runs.importing import import_runs
 

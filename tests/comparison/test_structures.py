@@ -42,6 +42,7 @@ def test_folds_leave_out_what_is_larger_and_score_it_once():
     assert sum(len(fold.held_out) for fold in by_tokens) == (runs["tokens"] >= 6e9).sum()
 
 
+@pytest.mark.slow
 def test_a_judge_knows_its_error():
     """Smoothed optima of two simulations of one sweep differ by what resampling says."""
     first, second = (judged_cells(sweep(seed=seed)) for seed in (1, 2))

@@ -124,6 +124,7 @@ def test_32_bits_agree_with_64():
     )
 
 
+@pytest.mark.slow
 def test_micro_batches_give_the_same_numbers_at_another_cost():
     """Four and two sequences: the pieces need not be equal."""
     whole, parts = (landscape(cross_entropy, network(), TOKENS, micro_batch=m) for m in (None, 4))

@@ -11,13 +11,13 @@ the undisturbed run left. What it says must be an error in words, and no traceba
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from threading import Timer
 from typing import Any
@@ -73,8 +73,9 @@ def full_disk(job: Job, folder: Path, rng: np.random.Generator, seconds: float) 
 
 
 def _fill(filler: Path) -> None:
-    with filler.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, shutil.disk_usage(filler.parent).free)
+    with filler.open("wb", buffering=0) as file, suppress(OSError):
+        while file.write(bytes(2**16)):
+            pass
 
 
 def read_only(job: Job, folder: Path, rng: np.random.Generator, seconds: float) -> Said:
@@ -174,7 +175,7 @@ def run(times: int, seed: int) -> None:
                         row = {"job": name, "wrong": wrong, "number": number, "seed": seed}
                         row |= trial(job, wrong, Path(where) / "work", rng, whole)
                     finally:
-                        subprocess.run(["umount", where], check=True)
+                        subprocess.run(["umount", "--lazy", where], check=True)
                 with RESULTS.open("a") as file:
                     file.write(json.dumps(row) + "\n")
                 print(row, flush=True)

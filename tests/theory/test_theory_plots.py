@@ -79,6 +79,7 @@ def test_the_search_of_the_figure_finds_the_closed_form():
     assert found == pytest.approx(tune_with_burn_in(SAMPLES, 0.066).batch, rel=0.01)
 
 
+@pytest.mark.slow
 def test_the_pictures_of_the_page_are_written_and_small(tmp_path, monkeypatch):
     shipped = {path.name for path in theory_figures.FOLDER.glob("theory-*.png")}
     monkeypatch.setattr(theory_figures, "FOLDER", tmp_path)
