@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bayeslaw.advice.target_surface import usual_covariate
+from bayeslaw.advice.target_surface import usual_settings
 from bayeslaw.arrays import Floats, Ints
 from bayeslaw.law.observations import departs, off_usual
 from bayeslaw.law.places import cell_labels, cell_of, group_by_cell
@@ -27,7 +27,7 @@ def cells_of(runs: pd.DataFrame, posterior: Posterior) -> Iterator[tuple[Ints, C
     """
     for name in posterior.pivot:
         if COVARIATES[name].optional and not {name, *COVARIATES[name].columns} & set(runs.columns):
-            usual = {study: usual_covariate(posterior, study, name)[0] for study in runs["study"].unique()}
+            usual = {study: usual_settings(posterior, study, {})[name][0] for study in runs["study"].unique()}
             runs = runs.assign(**{name: runs["study"].map(usual)})
     labels = cell_labels(runs, posterior.pivot, posterior.factor_values)
     for where, row in group_by_cell(labels):

@@ -23,7 +23,7 @@ from bayeslaw.advice.target_surface import (
     optimum_draws,
     place,
     surface_at,
-    usual_covariate,
+    usual_settings,
 )
 from bayeslaw.arrays import Floats
 from bayeslaw.errors import BadInput
@@ -128,12 +128,12 @@ def predict(
 def assumed(posterior: Posterior, target: Target) -> dict[str, str]:
     """Conventions of the advice: ``schedule``, ``params`` and what the ``learning_rate`` multiplies.
 
-    The schedule is the target's where the posterior tells schedules apart; else that of the study's runs, or
-    of all studies' where the set-up was never seen.
+    The schedule is the target's, or the usual one, where the posterior tells schedules apart; else that of
+    the study's runs, or of all studies' where the set-up was never seen.
     """
-    schedules = posterior.factor_values.get("schedule")
-    if schedules:
-        schedule = str(target.covariates.get("schedule", schedules[0]))
+    if "schedule" in posterior.factor_values:
+        usual = usual_settings(posterior, target.study, target.covariates)
+        schedule = str(target.covariates.get("schedule", usual.get("schedule", ("",))[0]))
     else:
         studies = [target.study] if target.study in posterior.studies else posterior.studies
         told = {str(posterior.conventions.get(str(name), {}).get("schedule", "unknown")) for name in studies}
@@ -389,15 +389,14 @@ def about_group(posterior: Posterior, target: Target) -> list[str]:
 
 def about_covariates(posterior: Posterior, target: Target) -> list[str]:
     """Which covariates the target leaves at their defaults, and which the posterior cannot use."""
-    optional = [name for name in posterior.pivot if COVARIATES[name].optional]
-    assumed = []
-    for name in optional:
-        value, by_all = usual_covariate(posterior, target.study, name)
-        if name not in target.covariates and not by_all:
-            assumed.append((name, f"{COVARIATES[name].label} {value:.4g}"))
+    usual = usual_settings(posterior, target.study, target.covariates)
+    assumed = [
+        (name, f"{COVARIATES[name].label} {value:.4g}" if name in COVARIATES else f"{name} {value}")
+        for name, (value, by_all) in usual.items()
+        if not by_all
+    ]
     columns = {FACTORS[name].column: values for name, values in posterior.factor_values.items()}
     given = target.covariates
-    assumed += [(name, f"{name} {values[0]}") for name, values in columns.items() if name not in given]
     said = []
     if assumed:
         names, told = (", ".join(texts) for texts in zip(*assumed, strict=True))
@@ -410,7 +409,7 @@ def about_covariates(posterior: Posterior, target: Target) -> list[str]:
     return said + [
         f"{name} is unknown to this posterior: it has no influence on the answer"
         for name in target.covariates
-        if name not in optional and name not in columns
+        if name not in columns and not (name in posterior.pivot and COVARIATES[name].optional)
     ]
 
 

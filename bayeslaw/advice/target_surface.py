@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -152,39 +152,67 @@ def surface_draws(
 
 def place(posterior: Posterior, target: Target) -> dict[str, np.float64]:
     """The target's covariates about the posterior's pivot; those that it lacks at their usual value."""
-    usual = {
-        name: usual_covariate(posterior, target.study, name)[0]
-        for name in posterior.pivot
-        if COVARIATES[name].optional and name not in target.covariates
-    }
-    found = coordinates(usual | target.columns, posterior.pivot)
+    usual = usual_settings(posterior, target.study, target.covariates)
+    covariates = {name: value for name, (value, _) in usual.items() if name in COVARIATES}
+    found = coordinates(covariates | target.columns, posterior.pivot)
     return {name: np.float64(value) for name, value in found.items()}
 
 
-def usual_covariate(posterior: Posterior, study: str | None, name: str) -> tuple[float, bool]:
-    """The natural value of an optional covariate in most cells of a study, and whether all of them have it.
+def usual_settings(
+    posterior: Posterior, study: str | None, given: Mapping[str, float | str]
+) -> dict[str, tuple[Any, bool]]:
+    """What holds of the optional covariates and the columns of factors that nothing is said about.
 
-    Without a cell that tells it, the covariate's reference, and False.
+    A column has the value that most cells of the study have; where none tells it, the one that most fitted
+    cells have. A covariate has the value of most cells of the study that agree with the columns. Where none
+    does, a covariate of the same part of the law as a column that is given (the decay share, where the
+    schedule is) has that of most fitted cells that agree; any other has its reference.
+
+    Args:
+        posterior: the fit.
+        study: whose usual settings; None for a set-up never seen.
+        given: what is said, by name of the covariate or column.
+
+    Returns:
+        name -> the natural value or word, and whether all those cells have it.
     """
-    told = Counter(
-        float(value)
-        for cell in posterior.cells
-        if cell.study == study
-        for key, value in cell.others
-        if key == name
-    )
-    return (told.most_common(1)[0][0], len(told) == 1) if told else (COVARIATES[name].reference, False)
+    every = [(cell.study, dict(cell.others)) for cell in posterior.cells]
+    own = [others for name, others in every if name == study]
+    columns = {FACTORS[name].column: FACTORS[name].part for name in posterior.factor_values}
+    words = {FACTORS[name].column: values[0] for name, values in posterior.factor_values.items()}
+    usual = {column: _most_common(own, column) or (words[column], False) for column in columns}
+    said = {column: str(given.get(column, usual[column][0])) for column in columns}
+    of_given = {part for column, part in columns.items() if part and column in given}
+
+    def agreeing(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [others for others in cells if all(str(others.get(c)) == word for c, word in said.items())]
+
+    found: dict[str, tuple[Any, bool]] = {}
+    for name in posterior.pivot:
+        row = COVARIATES[name]
+        if row.optional and name not in given:
+            told = _most_common(agreeing(own), name)
+            if told is None and row.part in of_given:
+                told = _most_common(agreeing([others for _, others in every]), name)
+            found[name] = told or _most_common(own, name) or (row.reference, False)
+    return found | {column: told for column, told in usual.items() if column not in given}
+
+
+def _most_common(cells: Iterable[Mapping[str, Any]], name: str) -> tuple[Any, bool] | None:
+    """The value that most cells have, and whether all have it; None where none tells it."""
+    told = Counter(others[name] for others in cells if others.get(name) is not None)
+    return (told.most_common(1)[0][0], len(told) == 1) if told else None
 
 
 def factor_shifts(posterior: Posterior, target: Target, seed: int = 0) -> dict[str, Floats]:
     """What factors add to quantities at a target, by ``terms.shift_key``; each (draw,)."""
+    usual = usual_settings(posterior, target.study, target.covariates)
     shifts: dict[str, Floats] = {}
     for name in posterior.factor:
         row = FACTORS[name]
-        value = target.covariates.get(row.column)
+        value = target.covariates.get(row.column, usual.get(row.column, ("",))[0])
         key = shift_key(row.quantity)
-        drawn = pooling.factor_draws(posterior, name, None if value is None else str(value), seed)
-        shifts[key] = shifts.get(key, 0.0) + drawn
+        shifts[key] = shifts.get(key, 0.0) + pooling.factor_draws(posterior, name, str(value), seed)
     return shifts
 
 
@@ -380,9 +408,10 @@ def _same_place(posterior: Posterior, cell: Cell, target: Target) -> bool:
     if any(abs(here[name] - there[name]) >= SAME_SIZE for name in here):
         return False
     known = dict(cell.others)
-    for name, values in posterior.factor_values.items():
-        column = FACTORS[name].column
-        if str(target.covariates.get(column, values[0])) != str(known.get(column, values[0])):
+    usual = usual_settings(posterior, target.study, target.covariates)
+    for column in {FACTORS[name].column for name in posterior.factor_values}:
+        asked = target.covariates.get(column, usual.get(column, ("",))[0])
+        if column in known and str(asked) != str(known[column]):
             return False
     return True
 

@@ -138,7 +138,7 @@ class Factor:
 
     Shifts are N(0, spread^2), the spread lognormal about ``spread`` (``parameters.SPREAD_LOG_SD``). A value
     that was never fitted is drawn from that population; the default of a target is the value that most
-    fitted cells have.
+    cells of its study have, or most fitted cells where the study is none of them.
 
     Attributes:
         name: key in the posterior file.

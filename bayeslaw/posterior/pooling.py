@@ -76,18 +76,16 @@ def study_draws(posterior: Posterior, study: str | None, seed: int = 0) -> dict[
     }
 
 
-def factor_draws(posterior: Posterior, name: str, value: str | None = None, seed: int = 0) -> Floats:
+def factor_draws(posterior: Posterior, name: str, value: str, seed: int = 0) -> Floats:
     """What a factor adds to its quantity, (draw,).
 
     Args:
         posterior: the fit.
         name: of the factor.
-        value: of its column; None is the value that most fitted cells have. One never fitted is drawn from
-            the population of values.
+        value: of its column. One never fitted is drawn from the population of values.
         seed: of such a draw.
     """
     known = posterior.factor_values[name]
-    value = known[0] if value is None else value
     if value in known:
         return posterior.factor[name][:, known.index(value)]
     return posterior.factor_spread[name] * keyed_rng(seed, "factor", name, value).standard_normal(

@@ -24,8 +24,8 @@ from bayeslaw.posterior.draws import Posterior
 from bayeslaw.posterior.prior import known_bowls
 from bayeslaw.target import Cell, Target
 
-STEPS_PER_SD = 8192
-"""Draws are packed to this fraction of their standard deviation: an order finer than three digits need."""
+STEPS_PER_SD = 4096
+"""Draws are packed to this fraction of their standard deviation: finer than three digits need."""
 
 FINER_STEPS = {"lambda": 2**20, "mu": 2**20}
 """Weight decay is exp(.) less a floor: near 0 its digits hang on later ones of the logarithm."""
@@ -60,9 +60,8 @@ def page_data(posterior: Posterior, seed: int = 0) -> dict[str, Any]:
         does not ask for) and ``doubts_of_covariates`` left at them. Draws are ``packed``.
     """
     cells, sizes = (fresh_normals(posterior, kind, seed) for kind in ("cell", "size"))
-    usual = Target(*posterior.reference)
-    common = posterior.common | target_surface.factor_shifts(posterior, usual, seed)
-    common |= {f"cell_{k}": v for k, v in cells.items()} | {f"size_{k}": v for k, v in sizes.items()}
+    common = posterior.common | {f"cell_{k}": v for k, v in cells.items()}
+    common |= {f"size_{k}": v for k, v in sizes.items()}
     return {
         "constants": CONSTANTS,
         "law": {
@@ -113,10 +112,11 @@ def unseen_optimizer(posterior: Posterior) -> str:
 
 
 def _study(posterior: Posterior, study: str | None, seed: int) -> dict[str, Any]:
+    usual = Target(*posterior.reference, study=study)
     parameters = pooling.study_draws(posterior, study, seed)
     noise = prediction.standard_noise(parameters, (posterior.draws,), prediction.run_rng(seed))
+    parameters |= target_surface.factor_shifts(posterior, usual, seed)
     optimizers = (*posterior.optimizers, unseen_optimizer(posterior))
-    usual = Target(*posterior.reference, study=study)
     return {
         "name": study,
         "defaults": _place(posterior, usual),

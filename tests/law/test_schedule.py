@@ -9,12 +9,13 @@ import pandas as pd
 import pytest
 
 from bayeslaw.advice.prediction import predict
+from bayeslaw.advice.target_surface import usual_settings
 from bayeslaw.diagnosis.summary import schedule_left_out
 from bayeslaw.errors import BadInput
 from bayeslaw.inference.approximation import approximate
 from bayeslaw.law.observations import prepare
 from bayeslaw.law.structure import structure_of
-from bayeslaw.target import Target
+from bayeslaw.target import Cell, Target
 from tests.support.fakes import fake_posterior
 
 SLOPE, SHARES = 0.3, (0.1, 0.3, 1.0)
@@ -85,6 +86,45 @@ def test_the_slope_in_the_decay_share_is_recovered_and_used():
     assert rate[0.1]["assumes"]["schedule"] == "wsd"
     usual = predict(fit, Target(1e9, 2e10, "adamw", "ours", 1e5))
     assert any(text.startswith("assumed: decay_share 0.1") for text in usual["warnings"])
+
+
+def of_two_studies(*cells):
+    """A posterior that knows schedules and shares, with these (study, schedule, share) as its cells."""
+    fit = fake_posterior(5)
+    others = lambda schedule, share: (("share", share), ("schedule", schedule))  # noqa: E731
+    told = [Cell(study, "adamw", 1e8, 2e9 + i, others(*how)) for i, (study, *how) in enumerate(cells)]
+    values = ("cosine", "wsd", "constant")
+    return replace(
+        fit,
+        pivot=fit.pivot | {"share": 1.0},
+        cells=tuple(told),
+        factor_values={"schedule": values, "schedule_level": values},
+    )
+
+
+@pytest.mark.parametrize(
+    ("study", "given", "usual"),
+    [
+        ("ours", {}, {"share": (0.2, True), "schedule": ("wsd", False)}),  # of its own runs, and together
+        ("ours", {"schedule": "cosine"}, {"share": (0.99, True)}),
+        ("ours", {"schedule": "constant"}, {"share": (0.0, True)}),  # as others have it
+        ("ours", {"share": 0.5}, {"schedule": ("wsd", False)}),
+        ("theirs", {}, {"share": (1.0, True), "schedule": ("cosine", True)}),
+        (None, {}, {"share": (1.0, False), "schedule": ("cosine", False)}),  # reference, most fitted cells
+        (None, {"schedule": "wsd"}, {"share": (0.2, True)}),
+        (None, {"schedule": "cosine"}, {"share": (1.0, False)}),
+        (None, {"schedule": "linear"}, {"share": (1.0, False)}),  # that nobody ran
+        (None, {"schedule": "wsd", "share": 0.4}, {}),
+    ],
+)
+def test_what_is_not_said_of_a_schedule_goes_with_what_is(study, given, usual):
+    fit = of_two_studies(
+        *[("ours", "wsd", 0.2)] * 3,
+        *[("ours", "cosine", 0.99)] * 2,
+        *[("theirs", "cosine", 1.0)] * 4,
+        ("others", "constant", 0.0),
+    )
+    assert usual_settings(fit, study, given) == usual
 
 
 def test_a_constant_rate_has_a_share_of_zero():

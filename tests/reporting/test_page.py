@@ -128,7 +128,7 @@ def test_the_page_holds_every_group_and_none(fit):
     drawn = pooling.group_draws(fit, None, "muon")
     assert set(known) == set(fit.group)
     for name, values in known.items():
-        np.testing.assert_allclose(values, drawn[name], atol=1e-4 * drawn[name].std())
+        np.testing.assert_allclose(values, drawn[name], rtol=0, atol=0.51 * drawn[name].std() / STEPS_PER_SD)
 
 
 def test_an_unseen_optimizer_never_takes_a_known_name():
