@@ -71,6 +71,7 @@ def structure(runs: pd.DataFrame) -> Observations:
 def from_prior(sweep: Observations, key: jax.Array) -> tuple[Values, Values]:
     """Latent sites and outcomes of one sweep; arrays without a batch axis."""
     parameters, noise, falls = jax.random.split(key, 3)
+    count = len(sweep.log_lr)
     chances: list[jax.Array] = []
     original = likelihood.outcome_log_probability
 
@@ -80,7 +81,7 @@ def from_prior(sweep: Observations, key: jax.Array) -> tuple[Values, Values]:
 
     likelihood.outcome_log_probability = recorded
     try:
-        every = replace(sweep, diverged=np.ones(RUNS, bool), finished=np.zeros(RUNS, bool))
+        every = replace(sweep, diverged=np.ones(count, bool), finished=np.zeros(count, bool))
         trace = numpyro.handlers.trace(numpyro.handlers.seed(model.surface_model, parameters)).get_trace(
             every
         )
@@ -88,7 +89,7 @@ def from_prior(sweep: Observations, key: jax.Array) -> tuple[Values, Values]:
         likelihood.outcome_log_probability = original
     mean, log_scale, dof = trace["moments"]["value"]
     log_loss = mean + jnp.exp(log_scale) * jax.random.t(noise, dof)
-    diverged = jax.random.uniform(falls, (RUNS,)) < chances[0]
+    diverged = jax.random.uniform(falls, (count,)) < chances[0]
     sites = {
         name: site["value"]
         for name, site in trace.items()
@@ -158,11 +159,11 @@ def ranks(runs: pd.DataFrame, sweep: Observations, sites: Values, draws: Values,
     drawn |= {"regret of the advice": outcome.regret, "loss of a run that follows it": outcome.loss}
     return {
         "ess_min": round(min(float(effective_sample_size(values[None])) for values in drawn.values())),
-        "ranks": {n: int(np.sum(_thinned(values) < true[n][0])) for n, values in drawn.items()},
+        "ranks": {n: int(np.sum(thinned(values) < true[n][0])) for n, values in drawn.items()},
     }
 
 
-def _thinned(values: np.ndarray) -> np.ndarray:
+def thinned(values: np.ndarray) -> np.ndarray:
     """RANKS of the draws that a posterior keeps (990 of 1980), evenly spaced."""
     assert len(values) >= RANKS
     return values[:: len(values) // RANKS][:RANKS]
@@ -209,26 +210,35 @@ def run(sweeps: int) -> None:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Coverage of the truth by 50 and 90% intervals and a test of uniform ranks, quantity by quantity."""
-    names = list(rows[0]["ranks"])
+    """Coverage of the truth and a test of uniform ranks, quantity by quantity, and the least ESS."""
+    ess = np.quantile([row["ess_min"] for row in rows], [0.1, 0.5])
+    told = f"Least ESS of a sweep's quantities: median {ess[1]:.0f}, 10% quantile {ess[0]:.0f}."
+    lines = [*rank_table(f"Simulation-based calibration, {len(rows)} sweeps", rows), "", told]
+    return "\n".join([*lines, chance(len(rows))])
+
+
+def rank_table(title: str, rows: list[dict[str, Any]]) -> list[str]:
+    """Lines of a table: what 50 and 90% intervals cover, and whether ranks are uniform, by quantity."""
     lines = [
-        f"**Simulation-based calibration, {len(rows)} sweeps**",
+        f"**{title}**",
         "",
         "| quantity | 50% interval covers | 90% interval covers | Kolmogorov-Smirnov p |",
         "| --- | --- | --- | --- |",
     ]
     jitter = np.random.default_rng(0)
-    for name in names:
+    for name in rows[0]["ranks"]:
         rank = np.array([row["ranks"][name] for row in rows])
         pit = (rank + jitter.uniform(size=len(rank))) / (RANKS + 1)
         inside = [float(np.mean(np.abs(pit - 0.5) <= level / 2)) for level in (0.5, 0.9)]
         p = stats.kstest(pit, "uniform").pvalue
         lines.append(f"| {name} | {inside[0]:.1%} | {inside[1]:.1%} | {p:.2f} |")
-    half = [1.96 * np.sqrt(q * (1 - q) / len(rows)) for q in (0.5, 0.9)]
-    ess = np.quantile([row["ess_min"] for row in rows], [0.1, 0.5])
-    lines += ["", f"Least ESS of a sweep's quantities: median {ess[1]:.0f}, 10% quantile {ess[0]:.0f}."]
-    lines += [f"Chance alone moves the coverages by {half[0]:.1%} and {half[1]:.1%} (95%)."]
-    return "\n".join(lines)
+    return lines
+
+
+def chance(sweeps: int) -> str:
+    """By how much chance alone moves the coverages."""
+    half = [1.96 * np.sqrt(q * (1 - q) / sweeps) for q in (0.5, 0.9)]
+    return f"Chance alone moves the coverages by {half[0]:.1%} and {half[1]:.1%} (95%)."
 
 
 def main() -> None:
