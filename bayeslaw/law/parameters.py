@@ -89,14 +89,15 @@ PARTS = {
     "smooth": "deviations of cells are smooth in ln N and ln D, a Gaussian process",
     "sequence": "the best batch is counted in sequences rather than in tokens",
     "schedule": "the best learning rate and the loss depend on the schedule and on how long its rate falls",
+    "shape": "the best learning rate and the loss depend on width over depth, and on the normalization",
     "theory": "prior: exponents of the optima about those of convergence bounds, tied by one latent q",
     "lmo": "rival: exponents of the optima exactly those of convergence bounds, N in none of them",
 }
 """Parts of the law beyond its core; `bayeslaw compare` tells what each is worth."""
 
 DEFAULT_PARTS = ("drift", "second", "smooth", "sequence")
-"""What a fit has by default. ``schedule`` is for tables that vary it apart from the optimizer, ``theory`` and
-``lmo`` are there to be compared (``law.ties``)."""
+"""What a fit has by default. ``schedule`` and ``shape`` are for tables that vary them apart from the optimizer
+and from N, ``theory`` and ``lmo`` are there to be compared (``law.ties``)."""
 
 
 PARAMETERS: dict[str, Parameter] = {}
@@ -397,6 +398,15 @@ register(
     Parameter(
         "offset_share", "common", 0.0, 0.005,
         "a longer decay lowers the loss until about a fifth of the run (Haegele et al. 2024)", part="schedule",
+    ),
+    Parameter(
+        "alpha_aspect", "common", -0.15, 0.2,
+        "at one N -1/3 to 0: the rate falls as 1/width, and with depth not at all (Yang et al. 2022) or by its root",
+        part="shape",
+    ),
+    Parameter(
+        "offset_aspect", "common", 0.0, 0.01,
+        "the loss hardly depends on the aspect ratio (Kaplan et al. 2020)", part="shape",
     ),
     Parameter(
         "batch_sequence", "common", 0.8, 0.25,

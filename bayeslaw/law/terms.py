@@ -125,6 +125,10 @@ COVARIATES: dict[str, Covariate] = {
         "share", "decay_share", "ln of the share of the run in which the rate falls", ("decay_share",),
         lambda c: c["decay_share"], 1.0, transform=Transform(0.01), part="schedule",
     ),
+    "aspect": Covariate(
+        "aspect", "width_over_depth", "ln of width over depth", ("width", "depth"),
+        lambda c: c["width"] / c["depth"], 64.0, part="shape",
+    ),
     "sequence": Covariate(
         "sequence", "sequence_length", "ln of the tokens per sequence", ("sequence_length",),
         lambda c: c["sequence_length"], 2048.0, part="sequence",
@@ -165,6 +169,14 @@ FACTORS: dict[str, Factor] = {
     "schedule_level": Factor(
         "schedule_level", "schedule", "offset", 0.01,
         "without a decay the loss is 1 to 3% higher (Haegele et al. 2024)", "schedule",
+    ),
+    "normalization": Factor(
+        "normalization", "normalization", "learning_rate", 0.2,
+        "QK norm widens what trains, not where it is best (Wortsman et al. 2024)", "shape",
+    ),
+    "normalization_level": Factor(
+        "normalization_level", "normalization", "offset", 0.005,
+        "RMSNorm and LayerNorm end level (Zhang & Sennrich 2019)", "shape",
     ),
 }  # fmt: skip
 
@@ -220,6 +232,7 @@ OPTIMA: dict[str, Optimum] = {
         (
             Term("alpha"), Term("gamma_path", "n", -1), Term("delta", "d - n", -1), Term("bend", "n^2", -1),
             Term("bend_nd", "n d", -1), Term("bend_dd", "d^2", -1), Term("alpha_share", "share"),
+            Term("alpha_aspect", "aspect"),
         ),
         words="learning rate, peak",
     ),
@@ -247,6 +260,7 @@ and nobody runs one above 10. Momentum is compared as ln(1 - m)."""
 QUANTITIES: dict[str, tuple[Term, ...]] = {
     "offset": (
         Term("offset"), Term("offset_n", "n"), Term("offset_d", "d"), Term("offset_share", "share", -1),
+        Term("offset_aspect", "aspect"),
     ),
     "level": (Term("level"), Term("slope_n", "n", -1), Term("slope_d", "d", -1)),
 }  # fmt: skip

@@ -180,7 +180,7 @@ def test_an_unknown_name_is_refused(fitted):
     with pytest.raises(BadInput) as caught:
         predict(fitted, Target(5e8, 1e10, "adamw", "ours", covariates={"colour": 3.0}))
     assert str(caught.value) == (
-        "covariate colour: not in the law; expected one of share, sequence, shape, schedule; leave it out"
+        "covariate colour: not in the law; expected one of share, aspect, sequence, shape, schedule, normalization; leave it out"
     )
 
 
@@ -216,5 +216,5 @@ def test_plots_and_report_have_them(fitted, tmp_path):
 def test_the_formula_is_that_of_the_rows(extended):
     assert formula(OPTIMA["learning_rate"].terms) == (
         "alpha - gamma_path n - delta (d - n) - bend n^2 - bend_nd (n d) - bend_dd d^2 + alpha_share share "
-        "+ alpha_shape shape"
+        "+ alpha_aspect aspect + alpha_shape shape"
     )

@@ -189,7 +189,7 @@ def table(rows: list[dict[str, Any]]) -> str:
         for wrong in WRONG:
             mine = [row for row in rows if row["job"] == name and row["wrong"] == wrong]
             well = sum(row["clear"] and row["same"] for row in mine)
-            cells.append(f"{well} of {len(mine)}")
+            cells.append(f"{well} of {len(mine)}" if mine else "-")
         body.append([f"`{name}`", *cells])
     return markdown("Said clearly, and in the end left the same", ["job", *WRONG], body)
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from types import ModuleType
 
 from bayeslaw.files import write_atomically
-from tests.strain import fuzz, kills
+from tests.strain import fuzz, kills, places
 from tests.studies import (
     announced,
     architectures,
@@ -27,11 +27,13 @@ from tests.studies import (
     leave_one_out,
     live,
     newcomer,
+    own_schedules,
     population,
     recipes,
     replay,
     scaling,
     schedules,
+    shapes,
     stopping,
     structures,
     theory_prior,
@@ -70,12 +72,15 @@ TABLES: dict[str, Callable[[], str]] = {
     "kills": _of_rows(kills, kills.table),
     "leave_one_out": _of_rows(leave_one_out, leave_one_out.table),
     "live": live.table,
+    "places": _of_rows(places, places.table),
     "newcomer": _of_rows(newcomer, newcomer.table),
+    "own_schedules": _of_rows(own_schedules, own_schedules.table),
     "population": _of_rows(population, population.table),
     "recipes": _of_rows(recipes, recipes.table),
     "replay": lambda: replay.tables(replay.whole(read_rows(replay.RESULTS))),
     "schedules": schedules.table,
     "scaling": _of_rows(scaling, scaling.table),
+    "shapes": _of_rows(shapes, shapes.table),
     "stopping": _of_rows(stopping, stopping.tables),
     "structures": _of_rows(structures, structures.table),
     "theory_prior": _of_rows(theory_prior, theory_prior.table),

@@ -1,0 +1,136 @@
+"""Does width over depth in the law predict networks of other shapes and sizes? Minutes, from shapes.csv.
+
+    python -m tests.studies.shapes run      # results/shapes.jsonl
+    python -m tests.studies.shapes table    # prints its part of docs/benchmarks.md
+
+Gaussian approximations, fitted to the networks that a split leaves, of all optimizers, and scored on AdamW's
+others. The splits are those of ``tests.studies.curvature``. Nothing here chose the part ``shape``: its prior
+is that of theory.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from bayeslaw.advice.target_surface import log_lr_at_batch, surface_at
+from bayeslaw.comparison.folds import Fold
+from bayeslaw.comparison.structures import loss_scores, structure_named
+from bayeslaw.evaluation.smoothing import smooth_cell
+from bayeslaw.inference.approximation import approximate
+from bayeslaw.law.parameters import DEFAULT_PARTS
+from bayeslaw.posterior.draws import Posterior
+from bayeslaw.runs.cells import group_cells
+from bayeslaw.runs.io import read_runs
+from bayeslaw.target import Target
+from tests.studies.curvature import LARGER, RATIOS, SWEEP, rms
+from tests.studies.tables import Row, markdown, percent, read_rows, run_or_print
+
+RESULTS = Path(__file__).parent / "results" / "shapes.jsonl"
+DEFAULT = "+".join(DEFAULT_PARTS)
+STRUCTURES = {
+    "core": "core",
+    "core and shape": "shape",
+    "default": DEFAULT,
+    "default and shape": f"{DEFAULT}+shape",
+}
+
+
+def table_of_runs() -> pd.DataFrame:
+    """The sweep, with the column that the law knows the normalisation by."""
+    runs = read_runs(SWEEP)
+    return runs.assign(normalization=runs["norm"])
+
+
+def splits(runs: pd.DataFrame) -> Iterator[Fold]:
+    """Runs to fit, and AdamW's runs of other networks to score."""
+    ratio, adamw = runs["width"] / runs["depth"], runs["optimizer"] == "adamw"
+    usual = runs["study"] == "shapes"
+    outside = (ratio < 0.99 * RATIOS[0]) | (ratio > 1.01 * RATIOS[1])
+    for name, out in {"larger": runs["params_nonembedding"] > LARGER, "other shapes": outside}.items():
+        fitted = runs[usual & ~out].reset_index(drop=True)
+        yield Fold(name, fitted, runs[usual & out & adamw].reset_index(drop=True))
+
+
+def rate_scores(posterior: Posterior, fold: Fold) -> Row:
+    """How far the best rates of the held-out networks lie from those foretold, at their batch."""
+    errors, inside, widths, regret = [], [], [], []
+    for key, rows in group_cells(fold.held_out):
+        cell = smooth_cell(key, rows)
+        if not cell.scorable:
+            continue
+        aspect = float(rows["width"].iloc[0] / rows["depth"].iloc[0])
+        others = {**dict(key.others), "aspect": aspect, "normalization": str(rows["normalization"].iloc[0])}
+        target = Target(
+            key.params_nonembedding, key.tokens, key.optimizer, key.study, cell.batch_tokens, others
+        )
+        draws = log_lr_at_batch(surface_at(posterior, target), np.log(cell.batch_tokens))
+        low, middle, high = np.quantile(draws, [0.05, 0.5, 0.95])
+        truth = np.log(cell.learning_rate)
+        errors.append(middle - truth)
+        inside.append(bool(low <= truth <= high))
+        widths.append(high - low)
+        regret.append(cell.regret(np.exp(middle), cell.batch_tokens)[0])
+    return {
+        "networks": len(errors),
+        "rms": rms(np.array(errors)),
+        "bias": float(np.mean(errors)),
+        "inside": int(np.sum(inside)),
+        "width": float(np.median(widths)),
+        "regret": float(np.mean(regret)),
+    }
+
+
+def run() -> None:
+    """Write all result lines anew."""
+    rows = []
+    for fold in splits(table_of_runs()):
+        for name, text in STRUCTURES.items():
+            posterior = approximate(fold.fitted, structure_named(text))
+            row = {"split": fold.name, "law": name, "fitted": len(fold.fitted)}
+            if "alpha_aspect" in posterior.common:
+                slope = posterior.common["alpha_aspect"]
+                row |= {"slope": float(slope.mean()), "slope_sd": float(slope.std())}
+            row |= rate_scores(posterior, fold) | loss_scores(posterior, fold)
+            del row["crps"]  # a mean, which a few draws of an approximation's far tails decide
+            rows.append({k: round(v, 5) if isinstance(v, float) else v for k, v in row.items()})
+            print(rows[-1], flush=True)
+    RESULTS.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def table(rows: Sequence[Row]) -> str:
+    """A row per split and law."""
+    body = [
+        [
+            f"{row['split']} ({row['networks']} networks)",
+            row["law"],
+            f"{row['slope']:+.2f} ± {row['slope_sd']:.2f}" if "slope" in row else "-",
+            f"{row['rms']:.2f} ({row['bias']:+.2f})",
+            f"{row['inside']} of {row['networks']}",
+            f"{row['width']:.2f}",
+            percent(row["regret"], 2),
+            f"{row['r2_within_cells']:.2f}",
+            f"{row['coverage_90']:.0%}",
+        ]
+        for row in rows
+    ]
+    head = [
+        "held out",
+        "law",
+        "slope in ln width/depth",
+        "ln eta*: rms (bias), nats",
+        "inside 90%",
+        "their width, nats",
+        "regret",
+        "R2 within cells",
+        "losses in 90%",
+    ]
+    return markdown("AdamW's other networks, predicted from the rest of the sweep", head, body)
+
+
+if __name__ == "__main__":
+    run_or_print(__doc__, run, lambda: table(read_rows(RESULTS)))
