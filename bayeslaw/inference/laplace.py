@@ -39,6 +39,10 @@ is rough, and the end of the search depends on rounding errors."""
 DIFFERENCE = 1e-4
 """Step of central differences [standard deviations of the prior]."""
 
+FEW = 400
+"""Runs up to which the gradient is compiled without optimization: compiling takes 4 s less, and the calls of
+the search for the mode 1 s more."""
+
 ROUNDS = 6
 """Maximum number of searches for the mode, each in better coordinates than the last."""
 
@@ -96,7 +100,8 @@ def density(observed: Observations, effort: Effort = FULL) -> Density:
         return -log_joint, trace["moments"]["value"]
 
     slope = jax.value_and_grad(energy, has_aux=True)
-    sloped = jax.jit(slope, compiler_options=effort.compiler_options)
+    level = {"xla_backend_optimization_level": 0} if len(observed.log_lr) <= FEW else {}
+    sloped = jax.jit(slope, compiler_options=effort.compiler_options | level)
     marks = (np.asarray(mark) > 0 for mark in (scales, noise))
     return Density(
         _posterior_of(sloped, jax.jit(slope)), sloped, unravel, np.asarray(start), np.asarray(sd), *marks

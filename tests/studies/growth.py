@@ -34,8 +34,12 @@ def load() -> pd.DataFrame:
     return runs[runs["status"] == "finished"].rename(columns=lambda name: str(name).removeprefix("extra_"))
 
 
-def pairs(runs: pd.DataFrame) -> Iterator[list[str]]:
-    """Rows: each plan of a batch beside the fixed batch of its network, optimizer and schedule."""
+def pairs(runs: pd.DataFrame) -> Iterator[tuple[list[str], np.ndarray, float]]:
+    """Each plan of a batch beside the fixed batch of its network, optimizer and schedule.
+
+    Yields:
+        What was compared, in words; 1000 ln(loss / fixed loss) by seed; steps over those of the fixed batch.
+    """
     paired = runs[runs["seed"] > 0]
     growing = paired[paired["batch_schedule"] != ""]
     plan = ["optimizer", "params_nonembedding", "schedule", "batch_schedule", "batch_tokens", "learning_rate"]
@@ -50,16 +54,21 @@ def pairs(runs: pd.DataFrame) -> Iterator[list[str]]:
         fixed = fixed[fixed["batch_tokens"] == best]
         both = mine.merge(fixed, on="seed", suffixes=("", "_fixed")).sort_values("seed")
         last = str(switches).split(",")[-1].split(":")
-        gain = 1000 * np.log(both["loss"] / both["loss_fixed"])
-        steps = both["steps"] / both["steps_fixed"]
-        yield [
+        words = [
             f"{optimizer}, N = {short(n)}",
             f"{FIXED[schedule]}, {best:.0f} (of {tried})",
             f"{int(batch)} to {last[1]}, rate {rate:.2g} to {float(last[2]):.2g}",
             f"{both['loss_fixed'].mean():.4f}",
-            ", ".join(f"{value:+.1f}" for value in gain),
-            f"{steps.mean():.2f}",
         ]
+        gain = 1000 * np.log(both["loss"] / both["loss_fixed"])
+        yield words, gain.to_numpy(float), float((both["steps"] / both["steps_fixed"]).mean())
+
+
+def scatter(gains: Iterable[np.ndarray]) -> tuple[float, int]:
+    """Standard deviation of a pair's gain between seeds, pooled over plans of several, and their number."""
+    several = [gain for gain in gains if len(gain) > 1]
+    free = sum(len(gain) - 1 for gain in several)
+    return float(np.sqrt(sum(np.sum((gain - gain.mean()) ** 2) for gain in several) / free)), len(several)
 
 
 def grid(runs: pd.DataFrame, row: str, column: str) -> tuple[list[str], Iterable[list[str]]]:
@@ -77,7 +86,13 @@ def table() -> str:
     """All tables, one under the other."""
     runs = load()
     header = ["network", "best fixed batch", "growing batch", "loss, fixed", "growing: ‰ by seed", "steps"]
-    parts = [markdown("A batch that grows against the best fixed batch tried", header, pairs(runs))]
+    found = list(pairs(runs))
+    body = [[*words, ", ".join(f"{g:+.1f}" for g in gain), f"{steps:.2f}"] for words, gain, steps in found]
+    parts = [markdown("A batch that grows against the best fixed batch tried", header, body)]
+    sd, plans = scatter(gain for _, gain, _ in found)
+    parts.append(
+        f"Between seeds a pair's difference has a standard deviation of {sd:.1f}‰ ({plans} plans of two)."
+    )
     rest = runs[runs["seed"] == 0]
     for name, mine in rest[rest["batch_tokens"] == 512].groupby("optimizer"):
         rates, body = grid(mine, "lr_dropout", "learning_rate")
