@@ -176,9 +176,12 @@ def usual_settings(
     Returns:
         name -> the natural value or word, and whether all those cells have it.
     """
+    columns = {FACTORS[name].column: FACTORS[name].part for name in posterior.factor_values}
+    left = [name for name in posterior.pivot if COVARIATES[name].optional and name not in given]
+    if not left and columns.keys() <= given.keys():
+        return {}
     every = [(cell.study, dict(cell.others)) for cell in posterior.cells]
     own = [others for name, others in every if name == study]
-    columns = {FACTORS[name].column: FACTORS[name].part for name in posterior.factor_values}
     words = {FACTORS[name].column: values[0] for name, values in posterior.factor_values.items()}
     usual = {column: _most_common(own, column) or (words[column], False) for column in columns}
     said = {column: str(given.get(column, usual[column][0])) for column in columns}
@@ -188,13 +191,12 @@ def usual_settings(
         return [others for others in cells if all(str(others.get(c)) == word for c, word in said.items())]
 
     found: dict[str, tuple[Any, bool]] = {}
-    for name in posterior.pivot:
+    for name in left:
         row = COVARIATES[name]
-        if row.optional and name not in given:
-            told = _most_common(agreeing(own), name)
-            if told is None and row.part in of_given:
-                told = _most_common(agreeing([others for _, others in every]), name)
-            found[name] = told or _most_common(own, name) or (row.reference, False)
+        told = _most_common(agreeing(own), name)
+        if told is None and row.part in of_given:
+            told = _most_common(agreeing([others for _, others in every]), name)
+        found[name] = told or _most_common(own, name) or (row.reference, False)
     return found | {column: told for column, told in usual.items() if column not in given}
 
 
