@@ -2,7 +2,8 @@
 
     python -m train.sweep --plan train/plans/growth.toml --out out/growth --workers 1
     python -m train.collect out/growth -o tests/studies/results/growth.csv
-    python -m tests.studies.growth    # prints its part of docs/benchmarks.md
+    python -m tests.studies.growth run      # fits the law of dropout: results/growth.jsonl
+    python -m tests.studies.growth table    # prints its part of docs/benchmarks.md
 
 Losses of one group of runs have the same network, optimizer and tokens. A growing batch is compared with the
 best fixed one seed by seed, at equal tokens and by its serial steps.
@@ -10,17 +11,27 @@ best fixed one seed by seed, at equal tokens and by its serial steps.
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
 
+from bayeslaw.advice.target_surface import optimum_draws, surface_at
+from bayeslaw.inference.approximation import approximate
+from bayeslaw.intervals import ends
+from bayeslaw.law.parameters import PARAMETERS, Parameter
+from bayeslaw.law.terms import OPTIMA, Optimum, Term, Transform
 from bayeslaw.runs.io import read_runs
+from bayeslaw.target import Target
 from bayeslaw.text import short
-from tests.studies.tables import markdown
+from tests.studies.tables import Row, markdown, read_rows, run_or_print
 
-RESULTS = Path(__file__).parent / "results" / "growth.csv"
+RUNS = Path(__file__).parent / "results" / "growth.csv"
+RESULTS = RUNS.with_suffix(".jsonl")
 USUAL = {"extra_batch_schedule": "", "extra_lr_dropout": 0.0, "extra_epochs": 1}
 """What a record leaves out."""
 FIXED = {"wsd": "wsd", "constant": "cosine"}
@@ -29,7 +40,7 @@ FIXED = {"wsd": "wsd", "constant": "cosine"}
 
 def load() -> pd.DataFrame:
     """Finished runs, with the choices that runs leave out at their usual values."""
-    runs = read_runs(RESULTS)
+    runs = read_runs(RUNS)
     runs = runs.reindex(columns=list(dict.fromkeys([*runs, *USUAL]))).fillna(USUAL)
     return runs[runs["status"] == "finished"].rename(columns=lambda name: str(name).removeprefix("extra_"))
 
@@ -71,6 +82,36 @@ def scatter(gains: Iterable[np.ndarray]) -> tuple[float, int]:
     return float(np.sqrt(sum(np.sum((gain - gain.mean()) ** 2) for gain in several) / free)), len(several)
 
 
+DROPOUT = {
+    "best_dropout": Parameter("best_dropout", "group", math.log(0.1), 0.7, "usual values", 0.2, 0.7),
+    "best_dropout_n": Parameter("best_dropout_n", "group", 0.0, 0.3, "nothing known", 0.1, 0.1),
+    "dropout_curvature": Parameter("dropout_curvature", "group", math.log(0.02), 0.7, "flat", 0.2, 0.2),
+}
+"""Rows of the law by which dropout has an optimum, one for each N and number of epochs."""
+
+
+def best_dropouts(runs: pd.DataFrame) -> Iterator[Row]:
+    """The best dropout of each network and number of epochs, by the core of the law with its rows."""
+    swept = _dropout_runs(runs)
+    study = [f"{epochs:g}" for epochs in swept["epochs"]]
+    fitted = swept.drop(columns=list(swept.columns.intersection(["epochs", "lr_dropout", "batch_schedule"])))
+    terms = (Term("best_dropout"), Term("best_dropout_n", "n"))
+    coordinate = (Transform(0.02), (math.log(0.02), 0.0))
+    optimum = Optimum("dropout", terms, *coordinate, "dropout_curvature", "dropout")
+    with patch.dict(PARAMETERS, DROPOUT), patch.dict(OPTIMA, {"dropout": optimum}):
+        posterior = approximate(fitted.assign(study=study), parts=())
+        for epochs, n, d in sorted({*zip(study, fitted["params_nonembedding"], fitted["tokens"])}):
+            draws = optimum_draws(surface_at(posterior, Target(n, d, "adamw", epochs)))["dropout"]
+            low, high = np.quantile(draws, ends(0.9))
+            found = {"median": float(np.median(draws)), "lower": float(low), "upper": float(high)}
+            yield {"epochs": int(epochs), "params": n} | {k: round(v, 4) for k, v in found.items()}
+
+
+def _dropout_runs(runs: pd.DataFrame) -> pd.DataFrame:
+    """Those of the grids of dropout."""
+    return runs[(runs["seed"] == 0) & (runs["batch_tokens"] == 1024)].reset_index(drop=True)
+
+
 def grid(runs: pd.DataFrame, row: str, column: str) -> tuple[list[str], Iterable[list[str]]]:
     """Loss by two columns of the run table; the least of each row in bold."""
     losses = runs.pivot_table(index=row, columns=column, values="loss")
@@ -97,11 +138,25 @@ def table() -> str:
     for name, mine in rest[rest["batch_tokens"] == 512].groupby("optimizer"):
         rates, body = grid(mine, "lr_dropout", "learning_rate")
         parts.append(markdown(f"Learning rate dropout, {name}: loss", ["dropped", *rates], body))
-    for n, mine in rest[rest["batch_tokens"] == 1024].groupby("params_nonembedding"):
+    for n, mine in _dropout_runs(runs).groupby("params_nonembedding"):
         shares, body = grid(mine, "epochs", "dropout")
         parts.append(markdown(f"Dropout, N = {short(n)}: loss", ["epochs", *shares], body))
+    body = [
+        [
+            short(row["params"]),
+            str(row["epochs"]),
+            f"{row['median']:.3f} ({row['lower']:.3f} to {row['upper']:.3f})",
+        ]
+        for row in read_rows(RESULTS)
+    ]
+    parts.append(markdown("Best dropout by the law", ["N", "epochs", "best dropout, 90% interval"], body))
     return "\n\n".join(part for part in parts if part)
 
 
+def run() -> None:
+    """Fit the law of dropout."""
+    RESULTS.write_text("".join(json.dumps(row) + "\n" for row in best_dropouts(load())))
+
+
 if __name__ == "__main__":
-    print(table())
+    run_or_print(__doc__, run, table)
