@@ -5,6 +5,7 @@
 ``laws``          five laws in one interface, ``schedule_loss(law, params, learning_rates)``
 ``curves``        losses and learning rates from files
 ``fitting``       least squares, with uncertainty; NUTS is in ``inference.schedules``
+``regression``    loss and divergence by a few numbers of the schedule
 ``advice``        decay share, shape and final rate with intervals and expected cost
 ``pooled``        the fit that stands in where no curve is given
 ``batches``       plans of a batch that grows; from a posterior in ``advice.batches``
