@@ -12,15 +12,10 @@ jupytext = pytest.importorskip("jupytext")
 nbclient = pytest.importorskip("nbclient")
 
 ROOT = Path(__file__).resolve().parents[1]
-LONG = ("01", "02", "03", "04", "05")
-"""Notebooks for `make test-all`; the README's commands take the steps of 01 and 05."""
-
-NOTEBOOKS = [
-    pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if path.name.startswith(LONG) else [])
-    for path in sorted((ROOT / "notebooks").glob("*.py"))
-]
+NOTEBOOKS = [pytest.param(path, id=path.stem) for path in sorted((ROOT / "notebooks").glob("*.py"))]
 
 
+@pytest.mark.slow  # the README's commands take the steps of 01 and 05, the page on theory those of 06
 @pytest.mark.parametrize("path", NOTEBOOKS)
 def test_a_notebook_runs_from_any_folder(path, tmp_path, monkeypatch):
     for name, value in workplace(tmp_path).items():

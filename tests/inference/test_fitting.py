@@ -27,8 +27,8 @@ def settings():
 
 level = logging.NOTSET
 assert settings() == ("float32", False, level), settings()
-runs = simulate_runs(example_design(8, params=(1e8,), tokens_per_param=(20.0,), seed=1), seed=1)
-posterior = fit(runs, chains=2, draws=10, effort="quick")
+runs = simulate_runs(example_design(12, params=(1e8,), tokens_per_param=(20.0,), seed=1), seed=1)
+posterior = fit(runs, chains=2, draws=60, effort="quick")
 assert settings() == ("float32", False, level), settings()
 print(posterior.common["bend"].dtype, posterior.diagnostics["effort"], posterior.diagnostics["converged"])
 """

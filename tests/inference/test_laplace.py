@@ -78,6 +78,7 @@ def test_the_mode_is_not_one_with_an_optimum_far_away(monkeypatch):
     assert alpha(trap) > -3.0
 
 
+@pytest.mark.slow
 def test_the_mode_does_not_hang_on_where_the_search_begins():
     """SGD of our own sweep: with little noise from the outset these starts end 100 apart."""
     runs = read_runs(Path(bayeslaw.__file__).parent / "assets" / "books.csv")

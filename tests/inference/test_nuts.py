@@ -185,6 +185,7 @@ def test_it_goes_on_from_what_was_kept_to_the_same_draws():
     assert again[1:] == whole[1:]
 
 
+@pytest.mark.slow
 def test_a_direction_that_is_far_too_wide_is_found_before_draws_tell(blocks):
     """One of sixty directions, along no axis, is fifty times narrower than the whitening has it."""
     dim = 60

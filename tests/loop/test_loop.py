@@ -141,7 +141,9 @@ def whole(tmp_path_factory):
     return rounds.run(one, surer) | {"folder": ""}, files(one.folder)
 
 
-@pytest.mark.parametrize("step", range(WRITES))
+@pytest.mark.parametrize(
+    "step", [pytest.param(step, marks=[pytest.mark.slow] if step % 3 else []) for step in range(WRITES)]
+)
 def test_killed_before_any_of_its_files_it_ends_the_same(task, monkeypatch, whole, step):
     writes = 0
 

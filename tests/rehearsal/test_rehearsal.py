@@ -220,6 +220,7 @@ def test_a_replay_goes_on_where_it_was_killed(study, tmp_path):
     assert run(study, ["regret", "random"], [0], path, None) == again  # nothing left: nothing is fitted
 
 
+@pytest.mark.slow
 def test_replays_in_processes_give_the_same(study, tmp_path):
     told = []
     side = run(study, ["cheapest", "random"], [0], tmp_path / "a.jsonl", learns, workers=2, tell=told.append)

@@ -66,7 +66,7 @@ def test_closing_the_iterator_stops_the_workers_at_once(tmp_path):
     assert not any(alive(pid) for pid in pids(tmp_path / "pids"))
 
 
-@pytest.mark.parametrize("program", ["pool_parent", "replay_parent"])
+@pytest.mark.parametrize("program", ["pool_parent", pytest.param("replay_parent", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_workers_die_with_their_parent(tmp_path, program, number):
     command = [sys.executable, "-m", "tests.support.train_works", program, str(tmp_path)]
