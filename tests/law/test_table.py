@@ -136,6 +136,7 @@ def near(draws, truth, sds=4.0):
     return abs(np.mean(draws) - truth) < sds * np.std(draws)
 
 
+@pytest.mark.slow
 def test_the_truth_is_recovered(fitted):
     assert near(fitted.common["alpha_shape"], SHAPE_SLOPE)
     assert np.std(fitted.common["alpha_shape"]) < 0.15
@@ -145,6 +146,7 @@ def test_the_truth_is_recovered(fitted):
     assert near(fitted.group["best_dropout_log"][:, 0], np.log(BEST_DROPOUT + 0.02))
 
 
+@pytest.mark.slow
 def test_predict_uses_them_and_names_what_is_missing(fitted):
     target = Target(5e8, 1e10, "adamw", "ours", covariates=AT_1B)
     given, plain = predict(fitted, target), predict(fitted, Target(5e8, 1e10, "adamw", "ours"))
@@ -162,6 +164,7 @@ def test_predict_uses_them_and_names_what_is_missing(fitted):
     ]
 
 
+@pytest.mark.slow
 def test_a_value_never_seen_is_drawn_from_the_population(fitted):
     target = Target(5e8, 1e10, "adamw", "ours", covariates=AT_1B | {"schedule": "linear"})
     unseen, seen = (
@@ -176,6 +179,7 @@ def test_a_value_never_seen_is_drawn_from_the_population(fitted):
     assert width[0] > 1.3 * width[1]
 
 
+@pytest.mark.slow
 def test_an_unknown_name_is_refused(fitted):
     with pytest.raises(BadInput) as caught:
         predict(fitted, Target(5e8, 1e10, "adamw", "ours", covariates={"colour": 3.0}))
@@ -185,6 +189,7 @@ def test_an_unknown_name_is_refused(fitted):
     )
 
 
+@pytest.mark.slow
 def test_candidates_differ_by_them(fitted, runs):
     target = Target(5e8, 1e10, "adamw", "ours", covariates=AT_1B)
     pool = runs.iloc[:48].drop(columns=["loss", "status"]).assign(study="ours")
@@ -193,6 +198,7 @@ def test_candidates_differ_by_them(fitted, runs):
     assert all("dropout" in run for run in told["runs"])
 
 
+@pytest.mark.slow
 def test_diagnose_runs_and_says_what_is_not_separated(fitted, runs):
     target = Target(5e8, 1e10, "adamw", "ours", covariates=AT_1B)
     told = diagnose(fitted, target, runs)
@@ -205,6 +211,7 @@ def test_diagnose_runs_and_says_what_is_not_separated(fitted, runs):
     ]
 
 
+@pytest.mark.slow
 def test_plots_and_report_have_them(fitted, tmp_path):
     ax = plot_optimum(fitted, "dropout", "params", Target(5e8, 1e10, "adamw", "ours", covariates=AT_1B))
     assert ax.get_ylabel() == "best dropout"
