@@ -22,6 +22,7 @@ from bayeslaw.advice.target_surface import (
     lr_batch_excess,
     optimum_draws,
     place,
+    settings_of,
     surface_at,
     usual_settings,
 )
@@ -132,8 +133,7 @@ def assumed(posterior: Posterior, target: Target) -> dict[str, str]:
     the study's runs, or of all studies' where the set-up was never seen.
     """
     if "schedule" in posterior.factor_values:
-        usual = usual_settings(posterior, target.study, target.covariates)
-        schedule = str(target.covariates.get("schedule", usual.get("schedule", ("",))[0]))
+        schedule = str(settings_of(posterior, target)["schedule"])
     else:
         studies = [target.study] if target.study in posterior.studies else posterior.studies
         told = {str(posterior.conventions.get(str(name), {}).get("schedule", "unknown")) for name in studies}

@@ -200,6 +200,12 @@ def usual_settings(
     return found | {column: told for column, told in usual.items() if column not in given}
 
 
+def settings_of(posterior: Posterior, target: Target) -> dict[str, Any]:
+    """Covariates and columns of factors by name: as the target has them, else as ``usual_settings``."""
+    usual = usual_settings(posterior, target.study, target.covariates)
+    return {name: value for name, (value, _) in usual.items()} | dict(target.covariates)
+
+
 def _most_common(cells: Iterable[Mapping[str, Any]], name: str) -> tuple[Any, bool] | None:
     """The value that most cells have, and whether all have it; None where none tells it."""
     told = Counter(others[name] for others in cells if others.get(name) is not None)
@@ -208,13 +214,13 @@ def _most_common(cells: Iterable[Mapping[str, Any]], name: str) -> tuple[Any, bo
 
 def factor_shifts(posterior: Posterior, target: Target, seed: int = 0) -> dict[str, Floats]:
     """What factors add to quantities at a target, by ``terms.shift_key``; each (draw,)."""
-    usual = usual_settings(posterior, target.study, target.covariates)
+    settings = settings_of(posterior, target)
     shifts: dict[str, Floats] = {}
     for name in posterior.factor:
         row = FACTORS[name]
-        value = target.covariates.get(row.column, usual.get(row.column, ("",))[0])
         key = shift_key(row.quantity)
-        shifts[key] = shifts.get(key, 0.0) + pooling.factor_draws(posterior, name, str(value), seed)
+        drawn = pooling.factor_draws(posterior, name, str(settings[row.column]), seed)
+        shifts[key] = shifts.get(key, 0.0) + drawn
     return shifts
 
 
@@ -410,12 +416,9 @@ def _same_place(posterior: Posterior, cell: Cell, target: Target) -> bool:
     if any(abs(here[name] - there[name]) >= SAME_SIZE for name in here):
         return False
     known = dict(cell.others)
-    usual = usual_settings(posterior, target.study, target.covariates)
-    for column in {FACTORS[name].column for name in posterior.factor_values}:
-        asked = target.covariates.get(column, usual.get(column, ("",))[0])
-        if column in known and str(asked) != str(known[column]):
-            return False
-    return True
+    asked = settings_of(posterior, target)
+    columns = {FACTORS[name].column for name in posterior.factor_values} & known.keys()
+    return all(str(asked[column]) == str(known[column]) for column in columns)
 
 
 def _same(a: float, b: float) -> bool:

@@ -40,8 +40,8 @@ DIFFERENCE = 1e-4
 """Step of central differences [standard deviations of the prior]."""
 
 FEW = 400
-"""Runs up to which the gradient is compiled without optimization: compiling takes 4 s less, and the calls of
-the search for the mode 1 s more."""
+"""Runs up to which the gradient is compiled without optimization: that spares more than the slower calls of
+the search for the mode cost."""
 
 ROUNDS = 6
 """Maximum number of searches for the mode, each in better coordinates than the last."""

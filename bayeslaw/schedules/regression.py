@@ -80,8 +80,10 @@ class Regression(NamedTuple):
 
     def divergence_probability(self, schedules: Iterable[ArrayLike]) -> Floats:
         """Probability to diverge, shape (schedule,)."""
+        from scipy.special import expit
+
         odds = self.divergence @ _of_divergence(schedule_numbers(schedules), self.numbers).T
-        return np.asarray(np.mean(1.0 / (1.0 + np.exp(-odds)), axis=0))
+        return np.asarray(np.mean(expit(odds), axis=0))
 
 
 def fit_regression(
@@ -148,15 +150,16 @@ def _linear(columns: Floats, y: Floats, rng: np.random.Generator, draws: int) ->
 def _logistic(columns: Floats, happened: np.ndarray, rng: np.random.Generator, draws: int) -> Floats:
     """Draws of the coefficients of the log odds, (draw, column)."""
     from scipy.optimize import minimize
+    from scipy.special import expit
 
     sign = np.where(happened, 1.0, -1.0)
 
     def energy(w: Floats) -> tuple[float, Floats]:
-        miss = 1.0 / (1.0 + np.exp(sign * (columns @ w)))
+        miss = expit(-sign * (columns @ w))
         value = np.logaddexp(0.0, -sign * (columns @ w)).sum() + 0.5 * w @ w / WIDE**2
         return float(value), w / WIDE**2 - columns.T @ (sign * miss)
 
     w = minimize(energy, np.zeros(columns.shape[1]), jac=True, method="BFGS").x
-    chance = 1.0 / (1.0 + np.exp(-(columns @ w)))
+    chance = expit(columns @ w)
     information = (columns.T * (chance * (1.0 - chance))) @ columns + np.eye(len(w)) / WIDE**2
     return rng.multivariate_normal(w, np.linalg.inv(information), draws)

@@ -39,7 +39,7 @@ import numpy as np
 from bayeslaw.law.simulation import example_design, simulate_runs
 from bayeslaw.posterior.netcdf import write_posterior
 from bayeslaw.runs.io import write_runs
-from tests.studies.tables import markdown, read_rows, study_parser
+from tests.studies.tables import markdown, read_rows, run_and_print
 from tests.support.fakes import fake_posterior
 
 RESULTS = Path(__file__).parent / "results" / "fuzz.jsonl"
@@ -322,15 +322,5 @@ def table(rows: list[dict[str, Any]]) -> str:
     return markdown(f"{len(rows)} spoilt commands", ["command", *verdicts], body)
 
 
-def main() -> None:
-    parser = study_parser(__doc__)
-    parser.add_argument("--count", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=0)
-    asked = parser.parse_args()
-    if asked.what == "run":
-        run(asked.count, asked.seed)
-    print(table(read_rows(RESULTS)))
-
-
 if __name__ == "__main__":
-    main()
+    run_and_print(__doc__, ("count", 1000), run, lambda: table(read_rows(RESULTS)))

@@ -13,14 +13,13 @@ from __future__ import annotations
 
 import json
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tests.strain.jobs import JOBS, Job, outcome, prepared
-from tests.studies.tables import markdown, read_rows, study_parser
+from tests.strain.jobs import JOBS, Job, outcome, prepared, whole
+from tests.studies.tables import markdown, read_rows, run_and_print
 
 RESULTS = Path(__file__).parent / "results" / "kills.jsonl"
 PER_JOB = 5
@@ -64,10 +63,7 @@ def run(wanted: int, seed: int) -> None:
             place = Path(where) / name
             if name not in references:
                 place.mkdir()
-                folder = prepared(place / "whole")
-                began = time.perf_counter()
-                ended(JOBS[name].command, folder)
-                references[name] = JOBS[name].left(folder), time.perf_counter() - began
+                references[name] = whole(JOBS[name], place / "whole")
             row = {"job": name, "number": number, "seed": seed}
             row |= trial(JOBS[name], place, number, seed, *references[name])
             rows.append(row)
@@ -86,15 +82,5 @@ def table(rows: list[dict[str, Any]]) -> str:
     return markdown("Killed at random moments", ["job", "times run", "kills -9", "left the same"], body)
 
 
-def main() -> None:
-    parser = study_parser(__doc__)
-    parser.add_argument("--kills", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=0)
-    asked = parser.parse_args()
-    if asked.what == "run":
-        run(asked.kills, asked.seed)
-    print(table(read_rows(RESULTS)))
-
-
 if __name__ == "__main__":
-    main()
+    run_and_print(__doc__, ("kills", 200), run, lambda: table(read_rows(RESULTS)))

@@ -24,8 +24,8 @@ from typing import Any
 
 import numpy as np
 
-from tests.strain.jobs import JOBS, Job, outcome, prepared
-from tests.studies.tables import markdown, read_rows, study_parser
+from tests.strain.jobs import JOBS, Job, outcome, prepared, whole
+from tests.studies.tables import markdown, read_rows, run_and_print
 
 RESULTS = Path(__file__).parent / "results" / "places.jsonl"
 Said = list[tuple[int | None, str]]
@@ -132,23 +132,13 @@ def clear(code: int | None, said: str) -> bool:
     return code == 0 or (code in (1, 2) and "error: " in said.lower() and "Traceback" not in said)
 
 
-def reference(job: Job, place: Path) -> tuple[Any, float]:
-    """What the undisturbed job leaves, and the seconds that it needs."""
-    folder = prepared(place)
-    began = time.perf_counter()
-    code, said = outcome(job.command, folder, LIMIT)
-    if code:
-        raise RuntimeError(f"exit code {code}: {said[-500:]}")
-    return job.left(folder), time.perf_counter() - began
-
-
 def trial(
-    job: Job, wrong: str, place: Path, rng: np.random.Generator, whole: tuple[Any, float]
+    job: Job, wrong: str, place: Path, rng: np.random.Generator, reference: tuple[Any, float]
 ) -> dict[str, Any]:
     """One job with one thing wrong: whether what it said is clear, and what it left the same."""
-    found = WRONG[wrong](job, prepared(place), rng, whole[1])
+    found = WRONG[wrong](job, prepared(place), rng, reference[1])
     try:
-        same = found[-1][0] == 0 and job.left(place) == whole[0]
+        same = found[-1][0] == 0 and job.left(place) == reference[0]
     except (OSError, ValueError, KeyError) as error:
         found, same = [*found, (None, f"{type(error).__name__}: {error}")], False
     told = all(clear(*each) for each in found)
@@ -161,7 +151,7 @@ def run(times: int, seed: int) -> None:
     RESULTS.parent.mkdir(exist_ok=True)
     done = {(row["job"], row["wrong"], row["number"]) for row in read_rows(RESULTS)}
     for name, job in JOBS.items():
-        whole = None
+        reference = None
         for wrong in WRONG:
             for number in range(times):
                 if (name, wrong, number) in done:
@@ -169,11 +159,11 @@ def run(times: int, seed: int) -> None:
                 with tempfile.TemporaryDirectory() as where:
                     mounted(Path(where), "size=256m")
                     try:
-                        whole = whole or reference(job, Path(where) / "whole")
+                        reference = reference or whole(job, Path(where) / "whole", LIMIT)
                         shutil.rmtree(Path(where) / "whole", ignore_errors=True)
                         rng = np.random.default_rng([seed, number, list(WRONG).index(wrong)])
                         row = {"job": name, "wrong": wrong, "number": number, "seed": seed}
-                        row |= trial(job, wrong, Path(where) / "work", rng, whole)
+                        row |= trial(job, wrong, Path(where) / "work", rng, reference)
                     finally:
                         subprocess.run(["umount", "--lazy", where], check=True)
                 with RESULTS.open("a") as file:
@@ -194,15 +184,5 @@ def table(rows: list[dict[str, Any]]) -> str:
     return markdown("Said clearly, and in the end left the same", ["job", *WRONG], body)
 
 
-def main() -> None:
-    parser = study_parser(__doc__)
-    parser.add_argument("--times", type=int, default=3)
-    parser.add_argument("--seed", type=int, default=0)
-    asked = parser.parse_args()
-    if asked.what == "run":
-        run(asked.times, asked.seed)
-    print(table(read_rows(RESULTS)))
-
-
 if __name__ == "__main__":
-    main()
+    run_and_print(__doc__, ("times", 3), run, lambda: table(read_rows(RESULTS)))

@@ -35,7 +35,7 @@ from bayeslaw.law.simulation import example_design
 from bayeslaw.posterior.draws import Posterior
 from bayeslaw.target import Target
 from tests.studies.calibration import chance, from_prior, rank_table, thinned
-from tests.studies.core import fit_core, fit_default
+from tests.studies.fits import fit_core, fit_default
 from tests.studies.tables import read_rows, study_parser
 
 RESULTS = Path(__file__).parent / "results" / "calibration_default.jsonl"
@@ -55,7 +55,7 @@ def design() -> pd.DataFrame:
     """Runs of five groups whose outcomes are still to be drawn."""
     parts = []
     for seed, (study, optimizer) in enumerate(GROUPS):
-        part = example_design(RUNS, study, optimizer, (2e7, 6e7, 1.8e8), (20.0, 60.0), seed=seed).iloc[:RUNS]
+        part = example_design(RUNS, study, optimizer, (2e7, 6e7, 1.8e8), (20.0, 60.0), seed=seed)
         rng = np.random.default_rng(seed)
         parts.append(
             part.assign(
@@ -64,8 +64,7 @@ def design() -> pd.DataFrame:
             )
         )
     table = pd.concat(parts, ignore_index=True)
-    names = [f"{i}" for i in range(len(table))]
-    return table.assign(run_id=names, loss=3.0, loss_kind="simulated", status="finished")
+    return table.assign(run_id=table.index.astype(str), loss=3.0, loss_kind="simulated", status="finished")
 
 
 def structure(runs: pd.DataFrame) -> Observations:

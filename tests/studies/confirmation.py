@@ -26,8 +26,9 @@ from bayeslaw.evaluation.scores import r2
 from bayeslaw.posterior.draws import Posterior
 from bayeslaw.runs.cells import finished_runs
 from bayeslaw.runs.io import read_runs
+from tests.studies.fits import fit_parts
 from tests.studies.heldout import table as read_table
-from tests.studies.structures import ALL, by_nuts, rounded
+from tests.studies.structures import ALL, rounded
 from tests.studies.tables import read_rows, run_or_print
 
 RESULTS = Path(__file__).parent / "results" / "confirmation.jsonl"
@@ -67,7 +68,7 @@ def run() -> None:
             if (fold.name, text) in done:
                 continue
             began = time.perf_counter()
-            posterior = by_nuts(fold.fitted, structure_named(text))
+            posterior = fit_parts(fold.fitted, structure_named(text))
             row = {"split": fold.name, "structure": text, "runs": len(fold.held_out)}
             row |= scores(posterior, fold) | {"seconds": time.perf_counter() - began}
             row["converged"] = bool(posterior.diagnostics["converged"])

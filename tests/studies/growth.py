@@ -94,7 +94,7 @@ def best_dropouts(runs: pd.DataFrame) -> Iterator[Row]:
     """The best dropout of each network and number of epochs, by the core of the law with its rows."""
     swept = _dropout_runs(runs)
     study = [f"{epochs:g}" for epochs in swept["epochs"]]
-    fitted = swept.drop(columns=list(swept.columns.intersection(["epochs", "lr_dropout", "batch_schedule"])))
+    fitted = swept.drop(columns=["epochs", "lr_dropout", "batch_schedule"])
     terms = (Term("best_dropout"), Term("best_dropout_n", "n"))
     coordinate = (Transform(0.02), (math.log(0.02), 0.0))
     optimum = Optimum("dropout", terms, *coordinate, "dropout_curvature", "dropout")

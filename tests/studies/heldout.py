@@ -29,7 +29,7 @@ from bayeslaw.posterior.draws import Posterior
 from bayeslaw.runs.importing import import_runs
 from bayeslaw.runs.schema import CELL
 from bayeslaw.target import Target
-from tests.studies.core import fit_core, fit_default
+from tests.studies.fits import fit_core, fit_default
 from tests.studies.tables import heldout_tables, read_rows
 
 ROOT = Path(__file__).parents[2]

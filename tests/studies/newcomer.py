@@ -37,7 +37,7 @@ from bayeslaw.posterior.prior import prior_posterior
 from bayeslaw.runs.cells import finished_runs
 from bayeslaw.runs.importing import import_runs
 from bayeslaw.target import Target
-from tests.studies.core import fit_core
+from tests.studies.fits import fit_core
 from tests.studies.tables import markdown, percent, read_rows, study_parser
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "marin_optimizer_sweep.csv"

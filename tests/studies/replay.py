@@ -24,7 +24,7 @@ from bayeslaw.rehearsal.task import Study, study_of
 from bayeslaw.runs.cells import group_cells
 from bayeslaw.runs.importing import import_runs
 from bayeslaw.target import Target
-from tests.studies.core import fit_core
+from tests.studies.fits import fit_core
 from tests.studies.tables import markdown, percent, study_parser
 
 ROOT = Path(__file__).parents[2]

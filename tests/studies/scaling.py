@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bayeslaw.law.simulation import example_design, simulate_runs
-from tests.studies.core import fit_core
+from tests.studies.fits import fit_core
 from tests.studies.tables import read_rows
 
 ROOT = Path(__file__).parents[2]

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from bayeslaw.rehearsal.many import read, run
-from tests.studies.core import fit_core
+from tests.studies.fits import fit_core
 from tests.studies.replay import study, told
 from tests.studies.tables import markdown, study_parser
 

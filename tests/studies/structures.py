@@ -20,6 +20,7 @@ import pandas as pd
 from bayeslaw.comparison.folds import Fold, future_folds
 from bayeslaw.comparison.judge import Judged, judged_cells
 from bayeslaw.comparison.structures import Fit, scores_of, structure_named, summarise
+from tests.studies.fits import fit_parts
 from tests.studies.heldout import table as read_table
 from tests.studies.tables import read_rows
 
@@ -32,13 +33,6 @@ STRUCTURES = {
 """By method of the fit: Gaussian approximations of all structures, full fits of the first and the best."""
 
 
-def by_nuts(runs: pd.DataFrame, parts: Sequence[str]) -> Any:
-    """A full fit."""
-    from bayeslaw.inference.fitting import fit
-
-    return fit(runs, parts=parts, say=lambda message: print("   ", message, flush=True))
-
-
 def by_laplace(runs: pd.DataFrame, parts: Sequence[str]) -> Any:
     """A Gaussian approximation."""
     from bayeslaw.inference.approximation import approximate
@@ -46,7 +40,7 @@ def by_laplace(runs: pd.DataFrame, parts: Sequence[str]) -> Any:
     return approximate(runs, parts)
 
 
-METHODS: dict[str, Fit] = {"laplace": by_laplace, "nuts": by_nuts}
+METHODS: dict[str, Fit] = {"laplace": by_laplace, "nuts": fit_parts}
 
 
 def folds() -> Iterator[tuple[Fold, list[Judged]]]:

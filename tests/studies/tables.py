@@ -35,6 +35,23 @@ def run_or_print(description: str | None, run: Callable[[], None], table: Callab
         print(table())
 
 
+def run_and_print(
+    description: str | None,
+    option: tuple[str, int],
+    run: Callable[[int, int], None],
+    table: Callable[[], str],
+) -> None:
+    """The command line of a study with one number, such as ``("kills", 200)``, and a seed."""
+    name, usual = option
+    parser = study_parser(description)
+    parser.add_argument(f"--{name}", type=int, default=usual)
+    parser.add_argument("--seed", type=int, default=0)
+    asked = vars(parser.parse_args())
+    if asked["what"] == "run":
+        run(asked[name], asked["seed"])
+    print(table())
+
+
 def heldout_tables(rows: Sequence[Row]) -> str:
     """All the tables that the results allow, one under the other."""
     parts = [

@@ -29,7 +29,7 @@ from bayeslaw.posterior.draws import Posterior
 from bayeslaw.posterior.netcdf import read_posterior, write_posterior
 from bayeslaw.runs.io import read_runs
 from bayeslaw.target import Target
-from tests.studies.core import fit_core
+from tests.studies.fits import fit_core
 from tests.studies.tables import markdown, read_rows
 
 ROOT = Path(__file__).parents[2]

@@ -27,7 +27,7 @@ from bayeslaw.planning.policies import expected_regret
 from bayeslaw.planning.reweighting import reweight
 from bayeslaw.posterior.draws import Posterior
 from bayeslaw.posterior.importance import RELIABLE
-from tests.studies.core import fit_core
+from tests.studies.fits import fit_core
 from tests.studies.replay import study
 from tests.studies.tables import markdown, read_rows, study_parser
 
