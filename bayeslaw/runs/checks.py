@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bayeslaw.errors import BadInput
+from bayeslaw.runs.column_names import reported
 from bayeslaw.target import CELL
 
 CONFIGURATION = (
@@ -91,7 +92,11 @@ def _repeats(table: pd.DataFrame) -> Iterable[str]:
         return
     group = settings[repeated].groupby(list(settings), dropna=False).ngroup()
     known = {*names, *others, *OUTCOMES}
-    unused = [name for name in table if name not in known and not str(name).endswith("_as_given")]
+    unused = [
+        name
+        for name in map(str, table)
+        if name not in known and not name.endswith("_as_given") and not reported(name)
+    ]
     apart = [name for name in unused if _sets_apart(table.loc[repeated, name], group)]
     if apart:
         yield (

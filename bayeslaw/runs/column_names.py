@@ -14,10 +14,11 @@ SYNONYMS: dict[str, str] = {
     "run_id": "id run run_name name exp_name experiment",
     "study": "sweep_name project experiment_name study_name",
     "optimizer": "optim opt optimizer_name optimizer_type",
-    "params_nonembedding": "n_nonembedding n_params_nonembedding params_non_embedding non_embedding_params "
-    "non_embedding_param_size non_embedding_parameters num_nonembedding_params n_params_nonembed",
+    "params_nonembedding": "n_nonembedding n_params_nonembedding num_params_nonembedding nonembedding_params "
+    "nonembedding_param_size nonembedding_parameters num_nonembedding_params n_nonembedding_params",
     "params_total": "total_params n_params_total num_params_total total_parameters",
-    "params_embedding": "embedding_params n_params_embedding n_params_embed",
+    "params_embedding": "embedding_params n_params_embedding n_params_embed n_embedding_params n_embd_params "
+    "n_emb_params num_embedding_params embedding_parameters num_embedding_parameters",
     "vocab_size": "padded_vocab_size n_vocab",
     "tied_embeddings": "tie_word_embeddings tie_embeddings weight_tying",
     "width": "d_model hidden_size hidden_dim n_embd",
@@ -160,6 +161,42 @@ def ambiguous(role: str, names: Iterable[str]) -> str | None:
     return next((name for name in names if {_plain(name), _last(name)} & wanted), None)
 
 
+def alternatives(role: str, names: Iterable[str]) -> list[str]:
+    """Every column that by its name could hold a role, likelier first; no logged one for a setting.
+
+    >>> alternatives("learning_rate", ["lr", "train/lr", "config.optimizer.lr"])
+    ['config.optimizer.lr', 'lr']
+    """
+    words = {role, *SYNONYMS.get(role, "").split()}
+    ranked = dict.fromkeys(name for group in _ranked(role, list(names)) for name in group)
+    usable = [name for name in ranked if role in OUTCOMES or not _logged(name)]
+    return [name for name in usable if {_plain(name), _last(name)} & words]
+
+
+def reported(name: str) -> bool:
+    """Whether a column's name is that of something a run reports, not one of its settings.
+
+    >>> [reported(name) for name in ("train/loss", "ppl", "config.loss", "corpus")]
+    [True, True, False, False]
+    """
+    outcome = any(alternatives(role, [name]) for role in OUTCOMES)
+    return _logged(name) or (outcome and not CONFIGURED.match(name))
+
+
+def loss_kind(column: str) -> str | None:
+    """Kind of loss, if the name of its column tells.
+
+    >>> loss_kind("metrics.eval_loss"), loss_kind("loss")
+    ('val_final', None)
+    """
+    name = column.lower()
+    if "val" in name:
+        return "val_final"
+    if "smooth" in name:
+        return "train_smoothed"
+    return "train_final" if "train" in name else None
+
+
 def named(plain: str, names: Iterable[str]) -> str | None:
     """A column by its name or last part, normalised; None where there is none.
 
@@ -232,9 +269,14 @@ LOGGED = re.compile(r"^\s*(train|training|val|valid|eval)\.", re.I)
 
 @cache
 def _plain(name: str) -> str:
-    """Lower case, words joined by underscores, without the prefixes of an export (W&B, Ray, MLflow)."""
+    """Lower case, words joined by underscores, without the prefixes of an export (W&B, Ray, MLflow).
+
+    >>> _plain("config.model.N-Params"), _plain("config/n_params_non_embed")
+    ('model_n_params', 'n_params_nonembedding')
+    """
     name = REPORTED.sub("", CONFIGURED.sub("", str(name), count=1), count=1).strip().lower()
-    return re.sub(r"[^a-z0-9]+", "_", name).strip("_")
+    joined = re.sub(r"[^a-z0-9]+", "_", name).strip("_")
+    return re.sub(r"(?<![a-z])non_?emb(ed(ding)?s?)?(?![a-z])", "nonembedding", joined)
 
 
 @cache

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
 from bayeslaw.runs.column_names import ambiguous, named
@@ -18,7 +17,7 @@ MOST_SEQUENCES = 16_384
 """A batch with more than this is one in tokens: published recipes stay below (4,096 sequences of 4,096)."""
 
 CLOSE = 0.1
-"""A count of parameters this close to that of the shape, as a share, is taken to count the same."""
+"""A count of parameters this far above that of the shape, as a share, is taken to count the same."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +102,8 @@ def _params(raw: pd.DataFrame, roles: Mapping[str, str]) -> Iterator[Guess]:
     blocks = _block_params(raw, shape)
     table = shape["vocab_size"] * shape["width"] if {"vocab_size", "width"} <= set(shape) else None
     column = ambiguous("params_nonembedding", raw.columns)
-    if "params_total" in roles or (column and _counts_embeddings(raw[column], blocks, table)):
+    above = _above_blocks(raw[column], blocks) if column else False
+    if "params_total" in roles or (column and (blocks is None or (above and table is not None))):
         if "params_total" not in roles and column:
             yield Guess(
                 "params_total", column, "a module counts all its parameters, the embedding among them"
@@ -112,28 +112,24 @@ def _params(raw: pd.DataFrame, roles: Mapping[str, str]) -> Iterator[Guess]:
             yield Guess(
                 "params_embedding", "vocab_size x width", "as if the output head were tied to it", table
             )
-    elif column:
-        yield Guess(
-            "params_nonembedding",
-            column,
-            f"within {CLOSE:.0%} of the blocks by width and depth"
-            if blocks is not None
-            else "nothing is said of it",
-        )
+    elif column and not above:
+        words = f"at most {CLOSE:.0%} above the blocks by width and depth: no embedding is among them"
+        yield Guess("params_nonembedding", column, words)
     elif blocks is not None:
         words = "counted from width and depth, as attention with a feed-forward network in each block"
+        if column:
+            words += f"; {column} is larger, as with the embedding"
         yield Guess("params_nonembedding", "blocks by shape", words, blocks)
 
 
 SHAPE = ("width", "depth", "heads", "vocab_size")
 
 
-def _counts_embeddings(counts: pd.Series, blocks: pd.Series | None, table: pd.Series | None) -> bool:
-    """Whether a count of parameters includes the embedding; without a shape to compare it does."""
-    if blocks is None or table is None:
-        return blocks is None
-    off = np.abs(pd.to_numeric(counts, errors="coerce") / blocks - 1)
-    return bool((off > CLOSE).any())
+def _above_blocks(counts: pd.Series, blocks: pd.Series | None) -> bool:
+    """Whether a count of parameters is more than that of the blocks, as where embeddings are counted."""
+    if blocks is None:
+        return False
+    return bool((pd.to_numeric(counts, errors="coerce") > (1 + CLOSE) * blocks).any())
 
 
 def _block_params(raw: pd.DataFrame, shape: Mapping[str, pd.Series]) -> pd.Series | None:

@@ -12,9 +12,18 @@ import numpy as np
 import pandas as pd
 
 from bayeslaw.errors import BadInput
+from bayeslaw.runs.alternatives import unite
 from bayeslaw.runs.checks import notes as doubts
 from bayeslaw.runs.checks import which
-from bayeslaw.runs.column_names import ROLES, Reading, ambiguous, passed_over, reason, resolve_roles
+from bayeslaw.runs.column_names import (
+    ROLES,
+    Reading,
+    ambiguous,
+    loss_kind,
+    passed_over,
+    reason,
+    resolve_roles,
+)
 from bayeslaw.runs.conversions import USED, follow
 from bayeslaw.runs.guesses import Guess, guesses
 from bayeslaw.runs.io import TEXT, PathLike, narrow, read_table
@@ -162,6 +171,7 @@ def convert(
     raw = raw.drop(columns=[name for name in constants if name in raw]).assign(**constants)
     if study is not None:
         raw["study"] = study
+    raw, united = unite(raw, mapping)
     roles = resolve_roles(raw.columns, mapping, source, confirm)
     raw = _numbers_but_for(raw, roles.get("loss"))
     table, follows = _by_role(raw, roles, source)
@@ -173,9 +183,9 @@ def convert(
     _require(table, roles, raw, guessed, source)
     columns = {role: raw[name] for role, name in roles.items()}
     own = [role for role in roles if role in BY_NAME or role.startswith("extra_")]
-    notes = [*_reading_notes(roles, raw), *_peak_notes(roles, raw, {*mapping, *constants}, source)]
+    notes = [*_reading_notes(roles, raw), *united, *_peak_notes(roles, raw, {*mapping, *constants}, source)]
     if "loss_kind" not in table and "loss" in roles:
-        table["loss_kind"] = _loss_kind(roles["loss"])
+        table["loss_kind"] = loss_kind(roles["loss"])
     notes += _add_status(table, columns.get("status"))
     notes += _stop_short(table, columns)
     direct = {roles[role] for role in own}
@@ -316,16 +326,6 @@ def _peak_notes(roles: Mapping[str, str], raw: pd.DataFrame, said: set[str], sou
     return notes
 
 
-def _loss_kind(column: str) -> str | None:
-    """Kind of loss, if the name of its column tells."""
-    name = column.lower()
-    if "val" in name or "eval" in name:
-        return "val_final"
-    if "smooth" in name:
-        return "train_smoothed"
-    return "train_final" if "train" in name else None
-
-
 def _add_status(table: pd.DataFrame, states: pd.Series | None) -> list[str]:
     """Fill status in place: from the source's word, a loss recorded as NaN, else whether there is a loss."""
     recorded_nan = table["loss"].map(lambda value: isinstance(value, str) and "nan" in value.lower())
@@ -333,7 +333,7 @@ def _add_status(table: pd.DataFrame, states: pd.Series | None) -> list[str]:
     if states is None:
         status = pd.Series("finished", index=table.index)
     else:
-        words = states.astype("str").str.strip().str.lower().str.removeprefix("trialstate.")
+        words = states.astype("str").fillna("").str.strip().str.lower().str.removeprefix("trialstate.")
         status = words.map(lambda word: STATE_OF.get(re.sub(r"[\s-]+", "_", word), word))
         status = status.mask(states.isna(), "finished")
     lost = missing & (status == "finished")

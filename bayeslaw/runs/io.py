@@ -113,6 +113,17 @@ def read_table(path: PathLike, nan_is_text: bool = False) -> pd.DataFrame:
     return narrow(table) if nan_is_text and reader in READERS_OF_NAN.values() else table
 
 
+def read_log(path: Path) -> pd.DataFrame:
+    """What a run logged in JSON lines or a CSV; a last JSON line that is still being written is left out.
+
+    Raises:
+        BadInput: the file is missing, of another kind, or damaged before its last line.
+    """
+    if path.suffix != ".jsonl":
+        return read_table(path, nan_is_text=True)
+    return narrow(read_with(partial(_read_jsonl, constant=str, growing=True), path))
+
+
 def read_with(reader: Callable[[Path], pd.DataFrame], path: Path) -> pd.DataFrame:
     """A table by any reader, whose failures become one clear error.
 
@@ -217,8 +228,13 @@ def _read_parquet(path: Path) -> pd.DataFrame:
     return pd.read_parquet(path)
 
 
-def _read_jsonl(path: Path, constant: Callable[[str], Any] | None = None) -> pd.DataFrame:
-    """Read one JSON object per line. Empty lines are skipped; ``constant`` reads NaN and Infinity."""
+def _read_jsonl(
+    path: Path, constant: Callable[[str], Any] | None = None, growing: bool = False
+) -> pd.DataFrame:
+    """Read one JSON object per line.
+
+    Empty lines are skipped, as is a cut last one of a ``growing`` file; ``constant`` reads NaN and Infinity.
+    """
     records = []
     with path.open(encoding=text_encoding(path)) as lines:
         for number, line in enumerate(lines, start=1):
@@ -227,6 +243,8 @@ def _read_jsonl(path: Path, constant: Callable[[str], Any] | None = None) -> pd.
             try:
                 record = json.loads(line, parse_constant=constant)
             except json.JSONDecodeError as error:
+                if growing and not line.endswith("\n"):
+                    break
                 raise BadInput(
                     f"{path}: line {number} is not JSON ({error.msg}); expected one object a line; "
                     "was the file cut short?"

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 
 from bayeslaw.errors import BadInput
-from bayeslaw.runs.checks import notes as notes
 from bayeslaw.target import CELL as CELL
 
 STATUSES = ("finished", "diverged", "crashed", "stopped")

@@ -53,6 +53,11 @@ def test_repeats_name_the_columns_that_set_them_apart(clean):
     [note] = doubts(by_wandb)
     assert note.endswith("as with --map extra_config_decay_shape=config.decay_shape")
     assert doubts(four.assign(decay_share=[0.1, 0.2, 0.3, 0.4])) == []
+    two = clean.iloc[[0, 0]].assign(run_id=["a", "b"], **{"train/loss": [3.1, 3.2], "val_loss": [2.9, 3.0]})
+    assert doubts(two) == [
+        "runs that repeat a configuration: 2 (a, b); "
+        "record the seed if they are seeds, drop the copies if they are not"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -197,6 +197,14 @@ def test_a_name_of_its_own_beats_a_synonym_and_the_whole_beats_the_last_part():
 
 
 @pytest.mark.parametrize(
+    "name",
+    ["n_params_non_embedding", "config.model.non-embedding_params", "N_nonembed", "num_params_non_emb"],
+)
+def test_spellings_of_non_embedding(name):
+    assert resolve_roles([name], {}, "x") == {"params_nonembedding": name}
+
+
+@pytest.mark.parametrize(
     ("names", "taken"),
     [
         (["lr", "optimizer.lr"], "optimizer.lr"),

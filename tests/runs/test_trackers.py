@@ -124,6 +124,17 @@ def test_the_shape_tells_what_a_count_of_parameters_includes(tmp_path):
         assert table["params_nonembedding"].tolist() == [12_300 if name == "without" else 12_288]
 
 
+@pytest.mark.parametrize(
+    ("count", "taken", "column"), [(12_300, 12_300, "n_params"), (44_288, 12_288, "blocks by shape")]
+)
+def test_a_count_above_the_blocks_is_not_one_of_them(tmp_path, count, taken, column):
+    rows = pd.DataFrame({"lr": [1e-3], "D": 1e6, "batch_tokens": 512, "val_loss": 3.0, "optimizer": "adamw"})
+    rows.assign(d_model=32, n_layer=1, n_params=count).to_csv(tmp_path / "a.csv", index=False)
+    found = imported(tmp_path / "a.csv", "ours", confirm=True)
+    assert found.table["params_nonembedding"].tolist() == [taken]
+    assert column in [each.column for each in found.readings if each.role == "params_nonembedding"]
+
+
 def test_epochs_sequences_and_warmup_shares_are_converted(tmp_path):
     rows = pd.DataFrame({"lr": [1e-3], "N": 1e4, "val_loss": 3.0, "optimizer": "adamw", "seq_len": 64})
     tellings = [
@@ -151,6 +162,36 @@ def test_a_folder_of_configurations(tmp_path):
     assert by_run(table, "status") == {"a": "finished", "b": "diverged", "c": "crashed", "d": "stopped"}
     assert by_run(table, "loss")["d"] == 3.5
     assert "runs that ended before 95% of their steps, counted as stopped: 1 of 4" in notes
+
+
+def test_runs_that_were_recorded_in_two_ways_are_one_table(tmp_path):
+    config = {"lr": 1e-3, "batch_tokens": 512, "tokens": 20_480, "params_nonembedding": 12_288}
+    ways: list[tuple[dict, dict]] = [
+        ({"optimizer": {"type": "AdamW"}}, {"eval_loss": 3.5, "train_loss": 3.0, "status": "COMPLETED"}),
+        ({"optimizer": {"type": "AdamW"}}, {"eval_loss": 3.4, "train_loss": 2.9, "status": "FAILED"}),
+        ({"optimizer": "muon"}, {"eval": {"loss": 3.25}, "train_loss": 2.8}),
+    ]
+    for number, (settings, metrics) in enumerate(ways):
+        (tmp_path / f"{number}").mkdir()
+        (tmp_path / f"{number}" / "config.json").write_text(json.dumps(config | settings))
+        (tmp_path / f"{number}" / "metrics.json").write_text(json.dumps(metrics))
+    table, notes = import_runs(tmp_path, "ours", confirm=True)
+    assert by_run(table, "loss") == {"0": 3.5, "1": 3.4, "2": 3.25}
+    assert by_run(table, "optimizer") == {"0": "adamw", "1": "adamw", "2": "muon"}
+    assert by_run(table, "status") == {"0": "finished", "1": "crashed", "2": "finished"}
+    assert "took metrics.eval.loss where metrics.eval_loss is missing: 1 run" in notes
+
+
+def test_a_line_that_is_still_written_is_left_out_and_one_that_is_damaged_is_named(tmp_path):
+    config = {"optimizer": "adamw", "lr": 1e-3, "batch_tokens": 512, "tokens": 20_480, "max_steps": 40}
+    (tmp_path / "config.json").write_text(json.dumps(config | {"params_nonembedding": 12_288}))
+    log = tmp_path / "metrics.jsonl"
+    log.write_text('{"step": 10, "val_loss": 4.0}\n{"step": 20, "val_lo')
+    table, _ = import_runs(tmp_path, "ours")
+    assert table[["loss", "status"]].to_numpy().tolist() == [[4.0, "stopped"]]
+    log.write_text('{"step": 10, "val_lo\n{"step": 20, "val_loss": 4.0}\n')
+    with pytest.raises(BadInput, match=r"metrics\.jsonl: line 1 is not JSON"):
+        import_runs(tmp_path, "ours")
 
 
 def test_a_run_that_is_still_written_is_read_as_far_as_it_is(tmp_path):

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from bayeslaw.errors import BadInput
-from bayeslaw.runs.io import PathLike, read_table
+from bayeslaw.runs.io import PathLike, read_log
 from bayeslaw.runs.trackers.rows import (
     SETTINGS,
     Row,
@@ -103,9 +103,7 @@ def _metrics(file: Path) -> Row:
 
 
 def _records(file: Path) -> list[dict[str, Any]]:
-    return [
-        {str(k): v for k, v in row.items()} for row in read_table(file, nan_is_text=True).to_dict("records")
-    ]
+    return [{str(k): v for k, v in row.items()} for row in read_log(file).to_dict("records")]
 
 
 def _points(entries: list[dict[str, Any]]) -> Iterator[tuple[float | None, str, float]]:
