@@ -240,16 +240,17 @@ def _made(task: Task, number: int, choice: dict[str, Any]) -> None:
     if task.collect is not None:
         table = folder / "collected.parquet"
     places = {"plan": folder / "plan.csv", "out": out, "table": table}
-    option = "--runner"
-    code = execute(option, checked_command(option, task.runner, "plan"), places, log)
-    if task.collect is not None:
-        collected = execute("--collect", checked_command("--collect", task.collect, "table"), places, log)
-        option, code = ("--collect", collected) if collected else (option, code)
+    commands = [("--runner", task.runner, "plan")]
+    commands += [("--collect", task.collect, "table")] if task.collect is not None else []
+    ended = [
+        execute(option, checked_command(option, command, needed), places, log)
+        for option, command, needed in commands
+    ]
     earlier = [*task.runs, *(round_folder(task, k) / "runs.parquet" for k in range(1, number))]
     known = set(read_runs(*earlier)["run_id"]) if earlier else set()
     plan = task.candidates.iloc[choice["rows"]].reset_index(drop=True)
     own = out in table.parents or folder in table.parents
-    runs, notes = brought_back(table, plan, set() if own else known, option, code, log)
+    runs, notes = brought_back(table, plan, set() if own else known, ended, log)
     names = [f"round-{number:02d}-{name}" if name in known else name for name in runs["run_id"]]
     finished = runs[runs["status"] == "finished"]
     write_json(

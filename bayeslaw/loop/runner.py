@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -45,11 +45,20 @@ def checked_command(option: str, command: str, needed: str) -> list[str]:
     return words
 
 
-def execute(option: str, words: list[str], places: dict[str, Path], log: Path) -> int:
-    """Run a command with its placeholders filled in; its output goes to ``log``.
+class Ended(NamedTuple):
+    """How a command ended: the option that named it, its exit code, and its last line if it failed."""
 
-    Returns:
-        Exit code of the command.
+    option: str
+    code: int
+    last: str
+
+    def __str__(self) -> str:
+        """The exit code in words, with the last line."""
+        return f"exit code {self.code}" + (f", its last line: {self.last}" if self.last else "")
+
+
+def execute(option: str, words: list[str], places: dict[str, Path], log: Path) -> Ended:
+    """Run a command with its placeholders filled in; its output goes to ``log``.
 
     Raises:
         BadInput: the program does not exist, or the command was interrupted.
@@ -72,11 +81,11 @@ def execute(option: str, words: list[str], places: dict[str, Path], log: Path) -
             f"{option}: stopped by a signal (exit code {code}), its plan is half done; "
             "expected it to end; run the same loop again to go on"
         )
-    return code
+    return Ended(option, code, _last_line(log) if code else "")
 
 
 def brought_back(
-    table: Path, plan: pd.DataFrame, known: set[str], option: str, code: int, log: Path
+    table: Path, plan: pd.DataFrame, known: set[str], ended: list[Ended], log: Path
 ) -> tuple[pd.DataFrame, list[str]]:
     """Match a run table to a plan, one run per planned run, with notes about missing and foreign runs.
 
@@ -84,9 +93,8 @@ def brought_back(
         table: run table that the runner left.
         plan: one row per planned run, with ``study``.
         known: run_ids from before this plan.
-        option: name of the command in messages.
-        code: exit code of the command.
-        log: file with its output.
+        ended: how the commands that left it ended, the runner first.
+        log: file with their output.
 
     Returns:
         Valid runs, in the order of the plan, under the plan's study; column ``planned`` numbers its rows from
@@ -95,22 +103,22 @@ def brought_back(
     Raises:
         BadInput: no table, an invalid table, or none of the plan's runs in it.
     """
-    last = _last_line(log)
-    said = f"exit code {code}" + (f", its last line: {last}" if last else "")
+    failed = [each for each in ended if each.code]
+    said = "; ".join(f"{each.option}: {each}" for each in failed or ended[:1])
     try:
         runs = read_runs(table)
     except BadInput as error:
-        raise BadInput(f"{option}: {said}; {error}; the log is {log}; correct it and run it again") from None
+        raise BadInput(f"{said}; {error}; the log is {log}; correct it and run it again") from None
     new = runs[~runs["run_id"].isin(known)].reset_index(drop=True)
     place = _matched(plan, new)
     found = new.iloc[[i for i in place if i is not None]].reset_index(drop=True)
     if found.empty:
         raise BadInput(
-            f"{option}: {said}; none of {len(new)} new runs in {table} is of the plan's {len(plan)}; "
+            f"{said}; none of {len(new)} new runs in {table} is of the plan's {len(plan)}; "
             "expected the same optimizer, N, tokens, batch and learning rate; "
             "correct it and run the same loop again"
         )
-    notes = [f"the runner ended with {said}"] if code else []
+    notes = [f"{each.option} ended with {each}" for each in failed]
     if missing := len(plan) - len(found):
         notes.append(f"{missing} of {len(plan)} planned runs did not come back; they were not charged")
     if foreign := len(new) - len(found):

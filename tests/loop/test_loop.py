@@ -235,13 +235,23 @@ def test_a_failing_runner_is_one_error_and_the_loop_stays_sound(task, tmp_path, 
     assert kinds(task)[:2] == [(1, "chosen"), (1, "returned")]
 
 
+def test_where_the_collecting_fails_too_the_runner_is_named_first(task, tmp_path):
+    collect = f"{sys.executable} -c 'raise SystemExit(\"nothing here\")' {{table}}"
+    with pytest.raises(BadInput) as caught:
+        rounds.run(replace(task, runner=with_how(tmp_path, "fails"), collect=collect), surer)
+    assert str(caught.value).startswith(
+        "--runner: exit code 1, its last line: no GPU today; "
+        "--collect: exit code 1, its last line: nothing here; "
+    )
+
+
 def test_a_plan_half_done_counts_and_is_charged_by_half(task, tmp_path):
     result = rounds.run(replace(task, runner=with_how(tmp_path, "half"), rounds=1), surer)
     returned = json.loads((task.folder / "round-01" / "returned.json").read_text())
     assert (result["runs"], returned["planned"], returned["runs"]) == (2, 4, 2)
     assert result["spent"] == pytest.approx(task.candidates["cost"].to_numpy()[returned["rows"]].sum())
     assert returned["notes"] == [
-        "the runner ended with exit code 1",
+        "--runner ended with exit code 1",
         "2 of 4 planned runs did not come back; they were not charged",
     ]
 
