@@ -25,6 +25,11 @@ LEVEL = 0.9
 TOLERANCE = 1e-3
 """Regret small enough where nothing says what a gain is worth [fraction of the loss]."""
 
+LEAST_SLOPE = 0.005
+"""Least -d ln loss / d ln compute of a draw: about that of Chinchilla's law at 7B parameters and 14T tokens
+(arXiv 2203.15556, constants of 2404.10102). Where the level is hardly known, draws of it may even rise with
+tokens, and no sum would be too much for a gain."""
+
 
 class Stop(NamedTuple):
     """Whether to stop, the reason in plain words, and the numbers compared (fractions of the loss, costs)."""
@@ -141,8 +146,8 @@ def compute_slope(
     posterior: Posterior, target: Target, weights: Floats | None = None, seed: int = 0
 ) -> float:
     """-d ln loss / d ln compute at a target whose tokens grow at fixed N, averaged over draws; at least
-    1e-4."""
+    ``LEAST_SLOPE`` in each."""
     p = surface_draws(posterior, target.study, target.optimizer, seed)
     x = place(posterior, target)
     ends = [surface.log_level(p, x | {"d": x["d"] + step}) for step in (-0.05, 0.05)]
-    return max(float(np.average((ends[0] - ends[1]) / 0.1, weights=weights)), 1e-4)
+    return float(np.average(np.maximum((ends[0] - ends[1]) / 0.1, LEAST_SLOPE), weights=weights))

@@ -18,7 +18,14 @@ from bayeslaw.advice.target_surface import surface_at
 from bayeslaw.errors import BadInput
 from bayeslaw.planning.batches import design, plan_table
 from bayeslaw.planning.candidates import drawn_from, with_cost
-from bayeslaw.planning.stopping import compute_slope, regret_bound, seed_noise, stop_rule, verdict
+from bayeslaw.planning.stopping import (
+    LEAST_SLOPE,
+    compute_slope,
+    regret_bound,
+    seed_noise,
+    stop_rule,
+    verdict,
+)
 from bayeslaw.posterior.netcdf import write_posterior
 from bayeslaw.target import Target, parse_target
 from tests.support.command import run
@@ -202,6 +209,14 @@ def test_noise_and_slope_are_those_of_the_surface():
     target = Target(*exact.reference, "adamw", "ours")
     assert seed_noise(exact, target) == pytest.approx(2e-3 * np.sqrt(6 / 4))
     assert compute_slope(exact, target) == pytest.approx(exact.study["slope_d"][0, 0], rel=0.01)
+
+
+def test_a_level_that_rises_with_tokens_makes_no_gain_priceless():
+    exact = shifted(fake_posterior(20, spread=0.0), slope_d=-0.5)
+    target = Target(*exact.reference, "adamw", "ours")
+    assert compute_slope(exact, target) == pytest.approx(LEAST_SLOPE)
+    told = verdict(exact, [target], 1e-3, 1e3, "FLOP").numbers
+    assert told["saving"] == pytest.approx(told["target_cost"] * np.expm1(1e-3 / LEAST_SLOPE))
 
 
 # ------------------------------------------------------------------------------------------ the command
