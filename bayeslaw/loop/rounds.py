@@ -45,11 +45,12 @@ from bayeslaw.posterior.netcdf import read_posterior, write_posterior
 from bayeslaw.posterior.prior import Fit, prior_posterior
 from bayeslaw.runs.formulas import escaped
 from bayeslaw.runs.io import read_runs, write_runs
+from bayeslaw.target import Target
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Report: TypeAlias = "Callable[[Posterior, Path, str, pd.DataFrame], object]"
+Report: TypeAlias = "Callable[[Posterior, Path, str, pd.DataFrame, Target], object]"
 """Writes a page about a fit: the fit, the page's path, the fit's place in the folder, its runs."""
 
 
@@ -172,7 +173,7 @@ def _reported(
     """Write the report of a fit; whatever goes wrong leaves the earlier one, and the loop goes on."""
     place = str((round_folder(task, number) / "posterior.nc").relative_to(task.folder))
     try:
-        report(posterior, task.folder / "report.html", place, runs)
+        report(posterior, task.folder / "report.html", place, runs, task.targets[0])
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         say(f"round {number}: report.html was not written ({reason}); the loop goes on")

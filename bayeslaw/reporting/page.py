@@ -15,6 +15,7 @@ from bayeslaw.files import static_text, write_atomically
 from bayeslaw.posterior.draws import Posterior
 from bayeslaw.reporting import sections as parts
 from bayeslaw.reporting.page_data import page_data
+from bayeslaw.target import Target
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,7 +26,11 @@ SHIPPED = "the posterior shipped with bayeslaw"
 
 
 def write_report(
-    posterior: Posterior, path: Path, place: str | None = None, runs: pd.DataFrame | None = None
+    posterior: Posterior,
+    path: Path,
+    place: str | None = None,
+    runs: pd.DataFrame | None = None,
+    target: Target | None = None,
 ) -> dict[str, Any]:
     """Write the report, whole or not at all.
 
@@ -34,14 +39,15 @@ def write_report(
         path: path of the page, .html.
         place: name of the posterior's file for readers; None for the shipped one.
         runs: run table that it was fitted to; adds warnings on those runs, and figures of them.
+        target: the run that the page begins with; by default `bayeslaw.advice.prediction.example_target`.
 
     Returns:
-        ``bytes``, and ``example``: the advice at the example target.
+        ``bytes``, and ``example``: the advice at that target.
 
     Raises:
         BadInput: the file cannot be written.
     """
-    example = predict(posterior, example_target(posterior), LEVEL)
+    example = predict(posterior, target or example_target(posterior), LEVEL)
     text = report_html(posterior, example, place, runs)
     with write_atomically(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
@@ -51,7 +57,7 @@ def write_report(
 def report_html(
     posterior: Posterior, example: Prediction, place: str | None, runs: pd.DataFrame | None = None
 ) -> str:
-    """Build the page; arguments as in ``write_report``, with the advice at the example target."""
+    """Build the page; arguments as in ``write_report``, with the advice at the target."""
     from bayeslaw.reporting.figures import figures
 
     name = place or SHIPPED

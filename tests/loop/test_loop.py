@@ -123,7 +123,7 @@ def test_runs_to_begin_with_are_counted_in(task, tmp_path):
     assert result["runs"] == 10
 
 
-def page_of(fit, path, place, runs):
+def page_of(fit, path, place, runs, target):
     path.write_text(f"{place}: {len(runs)} runs")
 
 
@@ -173,13 +173,16 @@ def test_a_report_of_every_fit_replaces_the_last(task):
     seen = []
     two = replace(task, rounds=2, policy="cheapest")
     for _ in range(2):  # the second start finds the loop done, and writes none
-        rounds.run(two, surer, report=lambda fit, path, place, runs: seen.append((path, place, len(runs))))
-    page = task.folder / "report.html"
-    assert seen == [(page, "round-02/posterior.nc", 4), (page, "round-03/posterior.nc", 8)]
+        rounds.run(two, surer, report=lambda fit, *given: seen.append(given))
+    page, target = task.folder / "report.html", task.targets[0]
+    assert [(path, place, len(runs), of) for path, place, runs, of in seen] == [
+        (page, "round-02/posterior.nc", 4, target),
+        (page, "round-03/posterior.nc", 8, target),
+    ]
 
 
 def test_a_report_that_fails_is_said_and_stops_nothing(task, whole):
-    def fails(fit, path, place, runs):
+    def fails(*_given):
         raise ZeroDivisionError("no\nfigure")
 
     said: list[str] = []
@@ -190,7 +193,7 @@ def test_a_report_that_fails_is_said_and_stops_nothing(task, whole):
 
 
 def test_a_loop_killed_at_its_report_writes_it_when_it_resumes(task):
-    def killed(fit, path, place, runs):
+    def killed(*_given):
         raise KeyboardInterrupt
 
     one = replace(task, rounds=1, policy="cheapest")
