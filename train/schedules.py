@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from bayeslaw.integrations.schedules import SCHEDULES
+from bayeslaw.integrations.schedules import SCHEDULES, WSD_DECAY
 
 INVERSE_SQUARE_ROOT = "inverse_sqrt"
 NAMES = (*SCHEDULES, INVERSE_SQUARE_ROOT)
@@ -23,4 +23,4 @@ def fraction(schedule: str, step: float, steps: float, warmup_steps: int, final:
         return (step + 1) / warmup_steps
     if schedule == INVERSE_SQUARE_ROOT:
         return math.sqrt(max(1, warmup_steps) / (step + 1))
-    return SCHEDULES[schedule]((step + 1 - warmup_steps) / (steps - warmup_steps), final)
+    return SCHEDULES[schedule]((step + 1 - warmup_steps) / (steps - warmup_steps), final, WSD_DECAY)

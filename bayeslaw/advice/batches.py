@@ -70,7 +70,7 @@ class BatchAdvice(Result):
     exponent: Interval
     schedule: str | None
     level: float
-    assumes: Mapping[str, str]
+    assumes: Mapping[str, str | float]
     warnings: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:

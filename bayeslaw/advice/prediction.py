@@ -126,14 +126,19 @@ def predict(
     return result
 
 
-def assumed(posterior: Posterior, target: Target) -> dict[str, str]:
+def assumed(posterior: Posterior, target: Target) -> dict[str, str | float]:
     """Conventions of the advice: ``schedule``, ``params`` and what the ``learning_rate`` multiplies.
 
     The schedule is the target's, or the usual one, where the posterior tells schedules apart; else that of
-    the study's runs, or of all studies' where the set-up was never seen.
+    the study's runs, or of all studies' where the set-up was never seen. Covariates that runs may lack, such
+    as ``decay_share`` and ``sequence_length``, are there where the posterior has them.
     """
+    settings = settings_of(posterior, target)
+    others = {
+        COVARIATES[name].label: float(settings[name]) for name in posterior.pivot if COVARIATES[name].optional
+    }
     if "schedule" in posterior.factor_values:
-        schedule = str(settings_of(posterior, target)["schedule"])
+        schedule = str(settings["schedule"])
     else:
         studies = [target.study] if target.study in posterior.studies else posterior.studies
         told = {str(posterior.conventions.get(str(name), {}).get("schedule", "unknown")) for name in studies}
@@ -142,6 +147,7 @@ def assumed(posterior: Posterior, target: Target) -> dict[str, str]:
         "schedule": schedule,
         "params": "without embeddings",
         "learning_rate": convention_of(target.optimizer) or "unknown",
+        **others,
     }
 
 

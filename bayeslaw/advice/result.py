@@ -41,7 +41,8 @@ class Prediction(Result):
         level: probability that each interval holds.
         posterior: provenance and diagnostics of the fit.
         warnings: one sentence each.
-        assumes: conventions of the advice: ``schedule``, ``params``, and what ``learning_rate`` multiplies.
+        assumes: conventions of the advice: ``schedule``, ``params``, what ``learning_rate`` multiplies, and
+            covariates that runs may lack.
         curvature: where the answer is conditioned on ``lambda_max``: what that alone says of the best rate
             (``median``, ``lower``, ``upper``), the width of the rate's interval over its width without it,
             in logarithms (``narrowed_to``), and the ``pareto_k`` of the weights.
@@ -56,7 +57,7 @@ class Prediction(Result):
     level: float
     posterior: Mapping[str, Any]
     warnings: tuple[str, ...]
-    assumes: Mapping[str, str]
+    assumes: Mapping[str, str | float]
     curvature: Mapping[str, float] | None = None
 
     def to_json(self) -> dict[str, Any]:

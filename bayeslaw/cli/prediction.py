@@ -32,9 +32,6 @@ from bayeslaw.cli.tables import (
 )
 from bayeslaw.errors import BadInput
 
-EXPORTED_LENGTH = 4096
-"""Tokens per sequence of ``--export`` where none are given."""
-
 
 def predict_(
     params: Params,
@@ -90,7 +87,7 @@ def predict_(
         int | None,
         typer.Option(
             help="Tokens per sequence: the best batch depends on it, and --export counts in sequences, "
-            "by default of 4096 tokens."
+            "by default those that the advice assumes."
         ),
     ] = None,
     device: OnDevice = None,
@@ -139,7 +136,7 @@ def predict_(
         )
     result = _prediction(target, posterior, level, sequence_length, lambda_max)
     bill = bill_of(training_flops(target.params_nonembedding, target.tokens), device, reached, price_per_hour)
-    text = {"export": exported(result, export, sequence_length or EXPORTED_LENGTH)} if export else {}
+    text = {"export": exported(result, export, sequence_length)} if export else {}
     if as_json:
         print_json({**result, "bill": bill, **text})
     elif export:

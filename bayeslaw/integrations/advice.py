@@ -41,6 +41,7 @@ class Advice:
         regret_expected, regret_upper: excess loss of following the advice, as a fraction of the loss (0.001
             is 0.1%): its mean, and its bound with probability 90%.
         warnings: one sentence each.
+        assumes: what the advice holds for, such as ``schedule``; as of `bayeslaw.Prediction`.
     """
 
     params_nonembedding: float
@@ -55,6 +56,7 @@ class Advice:
     regret_expected: float
     regret_upper: float
     warnings: tuple[str, ...]
+    assumes: Mapping[str, str | float]
 
     @property
     def steps(self) -> int:
@@ -71,6 +73,7 @@ def recommended(
     study: str | None = None,
     posterior: Posterior | str | Path | None = None,
     lambda_max: float | None = None,
+    covariates: Mapping[str, float | str] | None = None,
 ) -> Advice:
     """Recommend settings for a run, as ``bayeslaw predict`` does, with warnings as one ``AdviceWarning``.
 
@@ -82,12 +85,13 @@ def recommended(
         study: fitted study of the run; None means an unseen set-up, with wider intervals.
         posterior: a fit or its file; by default the shipped one.
         lambda_max: curvature of your network early in warm-up, with ``batch_tokens``; as of ``predict``.
+        covariates: what else is known of the run, as of ``--covariate``: ``{"schedule": "wsd"}``.
 
     Raises:
         BadInput: a number out of range, a file that is not a posterior, or a study that was not fitted; a
             network too unlike those whose curvature was measured.
     """
-    target = Target(params_nonembedding, tokens, optimizer.lower(), study, batch_tokens)
+    target = Target(params_nonembedding, tokens, optimizer.lower(), study, batch_tokens, covariates or {})
     fit = posterior if isinstance(posterior, Posterior) else read_posterior(posterior or POSTERIOR)
     if study is not None and study not in fit.studies:
         raise BadInput(
@@ -112,6 +116,7 @@ def recommended(
         regret_expected=answer.regret.expected,
         regret_upper=answer.regret.upper,
         warnings=doubts,
+        assumes=answer.assumes,
     )
 
 

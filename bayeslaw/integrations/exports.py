@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from bayeslaw.errors import BadInput
+from bayeslaw.integrations.schedules import WARMUP_SHARE, Shape, shape_of
 from bayeslaw.text import percent, setting, short
 
-WARMUP_SHARE = 0.05
-FINAL_LR_RATIO = 0.1
 BETA1, BETA2 = 0.9, 0.95
+SEQUENCE_LENGTH = 4096
+"""Tokens per sequence where neither the user nor the advice has them."""
+
 NANOCHAT_BATCH = 2**19
 """nanochat multiplies its rates by the root of the batch over this (``B_REF``)."""
 
@@ -34,7 +36,8 @@ class Recipe:
         learning_rate: peak.
         sequences: per step, over all devices.
         sequence_length: tokens per sequence.
-        steps, warmup_steps: of the optimizer.
+        steps, warmup_steps, decay_steps: of the optimizer.
+        shape: how the learning rate moves.
         weight_decay: decoupled; None where it was not fitted.
         momentum: of Muon or SGD, or Adam's beta1; None likewise.
         words: what the settings are and how sure, a line each.
@@ -46,6 +49,8 @@ class Recipe:
     sequence_length: int
     steps: int
     warmup_steps: int
+    decay_steps: int
+    shape: Shape
     weight_decay: float | None
     momentum: float | None
     words: tuple[str, ...]
@@ -55,21 +60,27 @@ class Recipe:
         """Adam's betas; the second is the usual one of language models."""
         return (BETA1 if self.momentum is None else self.momentum), BETA2
 
+    @property
+    def last_rate(self) -> float:
+        """Learning rate of the last step."""
+        return _digits(self.shape.final_lr_ratio * self.learning_rate)
 
-def recipe(answer: Mapping[str, Any], sequence_length: int) -> Recipe:
+
+def recipe(answer: Mapping[str, Any], sequence_length: int | None = None) -> Recipe:
     """The run that an answer of `advice.prediction.predict` advises, its batch in whole sequences.
 
-    The schedule is a cosine to a tenth of the peak after a warm-up of 5%, a usual one; the advice holds
-    for the schedule of the fitted runs.
+    The schedule is the one that the advice assumes (`schedules.shape_of`), after a warm-up of 5%.
 
     Args:
         answer: of ``predict``.
-        sequence_length: tokens per sequence.
+        sequence_length: tokens per sequence; by default that of the advice, else ``SEQUENCE_LENGTH``.
 
     Raises:
         BadInput: a sequence longer than all tokens, or no longer than nothing.
     """
-    inputs, advised = answer["inputs"], answer["recommendation"]
+    inputs, advised, assumes = answer["inputs"], answer["recommendation"], answer["assumes"]
+    if sequence_length is None:
+        sequence_length = min(int(assumes.get("sequence_length", SEQUENCE_LENGTH)), int(inputs["tokens"]))
     if not 1 <= sequence_length <= inputs["tokens"]:
         raise BadInput(
             f"--sequence-length {sequence_length}: expected from 1 to all {short(inputs['tokens'])} tokens; "
@@ -78,26 +89,29 @@ def recipe(answer: Mapping[str, Any], sequence_length: int) -> Recipe:
     sequences = max(1, round(advised["batch_tokens"] / sequence_length))
     batch = sequences * sequence_length
     steps = math.ceil(inputs["tokens"] / batch)
+    warmup_steps, shape = round(WARMUP_SHARE * steps), shape_of(assumes)
     return Recipe(
         inputs["optimizer"],
         _digits(advised["learning_rate"]),
         sequences,
         sequence_length,
         steps,
-        round(WARMUP_SHARE * steps),
+        warmup_steps,
+        shape.decay_steps(steps, warmup_steps),
+        shape,
         _known(advised.get("weight_decay")),
         _known(advised.get("momentum")),
-        _words(answer, batch, sequences, sequence_length, steps),
+        _words(answer, shape, batch, sequences, sequence_length, steps),
     )
 
 
-def export(answer: Mapping[str, Any], framework: str, sequence_length: int) -> str:
+def export(answer: Mapping[str, Any], framework: str, sequence_length: int | None = None) -> str:
     """The advice as a file of a framework, with comments.
 
     Args:
         answer: of ``predict``.
         framework: a name in ``FRAMEWORKS``.
-        sequence_length: tokens per sequence.
+        sequence_length: as of ``recipe``.
 
     Raises:
         BadInput: an unknown framework, or one without the optimizer.
@@ -117,7 +131,9 @@ def export(answer: Mapping[str, Any], framework: str, sequence_length: int) -> s
     return write(run, names.get(run.optimizer, run.optimizer))
 
 
-def _words(answer: Mapping[str, Any], batch: int, sequences: int, length: int, steps: int) -> tuple[str, ...]:
+def _words(
+    answer: Mapping[str, Any], shape: Shape, batch: int, sequences: int, length: int, steps: int
+) -> tuple[str, ...]:
     inputs, optimum, level = answer["inputs"], answer["optimum"], answer["level"]
     size = f"N = {short(inputs['params_nonembedding'])}, D = {short(inputs['tokens'])}, {inputs['optimizer']}"
     spans = [
@@ -130,8 +146,7 @@ def _words(answer: Mapping[str, Any], batch: int, sequences: int, length: int, s
         f"bayeslaw's advice for {size}",
         f"batch: {short(batch)} tokens a step over all devices, {sequences} sequences of {length}; "
         f"{steps} steps",
-        f"schedule: cosine to {FINAL_LR_RATIO:g} of the peak after {WARMUP_SHARE:.0%} of the steps; "
-        "take that of the fitted runs where it differs",
+        f"schedule: {shape}",
         *spans,
         f"expected regret {percent(regret['expected'])}, at most {percent(regret['upper'])} "
         f"with probability {level:.0%}",
@@ -183,8 +198,7 @@ def _transformers(run: Recipe, name: str) -> str:
         "gradient_accumulation_steps": run.sequences,
         "max_steps": run.steps,
         "warmup_steps": run.warmup_steps,
-        "lr_scheduler_type": "cosine_with_min_lr",
-        "lr_scheduler_kwargs": {"min_lr_rate": FINAL_LR_RATIO},
+        **dict(zip(("lr_scheduler_type", "lr_scheduler_kwargs"), _scheduler(run))),
     }
     return _yaml(
         run,
@@ -195,9 +209,27 @@ def _transformers(run: Recipe, name: str) -> str:
     )
 
 
+def _scheduler(run: Recipe) -> tuple[str, Settings | None]:
+    """Name and options of a scheduler of transformers; None for one without options."""
+    options: dict[str, tuple[str, Settings | None]] = {
+        "constant": ("constant_with_warmup", None),
+        "linear": ("linear", None),
+        "cosine": ("cosine_with_min_lr", {"min_lr_rate": run.shape.final_lr_ratio}),
+        "wsd": (
+            "warmup_stable_decay",
+            {
+                "num_decay_steps": run.decay_steps,
+                "decay_type": "linear",
+                "min_lr_ratio": run.shape.final_lr_ratio,
+            },
+        ),
+    }
+    return options[run.shape.schedule]
+
+
 def _axolotl(run: Recipe, name: str) -> str:
     adam = dict(zip(("adam_beta1", "adam_beta2"), run.betas)) if run.optimizer == "adamw" else {}
-    settings = {
+    settings: Settings = {
         "optimizer": name,
         "learning_rate": run.learning_rate,
         "weight_decay": run.weight_decay,
@@ -207,9 +239,11 @@ def _axolotl(run: Recipe, name: str) -> str:
         "sequence_len": run.sequence_length,
         "max_steps": run.steps,
         "warmup_steps": run.warmup_steps,
-        "lr_scheduler": "cosine",
-        "cosine_min_lr_ratio": FINAL_LR_RATIO,
     }
+    if run.shape.schedule == "cosine":
+        settings |= {"lr_scheduler": "cosine", "cosine_min_lr_ratio": run.shape.final_lr_ratio}
+    else:
+        settings |= dict(zip(("lr_scheduler", "lr_scheduler_kwargs"), _scheduler(run)))
     devices = (
         f"keep devices x micro_batch_size x gradient_accumulation_steps at {run.sequences}; here one device"
     )
@@ -226,8 +260,9 @@ def _own(run: Recipe, name: str) -> str:
         "sequence_length": run.sequence_length,
         "steps": run.steps,
         "warmup_steps": run.warmup_steps,
-        "schedule": "cosine",
-        "final_lr_ratio": FINAL_LR_RATIO,
+        "schedule": run.shape.schedule,
+        "decay_steps": run.decay_steps,
+        "final_lr_ratio": run.shape.final_lr_ratio,
     }
     return _yaml(run, settings)
 
@@ -244,8 +279,9 @@ def _torchtitan(run: Recipe, name: str) -> str:
         },
         "lr_scheduler": {
             "warmup_steps": run.warmup_steps,
-            "decay_type": '"cosine"',
-            "min_lr_factor": FINAL_LR_RATIO,
+            "decay_ratio": run.shape.decay_share if run.shape.schedule in ("constant", "wsd") else None,
+            "decay_type": '"cosine"' if run.shape.schedule == "cosine" else '"linear"',
+            "min_lr_factor": run.shape.final_lr_ratio if run.decay_steps else None,
         },
         "training": {
             "global_batch_size": run.sequences,
@@ -263,16 +299,19 @@ def _torchtitan(run: Recipe, name: str) -> str:
 def _megatron(run: Recipe, name: str) -> str:
     beta1, beta2 = run.betas
     adam = {"adam-beta1": beta1, "adam-beta2": beta2} if name == "adam" else {"sgd-momentum": run.momentum}
+    style = "WSD" if run.shape.schedule == "wsd" else run.shape.schedule
+    wsd = {"lr-wsd-decay-style": "linear", "lr-wsd-decay-iters": run.decay_steps} if style == "WSD" else {}
     settings = {
         "optimizer": name,
         "lr": run.learning_rate,
-        "min-lr": _digits(FINAL_LR_RATIO * run.learning_rate),
+        "min-lr": run.last_rate if run.decay_steps else None,
         "weight-decay": run.weight_decay,
         **adam,
         "global-batch-size": run.sequences,
         "seq-length": run.sequence_length,
         "train-iters": run.steps,
-        "lr-decay-style": "cosine",
+        "lr-decay-style": style,
+        **wsd,
         "lr-warmup-iters": run.warmup_steps,
     }
     lines = [f"  --{key} {_plain(value)}" for key, value in settings.items() if value is not None]
@@ -289,13 +328,13 @@ def _nanochat(run: Recipe, _name: str) -> str:
         "max-seq-len": run.sequence_length,
         "num-iterations": run.steps,
         "warmup-steps": run.warmup_steps,
-        "warmdown-ratio": 1 - WARMUP_SHARE,
-        "final-lr-frac": FINAL_LR_RATIO,
+        "warmdown-ratio": _digits(run.shape.decay_share),
+        "final-lr-frac": run.shape.final_lr_ratio,
     }
     lines = [f"  --{key}={_plain(value)}" for key, value in settings.items()]
     notes = (
         f"matrix-lr: nanochat multiplies it by sqrt({batch} / {NANOCHAT_BATCH}), to {run.learning_rate:g}",
-        "the rate falls linearly: nanochat has no cosine; its momentum and weight decay follow schedules",
+        "the rate falls linearly, never as a cosine; nanochat's momentum and weight decay follow schedules",
         "of their own, and its embedding rates are Adam's: they keep their defaults",
         'bash: source this file, then python -m scripts.base_train "${BAYESLAW_ARGS[@]}"',
     )
@@ -313,15 +352,35 @@ def _optax(run: Recipe, name: str) -> str:
     lines = [
         "import optax",
         "",
-        "schedule = optax.warmup_cosine_decay_schedule(",
-        f"    init_value=0.0, peak_value={_number(run.learning_rate)}, warmup_steps={run.warmup_steps},",
-        f"    decay_steps={run.steps}, end_value={_number(_digits(FINAL_LR_RATIO * run.learning_rate))},",
-        ")",
+        *_optax_schedule(run),
         f"optimizer = optax.{name}(schedule{arguments})",
     ]
     if name == "sgd" and run.weight_decay:
         lines[-1] += f"  # weight decay {run.weight_decay:g} is left out: it would go through momentum"
     return "\n".join([*_comments(run), *lines])
+
+
+def _optax_schedule(run: Recipe) -> list[str]:
+    peak, last, warmup = _number(run.learning_rate), _number(run.last_rate), run.warmup_steps
+    if run.shape.schedule == "constant":
+        return [f"schedule = optax.warmup_constant_schedule(0.0, peak_value={peak}, warmup_steps={warmup})"]
+    if run.shape.schedule == "cosine":
+        return [
+            "schedule = optax.warmup_cosine_decay_schedule(",
+            f"    init_value=0.0, peak_value={peak}, warmup_steps={warmup},",
+            f"    decay_steps={run.steps}, end_value={last},",
+            ")",
+        ]
+    begin = run.steps - run.decay_steps - warmup
+    return [
+        "schedule = optax.join_schedules(",
+        "    [",
+        f"        optax.linear_schedule(0.0, {peak}, {warmup}),",
+        f"        optax.linear_schedule({peak}, {last}, {run.decay_steps}, transition_begin={begin}),",
+        "    ],",
+        f"    [{warmup}],",
+        ")",
+    ]
 
 
 Writer = Callable[[Recipe, str], str]

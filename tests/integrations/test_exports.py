@@ -3,13 +3,15 @@ from __future__ import annotations
 import re
 import shlex
 import tomllib
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
 
 from bayeslaw.advice.prediction import predict
 from bayeslaw.errors import BadInput
-from bayeslaw.integrations.exports import FRAMEWORKS, export, recipe
+from bayeslaw.integrations.exports import FRAMEWORKS, SEQUENCE_LENGTH, export, recipe
+from bayeslaw.integrations.schedules import lr_multiplier, shape_of
 from bayeslaw.integrations.trials import enqueue, first_trials, search_ranges
 from bayeslaw.target import Target
 from tests.support.command import run
@@ -19,9 +21,11 @@ GROUPS = (("ours", "adamw"), ("ours", "muon"))
 LENGTH = 1024
 
 
-def answer(optimizer: str = "adamw", batch: float | None = 524_288.0) -> dict:
+def answer(optimizer: str = "adamw", batch: float | None = 524_288.0, **assumes) -> dict:
+    """An answer of ``predict``; ``assumes`` says more of what it holds for."""
     target = Target(1e8, 1e10, optimizer, "ours", batch)
-    return predict(fake_posterior(100, groups=GROUPS, sizes=((2e7, 4e8), (3e8, 6e9))), target)
+    told = predict(fake_posterior(100, groups=GROUPS, sizes=((2e7, 4e8), (3e8, 6e9))), target).to_json()
+    return told | {"assumes": told["assumes"] | assumes}
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
@@ -31,6 +35,69 @@ def test_comments_say_batch_schedule_and_interval(framework):
     assert "# batch: 524k tokens a step over all devices, 512 sequences of 1024; 19074 steps" in comments
     assert "# schedule: cosine to 0.1 of the peak after 5% of the steps" in comments
     assert re.search(r"# learning_rate: the best lies within \S+ to \S+ with probability 90%", comments)
+
+
+SHAPES = {
+    "constant": {"schedule": "constant", "decay_share": 0.0},
+    "linear": {"schedule": "linear", "decay_share": 1.0},
+    "cosine": {"schedule": "cosine", "decay_share": 1.0},
+    "wsd": {"schedule": "wsd", "decay_share": 0.1},
+}
+STEPS, WARMUP = 19074, 954
+
+
+def expected(name: str) -> Callable[[int], float]:
+    """The fraction of the peak that a file for a schedule should give."""
+    shape = shape_of(SHAPES[name])
+    return lr_multiplier(
+        STEPS,
+        warmup_steps=WARMUP,
+        schedule=name,
+        final_lr_ratio=shape.final_lr_ratio,
+        wsd_decay=(shape.decay_share or 1.0) * STEPS / (STEPS - WARMUP) if name == "wsd" else 1.0,
+    )
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("name", SHAPES)
+def test_the_schedule_is_the_one_that_the_advice_assumes(framework, name):
+    text = export(answer("muon" if framework == "nanochat" else "adamw", **SHAPES[name]), framework, LENGTH)
+    [line] = [line for line in text.splitlines() if line.startswith("# schedule: ")]
+    assert line.startswith(f"# schedule: {name}")
+    assert line.endswith("; as the advice assumes")
+    settings = [line for line in text.splitlines() if not line.startswith("#")]
+    other = {"constant", "linear", "cosine", "wsd"} - {name}
+    if framework not in ("nanochat", "optax", "torchtitan"):
+        said = re.sub(r"decay.type: linear|decay-style linear", "", "\n".join(settings).lower())
+        assert not [each for each in other if re.search(rf"\b{each}\b", said)]
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_optax_follows_the_assumed_schedule(name):
+    pytest.importorskip("optax")
+    names: dict = {}
+    exec(export(answer(**SHAPES[name]), "optax", LENGTH), names)
+    peak = recipe(answer(), LENGTH).learning_rate
+    for step in (100, WARMUP - 1, 5_000, 17_000, 17_500, 19_000, STEPS - 1):
+        rate = float(names["schedule"](step + 1)) / peak
+        assert rate == pytest.approx(expected(name)(step), rel=1e-3, abs=1e-4)
+
+
+def test_sequences_are_those_of_the_advice_unless_they_are_given():
+    told = answer(sequence_length=2048.0)
+    assert recipe(told).sequence_length == 2048
+    assert recipe(told, 512).sequence_length == 512
+    assert recipe(answer()).sequence_length == SEQUENCE_LENGTH
+
+
+def test_wsd_in_the_words_of_each():
+    wsd = answer(**SHAPES["wsd"])
+    titan = tomllib.loads(export(wsd, "torchtitan", LENGTH))["lr_scheduler"]
+    assert titan["decay_ratio"] == pytest.approx(0.1, rel=1e-3)
+    assert (titan["decay_type"], titan["min_lr_factor"]) == ("linear", 0)
+    megatron = options(export(wsd, "megatron", LENGTH))
+    assert (megatron["lr-decay-style"], megatron["lr-wsd-decay-iters"]) == ("WSD", "1907")
+    assert options(export(answer("muon", **SHAPES["wsd"]), "nanochat", LENGTH))["warmdown-ratio"] == "0.1"
 
 
 @pytest.mark.slow  # importing the Trainer takes most of it
@@ -67,14 +134,14 @@ JOB_CONFIG = {  # sections and fields of torchtitan/config/job_config.py
 }
 MEGATRON = set(  # options of megatron/training/arguments.py
     "optimizer lr min-lr weight-decay adam-beta1 adam-beta2 sgd-momentum global-batch-size seq-length "
-    "train-iters lr-decay-style lr-warmup-iters".split()
+    "train-iters lr-decay-style lr-wsd-decay-style lr-wsd-decay-iters lr-warmup-iters".split()
 )
 NANOCHAT = set(  # options of scripts/base_train.py
     "matrix-lr total-batch-size max-seq-len num-iterations warmup-steps warmdown-ratio final-lr-frac".split()
 )
 AXOLOTL = set(  # fields of axolotl/utils/schemas
     "optimizer learning_rate weight_decay adam_beta1 adam_beta2 micro_batch_size gradient_accumulation_steps "
-    "sequence_len max_steps warmup_steps lr_scheduler cosine_min_lr_ratio".split()
+    "sequence_len max_steps warmup_steps lr_scheduler lr_scheduler_kwargs cosine_min_lr_ratio".split()
 )
 
 

@@ -173,7 +173,7 @@ def test_the_example(tmp_path, capsys):
 
 
 def advised(optimizer="adamw", decay=0.2):
-    return Advice(1e6, 1e6, optimizer, None, 3e-3, 1e4, decay, 0.9, {}, 0.0, 0.0, ())
+    return Advice(1e6, 1e6, optimizer, None, 3e-3, 1e4, decay, 0.9, {}, 0.0, 0.0, (), {})
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
