@@ -30,6 +30,7 @@ RATES = {"ended": 0.001, "exploded": 0.5, "halved": 0.002}
 ONE_OF_EACH = {"ended": "finished", "exploded": "diverged", "halved": "stopped"}
 PLACES = {
     "tensorboard": "tensorboard",
+    "tensorboard with settings below": "tensorboard_below",
     "mlflow": "mlflow/mlruns",
     "mlflow store": "mlflow/mlflow.sql",
     "optuna": "optuna/optuna.sql",

@@ -65,6 +65,20 @@ def tensorboard(folder: Path) -> None:
         writer.close()
 
 
+def tensorboard_below(folder: Path) -> None:
+    """Settings by ``add_hparams``, which PyTorch's writer puts into a folder of their own, as here."""
+    from tensorboardX import SummaryWriter
+
+    for name, (rate, steps) in RUNS.items():
+        writer = SummaryWriter(str(folder / name), flush_secs=1)
+        for step in range(4, steps + 1, 4):
+            writer.add_scalar("train/loss", loss(rate, step), step)
+        last = loss(rate, steps) + 0.1
+        writer.add_scalar("eval/loss", last, steps)
+        writer.add_hparams(flat(rate), {"hparam/last": last}, name="hparams")
+        writer.close()
+
+
 def mlflow(folder: Path) -> None:
     import mlflow
 
@@ -192,7 +206,7 @@ def dump(path: Path, tables: str) -> None:
 
 
 def main(folder: Path) -> None:
-    for write in (tensorboard, mlflow, optuna, wandb, lightning, transformers):
+    for write in (tensorboard, tensorboard_below, mlflow, optuna, wandb, lightning, transformers):
         place = folder / write.__name__
         try:
             place.mkdir(parents=True, exist_ok=True)

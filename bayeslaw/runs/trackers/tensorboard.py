@@ -30,7 +30,7 @@ Message = dict[int, list[Value]]
 
 
 def read_tensorboard(path: PathLike) -> pd.DataFrame:
-    """One row per folder with event files: metrics, hyperparameters, and settings in files beside them.
+    """One row per run, a folder of event files: metrics, hyperparameters, and settings in files beside them.
 
     Hyperparameters come from the hparams plugin, from texts that hold JSON (as the Trainer of transformers
     logs its arguments), and from ``config.json``, ``hparams.yaml`` and the like. Images and histograms are
@@ -42,8 +42,25 @@ def read_tensorboard(path: PathLike) -> pd.DataFrame:
     root = Path(path)
     files = found(root, "*tfevents*", WHAT)
     folders = dict.fromkeys(file.parent for file in files)
-    rows = [_run(folder, [file for file in files if file.parent == folder], root) for folder in folders]
-    return table_of([row for row in rows if len(row) > 1], root, WHAT)
+    rows = {folder: _run(folder, [f for f in files if f.parent == folder], root) for folder in folders}
+    return table_of([row for row in _joined(rows).values() if len(row) > 1], root, WHAT)
+
+
+def _joined(rows: dict[Path, Row]) -> dict[Path, Row]:
+    """Rows by folder, with the settings of a run that lie in a folder below it added to its row.
+
+    ``SummaryWriter.add_hparams`` of PyTorch writes a run's settings to a subfolder. A subfolder is taken for
+    that where it is the only one with settings, and the folder above it has none. Its state says nothing:
+    ``add_hparams`` ends its own session at once.
+    """
+    own = {folder for folder, row in rows.items() if any(name.startswith("config.") for name in row)}
+    above = {folder: next((each for each in folder.parents if each in rows), None) for folder in own}
+    joined = dict(rows)
+    for folder, run in above.items():
+        if run is not None and run not in own and list(above.values()).count(run) == 1:
+            below = {name: value for name, value in joined.pop(folder).items() if name != "state"}
+            joined[run] = below | rows[run]
+    return joined
 
 
 def _run(folder: Path, files: list[Path], root: Path) -> Row:
