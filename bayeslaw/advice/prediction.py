@@ -33,7 +33,7 @@ from bayeslaw.law import surface
 from bayeslaw.law.terms import COVARIATES, FACTORS, check_covariates, to_coordinate, words_of
 from bayeslaw.posterior import pooling
 from bayeslaw.posterior.draws import Posterior
-from bayeslaw.runs.optimizer_families import convention_of, of_other_families
+from bayeslaw.runs.optimizer_families import USUAL_RATES, convention_of, of_other_families
 from bayeslaw.target import Target
 
 DECADE = math.log(10.0)
@@ -363,15 +363,19 @@ def about_group(posterior: Posterior, target: Target) -> list[str]:
     """Warnings on a target's unseen optimizer or study."""
     said = []
     if target.optimizer not in posterior.optimizers:
+        usual = USUAL_RATES.get(target.optimizer)
+        times = "" if usual is None or usual.ratio == 1 else f"{usual.ratio:.3g} times "
+        by_habit = f"; its rate is usually {times}that of AdamW ({usual.source})" if usual else ""
         said.append(
             f"optimizer {target.optimizer} was never seen: drawn from the population of "
-            f"{len(posterior.optimizers)} ({', '.join(posterior.optimizers)})"
+            f"{len(posterior.optimizers)} ({', '.join(posterior.optimizers)}){by_habit}"
         )
-    if family := of_other_families(target.optimizer, posterior.optimizers):
-        said.append(
-            f"{target.optimizer} takes {family} steps, and none of the fitted optimizers does: its learning "
-            "rate has another unit than theirs, so do not use it; fit runs of its own"
-        )
+        if family := of_other_families(target.optimizer, posterior.optimizers):
+            rough = "that multiple is all that ties it to them" if usual else "so do not use it"
+            said.append(
+                f"{target.optimizer} takes {family} steps, and none of the fitted optimizers does: its "
+                f"learning rate has another unit than theirs, {rough}; fit runs of its own"
+            )
     if target.study is None:
         said.append(
             "no study named: the intervals cover set-ups never seen; "

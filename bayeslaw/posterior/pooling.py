@@ -18,6 +18,7 @@ import numpy as np
 from bayeslaw.arrays import Floats
 from bayeslaw.law.parameters import NUGGET, derived
 from bayeslaw.posterior.draws import Posterior
+from bayeslaw.runs.optimizer_families import log_usual_rates
 from bayeslaw.target import NEVER_SEEN
 
 
@@ -181,12 +182,35 @@ def keyed_rng(seed: int, *keys: object) -> np.random.Generator:
 def _unseen(posterior: Posterior, name: str, study: str | None, optimizer: str, normal: Floats) -> Floats:
     mean, sd = posterior.group_prior[name]
     values, covariance, index = seen_groups(posterior, name)
+    own, others = usual_shifts(name, optimizer, [posterior.groups[i][1] for i in index])
     same_study = np.array([posterior.groups[i][0] == study for i in index], float)
     same_optimizer = np.array([posterior.groups[i][1] == optimizer for i in index], float)
     optimizers, studies = posterior.between_optimizers[name], posterior.between_studies[name]
     cross = sd**2 + np.outer(optimizers**2, same_optimizer) + np.outer(studies**2, same_study)
     variance = sd**2 + optimizers**2 + studies**2 + NUGGET
-    return conditional_draw(values, mean, covariance, cross, variance, normal)
+    return own + conditional_draw(values - others, mean, covariance, cross, variance, normal)
+
+
+def usual_shifts(name: str, optimizer: str, seen: Sequence[str]) -> tuple[float, Floats]:
+    """What is usual of a parameter of an optimizer that no run has, and of those that have runs, AdamW at 0.
+
+    Learning rates of optimizers have other units, and usual multiples of each other
+    (`bayeslaw.runs.optimizer_families.USUAL_RATES`): what is drawn for one never seen is its deviation.
+
+    Args:
+        name: of the parameter; only alpha, the level of the best learning rate, has such multiples.
+        optimizer: the one that is wanted.
+        seen: that of each group with runs.
+
+    Returns:
+        ln of its multiple, and of each seen group's, (group,): the mean of the others' where none is usual.
+        All 0 where it has runs, or nothing is usual of it or of all that do.
+    """
+    others = np.array(log_usual_rates(seen))
+    (own,) = log_usual_rates([optimizer])
+    if name != "alpha" or optimizer in seen or np.isnan(own) or np.isnan(others).all():
+        return 0.0, np.zeros(len(seen))
+    return own, np.where(np.isnan(others), np.nanmean(others), others)
 
 
 def seen_groups(posterior: Posterior, name: str) -> tuple[Floats, Floats, list[int]]:

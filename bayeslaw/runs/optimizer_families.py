@@ -7,6 +7,7 @@ an unnormalised step is the rate times the gradient, so its best rate is a prope
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -48,6 +49,38 @@ OPTIMIZERS: dict[str, Convention] = {
     "sophia": Convention(NORMALISED, "a clipped Newton step of at most the rate per weight"),
 }
 """Of the optimizers in ``optimizer_names.ALIASES`` and of those that the lab trains with."""
+
+
+class Usual(NamedTuple):
+    """A usual peak learning rate, as a multiple of AdamW's, and who says so."""
+
+    ratio: float
+    source: str
+
+
+USUAL_RATES: dict[str, Usual] = {
+    "adam": Usual(1.0, "the same step"),
+    "adamw": Usual(1.0, "itself"),
+    "cautious": Usual(1.0, "Liang et al. 2024, arXiv 2411.16085: AdamW's settings"),
+    "kron": Usual(1 / 3, "distributed_kron: start three times lower"),
+    "lion": Usual(1 / math.sqrt(30), "Chen et al. 2023, arXiv 2302.06675: 3 to 10 times lower"),
+    "mini": Usual(1.0, "Zhang et al. 2024, arXiv 2406.16793: AdamW's settings"),
+    "rmsprop": Usual(1.0, "the same step without momentum"),
+    "sgd": Usual(100.0, "0.1 (He et al. 2016, arXiv 1512.03385) where Adam has 0.001 (Kingma and Ba 2015)"),
+    "soape": Usual(1.0, "Vyas et al. 2024, arXiv 2409.11321: 3e-3 for both"),
+    "sophia": Usual(0.8, "Liu et al. 2023, arXiv 2305.14342: slightly lower"),
+}
+"""Left out are optimizers without a usual multiple: Muon's depends on how its step is scaled, LAMB's and
+Adafactor's on the weights."""
+
+
+def log_usual_rates(optimizers: Iterable[str]) -> list[float]:
+    """ln of each optimizer's usual rate over AdamW's; NaN where none is usual.
+
+    >>> [round(value, 2) for value in log_usual_rates(["sgd", "adamw", "muon"])]
+    [4.61, 0.0, nan]
+    """
+    return [math.log(USUAL_RATES[name].ratio) if name in USUAL_RATES else math.nan for name in optimizers]
 
 
 def convention_of(optimizer: str) -> str | None:

@@ -59,6 +59,20 @@ def test_unseen_groups_follow_the_joint_gaussian(fit, name, study, optimizer):
         assert above[draw] - middle[draw] == pytest.approx(sd, rel=1e-6)
 
 
+def test_an_optimizer_never_seen_deviates_from_its_usual_rate(fit):
+    """As a fit whose rates are all divided by their usual multiples says of one without; muon has none."""
+    lion = np.log(1 / np.sqrt(30))
+    habits = {"adamw": 0.0, "lion": lion, "muon": lion / 3}  # muon's is the mean of the other groups'
+    scaled = fit.group["alpha"] - [habits[optimizer] for _, optimizer in SEEN]
+    one = replace(fit, group={**fit.group, "alpha": scaled})
+    unnamed = pooling._unseen(one, "alpha", "ours", "of no name", np.zeros(fit.draws))
+    for optimizer, multiple in {"sgd": 100.0, "rmsprop": 1.0}.items():
+        drawn = pooling._unseen(fit, "alpha", "ours", optimizer, np.zeros(fit.draws))
+        assert drawn == pytest.approx(unnamed + np.log(multiple), abs=1e-9)
+    sgd, other = (pooling._unseen(fit, "delta", None, name, np.zeros(fit.draws)) for name in ("sgd", "other"))
+    assert sgd == pytest.approx(other)
+
+
 def test_a_seen_group_keeps_its_draws(fit):
     drawn = group_draws(fit, "theirs", "lion")
     for name in ("alpha", "delta", "beta"):

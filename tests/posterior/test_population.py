@@ -38,7 +38,7 @@ def few_runs(count=12):
     return runs
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "unheard-of"])
+@pytest.mark.parametrize("optimizer", ["adamw", "unheard-of", "sgd"])
 @pytest.mark.parametrize("name", ["alpha", "gamma_path"])
 def test_it_has_the_moments_of_a_study_never_seen(others, name, optimizer):
     """What studies share and the spread between studies make what ``predict`` draws for a new study."""

@@ -17,9 +17,11 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -35,6 +37,7 @@ from bayeslaw.posterior.draws import Posterior
 from bayeslaw.posterior.netcdf import read_posterior, write_posterior
 from bayeslaw.runs.importing import import_runs
 from bayeslaw.runs.io import read_runs
+from bayeslaw.runs.optimizer_families import USUAL_RATES
 from bayeslaw.target import Target
 from tests.studies.tables import counted, markdown, percent, read_rows, run_or_print
 
@@ -112,19 +115,29 @@ def run() -> None:
     done = {row["source"] for row in read_rows(RESULTS)}
     for source in SOURCES:
         if source not in done:
-            row = {"source": source, "cells": cells_of(source)}
+            row = {"source": source, "cells": cells_of(source), "unaided": unaided(source)}
             with RESULTS.open("a") as file:
                 file.write(json.dumps(row) + "\n")
             print(table(read_rows(RESULTS)), flush=True)
 
 
-def cells_of(source: str) -> list[dict[str, Any]]:
-    """Scores in every cell of a source that the judge knows."""
+def cells_of(source: str, optimizers: Collection[str] | None = None) -> list[dict[str, Any]]:
+    """Scores in every cell of a source that the judge knows, by default of all optimizers."""
     posterior = without(source)
     own = [cell for cell in judge(source).cells if cell.study.startswith(source)]
+    own = [cell for cell in own if optimizers is None or cell.optimizer in optimizers]
     fixed = _batches(SOURCES[source]())
     targets = [Target.of_cell(cell, fixed.get((cell.study, cell.params_nonembedding))) for cell in own]
     return [found for target in targets if (found := scored(posterior, judge(source), target))]
+
+
+def unaided(source: str) -> list[dict[str, Any]]:
+    """The same for optimizers never seen, were their usual multiples of AdamW's rate not known."""
+    seen = without(source).optimizers
+    moved = [name for name, usual in USUAL_RATES.items() if usual.ratio != 1 and name not in seen]
+    nothing = {"log_usual_rates": lambda names: [math.nan] * len(list(names))}
+    with patch.multiple("bayeslaw.posterior.pooling", **nothing):
+        return cells_of(source, moved)
 
 
 def _batches(runs: pd.DataFrame) -> dict[tuple[str, float], float]:
@@ -188,7 +201,30 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     head = ["left out", "optimizers", "cells", "best rates inside", "width", "off by, median"]
     head += ["best batches inside", "width", "regret, mean (median)"]
     title = f"One source left out, no runs of its own: {LEVEL:.0%} intervals in its cells"
-    return markdown(title, head, body) + "\n\n" + _verdict([c for row in rows for c in row["cells"]])
+    verdict = _verdict([c for row in rows for c in row["cells"]])
+    return "\n\n".join([markdown(title, head, body), verdict, multiples(rows)])
+
+
+def multiples(rows: Sequence[dict[str, Any]]) -> str:
+    """How far rates of optimizers never seen are off beside AdamW's, with and without usual multiples."""
+    body = []
+    for row in rows:
+        adamw = _off([cell for cell in row["cells"] if cell["optimizer"] == "adamw"])
+        for name in sorted({cell["optimizer"] for cell in row["unaided"]}):
+            before, after = (
+                [cell for cell in row[part] if cell["optimizer"] == name] for part in ("unaided", "cells")
+            )
+            line = [f"{np.exp(_off(cells) - adamw):.2f} times" for cells in (before, after)]
+            line += [percent(float(np.mean([c["regret"] for c in cells])), 2) for cells in (before, after)]
+            body.append([row["source"], name, *line])
+    head = ["left out", "optimizer", "off without", "off", "regret without", "regret"]
+    return markdown(
+        "Optimizers never seen, beside AdamW: rate given over the judge's, over that of AdamW", head, body
+    )
+
+
+def _off(cells: Sequence[dict[str, Any]]) -> float:
+    return float(np.median([cell["learning_rate"]["off"] for cell in cells]))
 
 
 def _line(cells: Sequence[dict[str, Any]]) -> list[str]:
