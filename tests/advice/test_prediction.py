@@ -295,8 +295,8 @@ def test_a_good_question_has_no_warnings(fit):
     [
         (
             replace(SEEN, optimizer="lion"),
-            "optimizer lion was never seen: drawn from the population of 2 (adamw, muon); its rate is usually "
-            "0.183 times that of AdamW (Chen et al. 2023, arXiv 2302.06675: 3 to 10 times lower)",
+            "optimizer lion was never seen: drawn from the population of 2 (adamw, muon); its rate is "
+            "usually 0.183 times that of AdamW (Chen et al. 2023, arXiv 2302.06675: 3 to 10 times lower)",
         ),
         (
             replace(SEEN, study=None),
