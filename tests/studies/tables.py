@@ -18,12 +18,12 @@ def read_rows(path: Path) -> list[Row]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def study_parser(description: str | None) -> argparse.ArgumentParser:
-    """The command line of a study: ``run`` does what is not there, ``table`` prints it."""
+def study_parser(description: str | None, *before: str) -> argparse.ArgumentParser:
+    """The command line of a study: steps ``before``; ``run`` does what is not there, ``table`` prints it."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["run", "table"])
+    parser.add_argument("what", choices=[*before, "run", "table"])
     return parser
 
 
