@@ -127,6 +127,11 @@ def _methods() -> list[Method]:
         removed(
             "ours, drift, second order and smooth parts added", advise=advice.ours(DEFAULT_PARTS), seeds=PART
         ),
+        removed(
+            "ours, these parts added, posterior median",
+            advise=advice.ours(DEFAULT_PARTS, median=True),
+            seeds=PART,
+        ),
     ]
     return found
 
