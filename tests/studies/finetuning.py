@@ -206,6 +206,18 @@ def advise(runs: pd.DataFrame, task: str) -> dict[str, Settings]:
     }
 
 
+def costs() -> dict[str, float]:
+    """FLOPs of a method's runs over those of one run of the target; D is the same for all."""
+    small, next_up, target = (n for n, _ in NETWORKS.values())
+    return {
+        "ours, 48 small runs": 24 * (small + next_up) / target,
+        "ours, 8 small runs": 4 * (small + next_up) / target,
+        "best of 24 runs of the next smaller": 24 * next_up / target,
+        "the same, rate by the root of N": 24 * next_up / target,
+        f"best of {TRIALS} random runs of the target": float(TRIALS),
+    }
+
+
 def _settings(posterior: Posterior, target: Target) -> Settings:
     return {
         name: float(value)
@@ -275,23 +287,13 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         best = found["loss"].mean().min()
         body = []
         for method, seeds in found:
-            loss = seeds["loss"].mean()
-            line = [
-                str(method),
-                f"{seeds['learning_rate'].iloc[0]:.3g}",
-                f"{seeds['batch_tokens'].iloc[0]:.0f}",
-            ]
+            first, loss = seeds.iloc[0], seeds["loss"].mean()
+            line = [str(method), f"{costs().get(str(method), 0.0):.1f}"]
+            line += [f"{first['learning_rate']:.3g}", f"{first['batch_tokens']:.0f}"]
             line += [f"{loss:.4f}", f"{seeds['loss'].std():.4f}", percent(loss / best - 1, 2)]
             body.append([*line, f"{seeds['accuracy'].mean():.1%}" if task == "authors" else "-"])
-        head = [
-            "method",
-            "peak learning rate",
-            "batch, tokens",
-            "loss, nats",
-            "sd of seeds",
-            "gap",
-            "accuracy",
-        ]
+        head = ["method", "its runs, in target runs", "peak learning rate", "batch, tokens", "loss, nats"]
+        head += ["sd of seeds", "gap", "accuracy"]
         title = f"Fine-tuning of 332k parameters, {task}: {len(SEEDS)} seeds of each advice"
         parts.append(markdown(title, head, body))
     words = [row for row in rows if row["task"] == WORDS]
