@@ -214,6 +214,11 @@ def test_the_optax_schedule_is_the_same_times_the_peak(advice, name, warmup):
             "final_lr_ratio = -0.1; expected at least 0: last learning rate over its peak; "
             "give 0.1 for a tenth",
         ),
+        (
+            {"wsd_decay": 0.0},
+            "wsd_decay = 0; expected above 0 and at most 1: share of the steps after the warm-up; "
+            "give 0.2 for the last fifth",
+        ),
     ],
 )
 def test_a_schedule_that_cannot_be_is_refused(advice, changed, message):

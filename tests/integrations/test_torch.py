@@ -145,6 +145,17 @@ def test_the_scheduler_warms_up_to_the_peak_and_decays_to_a_tenth(advice):
     assert rates[-1] == pytest.approx(0.1 * advice.learning_rate)
 
 
+@pytest.mark.parametrize("share", [0.1, 0.2])
+def test_the_advised_schedule_is_the_one_that_the_advice_assumes(advice, share):
+    assumes = {"schedule": "wsd", "decay_share": share}
+    advice = replace(advice, tokens=199.5 * advice.batch_tokens, assumes=assumes)
+    multiplier = lr_multiplier(**advised_schedule(advice))
+    begin = round(200 * (1 - share))
+    assert [multiplier(step) for step in (9, 100, begin - 1)] == pytest.approx([1.0] * 3)
+    assert multiplier(begin + 5) == pytest.approx(1 - 6 / (200 * share))
+    assert multiplier(199) == pytest.approx(0.0, abs=1e-9)
+
+
 def test_the_block_of_the_readme_leaves_a_record(tmp_path, monkeypatch):
     (block,) = [b for b in blocks((ROOT / "README.md").read_text()) if b.language == "python"]
     monkeypatch.chdir(tmp_path)
