@@ -371,7 +371,7 @@ def about_group(posterior: Posterior, target: Target) -> list[str]:
             f"{len(posterior.optimizers)} ({', '.join(posterior.optimizers)}){by_habit}"
         )
         if family := of_other_families(target.optimizer, posterior.optimizers):
-            rough = "that multiple is all that ties it to them" if usual else "so do not use it"
+            rough = "and only that multiple ties it to them" if usual else "so do not use it"
             said.append(
                 f"{target.optimizer} takes {family} steps, and none of the fitted optimizers does: its "
                 f"learning rate has another unit than theirs, {rough}; fit runs of its own"

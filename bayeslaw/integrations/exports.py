@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bayeslaw.errors import BadInput
-from bayeslaw.integrations.schedules import WARMUP_SHARE, Shape, shape_of
+from bayeslaw.integrations.schedules import WARMUP_SHARE, Shape, shape_of, transformers_scheduler
 from bayeslaw.text import percent, setting, short
 
 BETA1, BETA2 = 0.9, 0.95
@@ -189,6 +189,7 @@ def _yaml(run: Recipe, settings: Settings, *more: str) -> str:
 
 def _transformers(run: Recipe, name: str) -> str:
     adam = dict(zip(("adam_beta1", "adam_beta2"), run.betas)) if run.optimizer == "adamw" else {}
+    scheduler, options = _scheduler(run)
     settings = {
         "optim": name,
         "learning_rate": run.learning_rate,
@@ -198,7 +199,8 @@ def _transformers(run: Recipe, name: str) -> str:
         "gradient_accumulation_steps": run.sequences,
         "max_steps": run.steps,
         "warmup_steps": run.warmup_steps,
-        **dict(zip(("lr_scheduler_type", "lr_scheduler_kwargs"), _scheduler(run))),
+        "lr_scheduler_type": scheduler,
+        "lr_scheduler_kwargs": options,
     }
     return _yaml(
         run,
@@ -211,20 +213,11 @@ def _transformers(run: Recipe, name: str) -> str:
 
 def _scheduler(run: Recipe) -> tuple[str, Settings | None]:
     """Name and options of a scheduler of transformers; None for one without options."""
-    options: dict[str, tuple[str, Settings | None]] = {
-        "constant": ("constant_with_warmup", None),
-        "linear": ("linear", None),
-        "cosine": ("cosine_with_min_lr", {"min_lr_rate": run.shape.final_lr_ratio}),
-        "wsd": (
-            "warmup_stable_decay",
-            {
-                "num_decay_steps": run.decay_steps,
-                "decay_type": "linear",
-                "min_lr_ratio": run.shape.final_lr_ratio,
-            },
-        ),
-    }
-    return options[run.shape.schedule]
+    shape = run.shape
+    name, options = transformers_scheduler(
+        shape.schedule, run.learning_rate, shape.final_lr_ratio, run.decay_steps
+    )
+    return name, options or None
 
 
 def _axolotl(run: Recipe, name: str) -> str:
@@ -243,7 +236,8 @@ def _axolotl(run: Recipe, name: str) -> str:
     if run.shape.schedule == "cosine":
         settings |= {"lr_scheduler": "cosine", "cosine_min_lr_ratio": run.shape.final_lr_ratio}
     else:
-        settings |= dict(zip(("lr_scheduler", "lr_scheduler_kwargs"), _scheduler(run)))
+        scheduler, options = _scheduler(run)
+        settings |= {"lr_scheduler": scheduler, "lr_scheduler_kwargs": options}
     devices = (
         f"keep devices x micro_batch_size x gradient_accumulation_steps at {run.sequences}; here one device"
     )

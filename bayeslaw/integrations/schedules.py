@@ -75,10 +75,8 @@ def shape_of(assumes: Mapping[str, Any]) -> Shape:
     """
     known = assumes.get("schedule") in SCHEDULES
     schedule = str(assumes["schedule"]) if known else "cosine"
-    falling = float(assumes.get("decay_share", WSD_DECAY)) if schedule == "wsd" else 1 - WARMUP_SHARE
+    falling = float(assumes.get("decay_share") or WSD_DECAY) if schedule == "wsd" else 1.0
     share = 0.0 if schedule == "constant" else min(falling, 1 - WARMUP_SHARE)
-    if schedule == "wsd" and share <= 0:
-        share = WSD_DECAY
     return Shape(schedule, FINAL_LR_RATIOS[schedule], share, known)
 
 
@@ -237,20 +235,9 @@ def training_arguments(
             "Trainer an optimizer of your own, with optimizer_settings and lr_multiplier"
         )
     settings = optimizer_settings(advice)
-    last = final_lr_ratio * advice.learning_rate
-    name, options = {
-        "constant": ("constant_with_warmup", {}),
-        "linear": ("polynomial", {"lr_end": last, "power": 1.0}),
-        "cosine": ("cosine_with_min_lr", {"min_lr": last}),
-        "wsd": (
-            "warmup_stable_decay",
-            {
-                "num_decay_steps": round(wsd_decay * (total_steps - warmup_steps)),
-                "min_lr_ratio": final_lr_ratio,
-                "decay_type": "linear",
-            },
-        ),
-    }[schedule]
+    name, options = transformers_scheduler(
+        schedule, advice.learning_rate, final_lr_ratio, round(wsd_decay * (total_steps - warmup_steps))
+    )
     return {
         "max_steps": total_steps,
         "learning_rate": advice.learning_rate,
@@ -261,6 +248,30 @@ def training_arguments(
         "lr_scheduler_type": name,
         "lr_scheduler_kwargs": options,
     }
+
+
+def transformers_scheduler(
+    schedule: str, peak: float, final_lr_ratio: float, decay_steps: int
+) -> tuple[str, dict[str, Any]]:
+    """Name and options of the scheduler of transformers that is a schedule of ``SCHEDULES``.
+
+    Args:
+        schedule, final_lr_ratio: as in ``lr_multiplier``.
+        peak: learning rate.
+        decay_steps: of wsd.
+
+    >>> transformers_scheduler("cosine", 1e-3, 0.1, 0)
+    ('cosine_with_min_lr', {'min_lr_rate': 0.1})
+    """
+    to_an_end = ("polynomial", {"lr_end": final_lr_ratio * peak, "power": 1.0})
+    decay = {"num_decay_steps": decay_steps, "decay_type": "linear", "min_lr_ratio": final_lr_ratio}
+    schedulers: dict[str, tuple[str, dict[str, Any]]] = {
+        "constant": ("constant_with_warmup", {}),
+        "linear": to_an_end if final_lr_ratio else ("linear", {}),
+        "cosine": ("cosine_with_min_lr", {"min_lr_rate": final_lr_ratio}),
+        "wsd": ("warmup_stable_decay", decay),
+    }
+    return schedulers[schedule]
 
 
 def _fraction(

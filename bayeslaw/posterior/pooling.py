@@ -206,10 +206,12 @@ def usual_shifts(name: str, optimizer: str, seen: Sequence[str]) -> tuple[float,
         ln of its multiple, and of each seen group's, (group,): the mean of the others' where none is usual.
         All 0 where it has runs, or nothing is usual of it or of all that do.
     """
-    others = np.array(log_usual_rates(seen))
-    (own,) = log_usual_rates([optimizer])
-    if name != "alpha" or optimizer in seen or np.isnan(own) or np.isnan(others).all():
-        return 0.0, np.zeros(len(seen))
+    nothing = 0.0, np.zeros(len(seen))
+    if name != "alpha" or optimizer in seen:
+        return nothing
+    (own,), others = log_usual_rates([optimizer]), np.array(log_usual_rates(seen))
+    if np.isnan(own) or np.isnan(others).all():
+        return nothing
     return own, np.where(np.isnan(others), np.nanmean(others), others)
 
 

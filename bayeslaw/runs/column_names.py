@@ -103,7 +103,7 @@ def reason(role: str, name: str) -> str:
     >>> reason("sequence_length", "seq_len"), reason("loss", "metrics.loss")
     ('a name of the sequence_length', 'its own name')
     """
-    words = {role, *SYNONYMS.get(role, "").split()}
+    words = _names(role)
     if _plain(name) == role:
         return "its own name"
     return (
@@ -167,7 +167,7 @@ def alternatives(role: str, names: Iterable[str]) -> list[str]:
     >>> alternatives("learning_rate", ["lr", "train/lr", "config.optimizer.lr"])
     ['config.optimizer.lr', 'lr']
     """
-    words = {role, *SYNONYMS.get(role, "").split()}
+    words = set(_names(role))
     ranked = dict.fromkeys(name for group in _ranked(role, list(names)) for name in group)
     usable = [name for name in ranked if role in OUTCOMES or not _logged(name)]
     return [name for name in usable if {_plain(name), _last(name)} & words]
@@ -249,9 +249,14 @@ def _logged(name: str) -> bool:
     return bool(slash or REPORTED.match(name) or LOGGED.match(name))
 
 
+def _names(role: str) -> list[str]:
+    """A role's own name and its synonyms, as `_plain` has them."""
+    return [role, *SYNONYMS.get(role, "").split()]
+
+
 def _named(role: str, names: list[str]) -> list[str]:
     """Columns by the role's own name, else by a synonym, of the whole or else of the last part."""
-    synonyms = [role, *SYNONYMS.get(role, "").split()]
+    synonyms = _names(role)
     for part in (_plain, _last):
         own = [name for name in names if part(name) == role]
         if own:

@@ -46,7 +46,7 @@ PLAN = ROOT / "train" / "plans" / "finetuning.toml"
 OUT = Path("out/finetuning")
 RESULTS = Path(__file__).parent / "results" / "finetuning.jsonl"
 RUNS = RESULTS.with_suffix(".csv")
-TASKS = {"authors": "classify", "docstrings": "write"}
+TASKS = ("authors", "docstrings")
 WORDS = "last words"
 TRAIN, VALIDATION = 3000, 1000
 AUTHORS = 20
@@ -119,10 +119,10 @@ def _functions(path: Path) -> Iterator[dict[str, str]]:
         tree = ast.parse(source := path.read_text(encoding="utf-8"))
     except (SyntaxError, UnicodeDecodeError):
         return
+    lines = source.splitlines()
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and (text := ast.get_docstring(node)):
             line = text.splitlines()[0].strip()
-            lines = source.splitlines()
             body = node.body[1:]
             if body and 10 < len(line) <= LETTERS["line"]:
                 kept = lines[node.lineno - 1 : node.body[0].lineno - 1]
@@ -164,14 +164,14 @@ def zero_shot() -> list[dict[str, Any]]:
     from bayeslaw.lab.models import networks
     from bayeslaw.lab.train import weights
 
-    rows = []
+    pairs, rows = last_words(), []
     for name in NETWORKS:
         begun = weights.read(OUT / name)
         model = networks.build(RunSpec(**begun.spec).shape, seed=0).eval()
         weights.load(begun, model, name)
         tokenizer, length = Tokenizer.from_str(begun.tokenizer), begun.spec["sequence_length"]
         nats, right = [], []
-        for pair in last_words():
+        for pair in pairs:
             read, answer = (tokenizer.encode(text).ids for text in (pair["text"], f" {pair['answer']}"))
             whole, own = [*read, *answer][-length - 1 :], len(answer)
             with torch.no_grad():
