@@ -7,6 +7,7 @@ code 2.
 
 from __future__ import annotations
 
+import errno
 import sys
 from typing import Annotated
 
@@ -82,6 +83,11 @@ def main() -> None:
             app()
         except BadInput as error:
             say(f"error: {error}")
+            sys.exit(2)
+        except OSError as error:  # whichever option names the path
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            say(f"error: {str(error.filename)[:60]}...: {error.strerror}; expected a path; correct it")
             sys.exit(2)
 
 

@@ -137,6 +137,18 @@ def files_of_others() -> Iterator[tuple[str, str]]:
 CASES = [*late_refusals(), *counts(), *sizes(), *files_of_others()]
 
 
+@pytest.mark.parametrize(
+    "command",
+    ["evaluate {name}.csv --law step", "import {name} -o x.csv", "fit {name}.csv -o x.nc", "watch {name}"],
+)
+def test_a_name_that_is_too_long_is_one_clear_error(monkeypatch, capsys, command):
+    code, out, err = run(monkeypatch, capsys, *shlex.split(command.format(name="a" * 5000)))
+    assert (code, out) == (2, "")
+    assert err.startswith("error: aaaa")
+    assert err.endswith("...: File name too long; expected a path; correct it\n")
+    assert len(err.splitlines()) == 1
+
+
 @pytest.mark.parametrize(("command", "message"), CASES, ids=[command for command, _ in CASES])
 def test_bad_input_is_one_clear_error(material, monkeypatch, capsys, command, message):
     monkeypatch.chdir(material)
