@@ -16,7 +16,9 @@ LONG = ("test_notebooks.py", "test_readme.py", "test_docs.py")
 os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR", str(Path(__file__).resolve().parents[1] / ".pytest_cache" / "jax")
 )
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+# What tests compile runs for seconds, so XLA need not optimise it; full fits have options of their own.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 SHARED_DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 

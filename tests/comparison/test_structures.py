@@ -20,6 +20,8 @@ from bayeslaw.law.simulation import example_design, simulate_runs, true_optimum
 from bayeslaw.law.smoothness import WANDER, beyond
 from bayeslaw.target import Target
 
+quickly = partial(approximate, effort=EFFORTS["quick"])
+
 
 def sweep(seed=0, runs=800):
     """A dense sweep of four sizes and two numbers of tokens each, about the optimum of each cell."""
@@ -53,7 +55,7 @@ def test_a_judge_knows_its_error():
 
 
 def test_structures_are_scored_on_the_same_cells():
-    rows = list(compare(sweep(), ["core", "smooth"], approximate, along=["params"]))
+    rows = list(compare(sweep(runs=400), ["core", "smooth"], quickly, along=["params"]))
     assert [(row["fold"], row["structure"]) for row in rows] == [
         ("params >= 3e+08", "core"),
         ("params >= 3e+08", "smooth"),
@@ -67,8 +69,7 @@ def test_structures_are_scored_on_the_same_cells():
 @pytest.mark.slow
 def test_the_rival_law_loses_where_rates_fall_with_n():
     """Its exponents are those of bounds, which know no N; the sweep's best rates fall with N."""
-    fits = partial(approximate, effort=EFFORTS["quick"])
-    free, rival = compare(sweep(runs=400), ["core", "lmo"], fits, along=["params"])
+    free, rival = compare(sweep(runs=400), ["core", "lmo"], quickly, along=["params"])
     assert rival["structure"] == "lmo"
     for name, sign in (("density", 1), ("r2_within_cells", 1), ("regret_mean", -1), ("crps", -1)):
         assert sign * rival[name] < sign * free[name]
@@ -83,9 +84,13 @@ def test_a_summary_compares_with_the_first_structure():
     assert drift["gain_sd"] == pytest.approx(np.std([2.0, -1.0], ddof=1) * np.sqrt(2))
 
 
-def test_smooth_deviations_go_from_those_of_neighbours_to_fresh_ones():
+@pytest.fixture(scope="module")
+def fit():
+    return quickly(sweep(runs=400), ["drift", "smooth"])
+
+
+def test_smooth_deviations_go_from_those_of_neighbours_to_fresh_ones(fit):
     """At a fitted place the shift is nearly the fitted one; far away its spread is that of the prior."""
-    fit = approximate(sweep(), ["smooth"])
     cell = fit.cells[0]
     seen = fit.cell["lr"][:, 0] - fit.size["lr"][:, 0]
 
@@ -104,8 +109,7 @@ def test_smooth_deviations_go_from_those_of_neighbours_to_fresh_ones():
     assert np.std(far / np.sqrt(spreads + wandered)) == pytest.approx(1.0, abs=0.15)
 
 
-def test_the_shape_drifts_where_it_is_fitted():
-    fit = approximate(sweep(), ["drift"])
+def test_the_shape_drifts_where_it_is_fitted(fit):
     at = surface_at(fit, Target(1e9, 1e11, "adamw", "example"))
     assert np.allclose(at.p["rho"], fit.group["rho"][:, 0] + fit.study["rho_d"][:, 0] * at.x["d"])
 

@@ -52,8 +52,17 @@ def prior_draw(sweep):
     return {name: np.asarray(values) for name, values in drawn.items()}, np.asarray(moments)
 
 
-@pytest.mark.parametrize("apart", [1.0, 100.0], ids=["near", "far"])
-@pytest.mark.parametrize("parts", [(), DEFAULT_PARTS], ids=["core", "default"])
+@pytest.mark.parametrize(
+    ("parts", "apart"),
+    [
+        (DEFAULT_PARTS, 100.0),
+        *(
+            pytest.param(*given, marks=pytest.mark.slow)
+            for given in (((), 1.0), ((), 100.0), (DEFAULT_PARTS, 1.0))
+        ),
+    ],
+    ids=["default-far", "core-near", "core-far", "default-near"],
+)
 def test_predicted_runs_are_those_of_the_likelihood(runs, monkeypatch, parts, apart):
     """Mean and scale of every run, through model and advisor, of studies near and far apart."""
     by = np.where(runs["study"] == "b", apart, 1.0)
@@ -80,7 +89,9 @@ def test_predicted_runs_are_those_of_the_likelihood(runs, monkeypatch, parts, ap
     assert scaled - mean == pytest.approx(log_scale, abs=1e-5)
 
 
-@pytest.mark.parametrize("parts", [(), DEFAULT_PARTS], ids=["core", "default"])
+@pytest.mark.parametrize(
+    "parts", [pytest.param((), marks=pytest.mark.slow), DEFAULT_PARTS], ids=["core", "default"]
+)
 def test_a_group_of_one_batch_has_its_level_there(parts, runs, monkeypatch):
     """Nobody measured what the best batch would gain: the likelihood has no excess of the batch."""
     runs = runs.assign(batch_tokens=np.where(runs["study"] == "b", 3e5, runs["batch_tokens"]))

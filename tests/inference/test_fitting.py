@@ -34,6 +34,7 @@ print(posterior.common["bend"].dtype, posterior.diagnostics["effort"], posterior
 """
 
 
+@pytest.mark.slow
 def test_a_fit_leaves_the_settings_of_jax_as_they_are(monkeypatch):
     monkeypatch.delenv("XLA_FLAGS", raising=False)
     root = Path(__file__).resolve().parents[2]

@@ -60,6 +60,7 @@ def test_the_noise_is_found_without_collapsing(whitened):
     assert 0.0006 < noise < 0.0024
 
 
+@pytest.mark.slow
 def test_the_mode_is_not_one_with_an_optimum_far_away(monkeypatch):
     """Runs that scatter far more than the prior expects: a far optimum would raise the scatter for all."""
     rng = np.random.default_rng(0)

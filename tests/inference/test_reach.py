@@ -5,6 +5,7 @@ import pytest
 
 from bayeslaw.advice.target_surface import log_lr_at_batch, surface_at
 from bayeslaw.inference.approximation import approximate
+from bayeslaw.inference.effort import EFFORTS
 from bayeslaw.law.simulation import example_design, simulate_runs
 from bayeslaw.posterior.netcdf import read_posterior, write_posterior
 from bayeslaw.target import Target
@@ -17,7 +18,7 @@ def runs():
 
 @pytest.fixture(scope="module")
 def fit(runs):
-    return approximate(runs, (), draws=200)
+    return approximate(runs, (), draws=200, effort=EFFORTS["quick"])
 
 
 def test_it_is_the_range_of_runs_about_the_ridge(fit, runs):

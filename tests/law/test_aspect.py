@@ -8,6 +8,7 @@ import pytest
 
 from bayeslaw.advice.prediction import predict
 from bayeslaw.inference.approximation import approximate
+from bayeslaw.inference.effort import EFFORTS
 from bayeslaw.law.observations import prepare
 from bayeslaw.target import Target
 
@@ -53,7 +54,7 @@ def test_shapes_and_normalisations_are_cells_of_their_own():
 
 
 def test_the_slope_is_recovered_and_used():
-    fit = approximate(shaped(), parts=["shape"], draws=300)
+    fit = approximate(shaped(), parts=["shape"], draws=300, effort=EFFORTS["quick"])
     slope = fit.common["alpha_aspect"]
     assert abs(slope.mean() - SLOPE) < 3 * slope.std()
     assert slope.std() < 0.15

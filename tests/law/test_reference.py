@@ -65,7 +65,7 @@ def books():
     return runs[runs["optimizer"].isin(["adamw", "sgd"])].iloc[::4].reset_index(drop=True)
 
 
-@pytest.mark.parametrize("table", [two_studies, books])
+@pytest.mark.parametrize("table", [two_studies, pytest.param(books, marks=pytest.mark.slow)])
 def test_log_density_and_gradient_are_those_of_the_reference(table):
     """The reference did not restrict the intercepts of optima to the range of the optimum."""
     observed = prepare(table(), prepare(table()).pivot)

@@ -13,6 +13,7 @@ from bayeslaw.advice.target_surface import usual_settings
 from bayeslaw.diagnosis.summary import schedule_left_out
 from bayeslaw.errors import BadInput
 from bayeslaw.inference.approximation import approximate
+from bayeslaw.inference.effort import EFFORTS
 from bayeslaw.law.observations import prepare
 from bayeslaw.law.structure import structure_of
 from bayeslaw.target import Cell, Target
@@ -73,7 +74,7 @@ def test_on_they_are_cells_of_their_own():
 
 
 def test_the_slope_in_the_decay_share_is_recovered_and_used():
-    fit = approximate(scheduled(), parts=["schedule"], draws=300)
+    fit = approximate(scheduled(), parts=["schedule"], draws=300, effort=EFFORTS["quick"])
     slope = fit.common["alpha_share"]
     assert abs(slope.mean() - SLOPE) < 3 * slope.std()
     assert slope.std() < 0.15

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import jax
 import numpy as np
 import numpyro
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from bayeslaw.errors import BadInput
 from bayeslaw.inference import model
 from bayeslaw.inference.approximation import approximate
+from bayeslaw.inference.effort import EFFORTS
 from bayeslaw.inference.fitting import observations
 from bayeslaw.law.structure import structure_of
 from bayeslaw.posterior.pooling import group_draws
@@ -60,16 +62,22 @@ def test_the_model_takes_it_about_its_pivot(others):
     """The density of the group values is the population's Gaussian with the spread between studies on top."""
     observed = observations(few_runs(), (), others)
     assert observed.pivot == others.pivot
-    trace = numpyro.handlers.trace(numpyro.handlers.seed(model.surface_model, 0)).get_trace(observed)
-    site = trace["surface_values"]["fn"].base_dist
+
+    @jax.jit
+    def drawn():
+        trace = numpyro.handlers.trace(numpyro.handlers.seed(model.surface_model, 0)).get_trace(observed)
+        site = trace["surface_values"]["fn"].base_dist
+        return site.loc, site.covariance_matrix, trace["log_between_studies"]["value"]
+
+    mean, covariance, log_spread = map(np.asarray, drawn())
     known = structure_of(observed)
     row = known.blocks["surface"].index("alpha")
     order = [observed.optimizers[i] for i in observed.group_optimizer]
     shared = population_of(others, order).shared["alpha"]
-    spread = np.exp(trace["log_between_studies"]["value"])[list(known.group).index("alpha")]
-    assert np.asarray(site.loc)[row] == pytest.approx(shared.mean, rel=1e-5)
+    spread = np.exp(log_spread)[list(known.group).index("alpha")]
+    assert mean[row] == pytest.approx(shared.mean, rel=1e-5)
     expected = shared.covariance + spread**2
-    assert np.asarray(site.covariance_matrix)[row] == pytest.approx(expected, rel=1e-4, abs=1e-6)
+    assert covariance[row] == pytest.approx(expected, rel=1e-4, abs=1e-6)
 
 
 def test_own_runs_win_and_the_conflict_is_named():
@@ -77,7 +85,7 @@ def test_own_runs_win_and_the_conflict_is_named():
     sure = fake_posterior(200, groups=(("a", "adamw"), ("b", "adamw"), ("c", "adamw")))
     cells = [grid_cell(n, 20 * n, (0.2, 3e5), noise=1e-3, rates=5, batches=5) for n in (1e8, 3e8)]
     runs = cells[0].assign(study="ours")
-    fit = approximate(runs, population=sure, draws=200)
+    fit = approximate(runs, population=sure, draws=200, effort=EFFORTS["quick"])
     here = fit.group["alpha"] + fit.cell["lr"]
     assert np.median(np.exp(here)) > 0.05
     assert any(name.startswith("alpha (ours, adamw)") for name in fit.diagnostics["conflicts"])

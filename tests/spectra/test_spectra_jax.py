@@ -79,7 +79,9 @@ def in_order(vector, here, there, names):
     return np.concatenate([np.asarray(vector)[ends[n] - sizes[n] : ends[n]] for n in names])
 
 
-@pytest.mark.parametrize(("norm", "micro_batch"), [("rmsnorm", 3), ("layernorm", None)])
+@pytest.mark.parametrize(
+    ("norm", "micro_batch"), [("rmsnorm", 3), pytest.param("layernorm", None, marks=pytest.mark.slow)]
+)
 def test_the_two_frameworks_agree_on_the_same_weights(norm, micro_batch):
     here, there, _, names = both(norm, micro_batch=micro_batch)
     assert here.size == there.size
@@ -116,7 +118,7 @@ PAIRS = {  # the same optimizer in Optax and in torch, and what its kind and set
 }
 
 
-@pytest.mark.parametrize("name", PAIRS)
+@pytest.mark.parametrize("name", [pytest.param("sgd", marks=pytest.mark.slow), "adamw", "rmsprop"])
 def test_next_steps_agree(name):
     """After three steps, on the same weights: update, preconditioned eigenvalue, threshold, critical rate."""
     here, there, model, names = both("rmsnorm")

@@ -98,9 +98,10 @@ def train_dying_once(spec, folder: Path) -> dict:
 
 
 def pool_parent(folder: str) -> None:
-    """A process with two busy workers, to be killed."""
+    """A process with two busy workers, to be killed; a shell's background job would not hear SIGINT."""
     from bayeslaw.lab.train import executor_local
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     list(executor_local.run(sleeps, [(1, Path(folder)), (2, Path(folder))], workers=2))
 
 
@@ -112,6 +113,7 @@ def replay_parent(folder: str) -> None:
     from bayeslaw.rehearsal.task import study_of
     from tests.support import rehearsals
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     study = study_of(rehearsals.sweep(), [rehearsals.TARGET], [3 * rehearsals.CHEAP])
     run(study, ["random"], [0, 1], Path(folder) / "r.jsonl", partial(never_fits, Path(folder)), workers=2)
 

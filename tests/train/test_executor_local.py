@@ -71,7 +71,10 @@ def test_closing_the_iterator_stops_the_workers_at_once(tmp_path):
 def test_workers_die_with_their_parent(tmp_path, program, number):
     command = [sys.executable, "-m", "tests.support.train_works", program, str(tmp_path)]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as parent:
-        assert until(lambda: len(pids(tmp_path / "pids")) == 2)
-        parent.send_signal(number)
-        parent.wait(10)
+        try:
+            assert until(lambda: len(pids(tmp_path / "pids")) == 2)
+            parent.send_signal(number)
+            parent.wait(10)
+        finally:
+            parent.kill()
     assert until(lambda: not any(alive(pid) for pid in pids(tmp_path / "pids")), 5)

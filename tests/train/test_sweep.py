@@ -178,6 +178,7 @@ def in_flight(out):
     return [f for f in out.glob("runs/*") if (f / "began").exists() and not (f / "record.json").exists()]
 
 
+@pytest.mark.slow
 def test_killing_workers_and_the_sweep_loses_only_runs_in_flight(tmp_path, command, monkeypatch, capsys):
     out = tmp_path / "out"
     with started(command, 1.0) as first:
