@@ -4,7 +4,7 @@
     python -m train.collect out/sensitivity -o tests/studies/results/sensitivity.csv
     python -m tests.studies.sensitivity    # prints its part of docs/validation.md
 
-A run is compared with the run of the same seed where nothing is moved, so that the seed's luck cancels in part.
+A run is compared with the run of the same seed where nothing is moved: the seed's luck cancels in part.
 """
 
 from __future__ import annotations
