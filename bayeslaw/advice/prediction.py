@@ -137,7 +137,7 @@ def assumed(posterior: Posterior, target: Target) -> dict[str, str | float]:
     others = {
         COVARIATES[name].label: float(settings[name]) for name in posterior.pivot if COVARIATES[name].optional
     }
-    if "schedule" in posterior.factor_values:
+    if "schedule" in (FACTORS[name].column for name in posterior.factor_values):
         schedule = str(settings["schedule"])
     else:
         studies = [target.study] if target.study in posterior.studies else posterior.studies
@@ -215,8 +215,8 @@ def extrapolation(posterior: Posterior, target: Target) -> dict[str, float]:
     here = place(posterior, target)
     fitted = [place(posterior, Target.of_cell(cell)) for cell in cells]
     return {
-        distance_key(name): _outside(float(value), [float(x[name]) for x in fitted]) / DECADE
-        for name, value in here.items()
+        distance_key(name): _outside(float(here[name]), [float(x[name]) for x in fitted]) / DECADE
+        for name in posterior.pivot
     }
 
 

@@ -17,6 +17,7 @@ from bayeslaw.cli.options import (
     Throughput,
     Tokens,
     of_file,
+    of_schedule,
     optional_size,
     refuse_unknown_study,
     size,
@@ -119,7 +120,7 @@ def predict_(
     check_request(device, reached, price_per_hour)
     if export and law:
         raise BadInput("predict: --export writes the posterior's advice; expected no --law; leave one out")
-    covariates = parse_covariates("--covariate", covariate or []) | _of_schedule(schedule, decay_share)
+    covariates = parse_covariates("--covariate", covariate or []) | of_schedule(schedule, decay_share)
     if sequence_length is not None and sequence_length < 1:
         raise BadInput(f"--sequence-length {sequence_length}: expected at least 1 [tokens]; correct it")
     sizes = size("--params", params), size("--tokens", tokens)
@@ -171,16 +172,6 @@ def _laws(
         print_json(told | ({"rules": rules} if run else {}))
     else:
         print_comparison(result, answers, field, rules)
-
-
-def _of_schedule(schedule: str | None, decay_share: float | None) -> dict[str, float | str]:
-    """The schedule as the law's covariates have it."""
-    if decay_share is not None and not 0 <= decay_share <= 1:
-        raise BadInput(
-            f"--decay-share {decay_share:g}: expected a share from 0 to 1; give 0.2 for the last fifth"
-        )
-    given = {"schedule": schedule and schedule.strip().lower(), "share": decay_share}
-    return {name: value for name, value in given.items() if value is not None}
 
 
 def _prediction(
