@@ -45,7 +45,9 @@ def known_factors(runs: pd.DataFrame, parts: Collection[str] = ()) -> list[str]:
     return [
         name
         for name, row in FACTORS.items()
-        if belongs(row.part, parts) and row.column in runs and runs[row.column].nunique() > (row.column != alone)
+        if belongs(row.part, parts)
+        and row.column in runs
+        and runs[row.column].nunique() > (row.column != alone)
     ]
 
 

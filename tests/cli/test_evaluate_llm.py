@@ -82,6 +82,18 @@ def test_what_cannot_be_asked_is_refused(folder, monkeypatch, capsys, options, w
     assert err.count("\n") == 1
 
 
+def test_a_server_is_not_asked_where_no_cell_can_be_scored(folder, monkeypatch, capsys):
+    cell = grid_cell(4e8, 8e9, (1e-3, 4e5), 2.2, rates=7, batches=7).assign(**SAID)
+    write_runs(cell[cell["learning_rate"] < 7e-4].reset_index(drop=True), "h.csv")
+    with serving(lambda request: completion("?")) as (address, asked):
+        code, out, err = run(monkeypatch, capsys, *LLM, "--endpoint", address, "--model", "m")
+    assert (code, out, asked) == (2, "", [])
+    assert err == (
+        "error: evaluate: no held-out cell can be scored, so that m was not asked; expected a cell whose "
+        "runs lie on both sides of its best learning rate; hold out more runs\n"
+    )
+
+
 def test_a_server_that_nobody_asks_is_refused(folder, monkeypatch, capsys):
     code, _, err = run(monkeypatch, capsys, "evaluate", "h.csv", "--law", "step", "--model", "m")
     assert (code, err) == (
