@@ -82,7 +82,8 @@ def advise_(
 
     Without --curve, from public runs of one size (124M, AdamW), each schedule at its best peak. With it, from
     a law fitted to your curves: one constant-rate run, and two short branches of it that decay linearly to 0
-    over the last 0.1 and 0.2 of their steps. Warm-up is a rule of practice: no law gives a reason for it.
+    over the last 0.1 and 0.2 of their steps; all costs then hold the peak of your curves. Warm-up is a rule
+    of practice: no law gives a reason for it.
     """
     from bayeslaw.schedules.advice import advise
     from bayeslaw.schedules.pooled import pooled_fit
@@ -234,11 +235,18 @@ def _print_advice(result: Mapping[str, Any]) -> None:
         ]
         for each in result["costs"]
     ]
-    print_table(["schedule", "costs, per mille of the loss", "90% interval"], costs)
+    held = result["held_peak"]
+    at_peak = f"at peak {three_digits(held)}" if held else "at its best peak"
+    print_table(["schedule", f"costs {at_peak}, per mille of the loss", "90% interval"], costs)
     factors = ", ".join(f"{name} x {factor:.2f}" for name, factor in result["peak_factors"].items())
     law = result["evidence"]["law"]
     where = ", ".join(result["evidence"]["curves"] or []) or "public runs"
     print(f"peak      best learning rate of another schedule, times: {factors}")
+    if held:
+        print(
+            f"held      all costs are at the peak of your curves, {three_digits(held)}: a longer decay has a "
+            "higher best peak, and costs less there"
+        )
     print(f"warm-up   {result['warmup_from']}")
     print(
         f"evidence  {law['name']} law, {law['losses']} losses of {where}, misfit "
