@@ -166,12 +166,22 @@ def _laws(
         return
     rules = [rule_answer(rule, run, named) for rule in RULES.values()] if run else []
     result = _prediction(target, posterior, level)
-    field = agreement(answers, named, result)
+    field = agreement(answers, named, result, _slopes(target, posterior))
     if as_json:
         told = {"inputs": _inputs(target), "posterior": result, "laws": answers, "agreement": field}
         print_json(told | ({"rules": rules} if run else {}))
     else:
         print_comparison(result, answers, field, rules)
+
+
+def _slopes(target: Any, path: Path | None) -> dict[str, float]:
+    """Exponents of the posterior's learning rate at a target."""
+    from bayeslaw.advice.prediction import learning_rate_slopes
+    from bayeslaw.assets import POSTERIOR
+    from bayeslaw.posterior.netcdf import read_posterior
+
+    posterior = read_posterior(path or POSTERIOR)
+    return learning_rate_slopes(posterior, _by_its_name(target, posterior.optimizers))
 
 
 def _prediction(
