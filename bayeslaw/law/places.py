@@ -41,7 +41,7 @@ def known_factors(runs: pd.DataFrame, parts: Collection[str] = ()) -> list[str]:
 
     One kind of schedule is enough where a part needs its scalars (``law.scalars``).
     """
-    alone = "schedule" if belongs("scalars scalars_free", parts) else ""
+    alone = "schedule" if belongs("schedule schedule_free", parts) else ""
     return [
         name
         for name, row in FACTORS.items()

@@ -128,7 +128,7 @@ COVARIATES: dict[str, Covariate] = {
     "share": Covariate(
         "share", "decay_share", "ln of the share of the run in which the rate falls", ("decay_share",),
         lambda c: c["decay_share"], 1.0, transform=Transform(0.01),
-        part="schedule scalars scalars_free",
+        part="schedule schedule_free schedule_slope",
     ),
     "aspect": Covariate(
         "aspect", "width_over_depth", "ln of width over depth", ("width", "depth"),
@@ -170,12 +170,12 @@ FACTORS: dict[str, Factor] = {
     "schedule": Factor(
         "schedule", "schedule", "learning_rate", 0.4,
         "at one decay share a constant or stepped rate peaks elsewhere (Schaipp et al. 2025)",
-        "schedule scalars_free",
+        "schedule_slope schedule_free",
     ),
     "schedule_level": Factor(
         "schedule_level", "schedule", "offset", 0.01,
         "without a decay the loss is 1 to 3% higher (Haegele et al. 2024)",
-        "schedule scalars scalars_free",
+        "schedule schedule_free schedule_slope",
     ),
     "normalization": Factor(
         "normalization", "normalization", "learning_rate", 0.2,
