@@ -1,6 +1,6 @@
 """Laws of the schedule: fitted to short runs and few decay shares, scored on longer runs and other schedules.
 
-    python -m tests.studies.schedules run     # appends to results/schedules.jsonl, some ten CPU minutes
+    python -m tests.studies.schedules run     # appends to results/schedules.jsonl, some two CPU minutes
     python -m tests.studies.schedules table   # prints its part of docs/benchmarks.md
 
 Runs of Schaipp et al. (arXiv 2501.18965, MIT; see ../shared/data/README.md): 124M parameters, SlimPajama,
@@ -325,7 +325,11 @@ def _beside_cited(rows: list[dict[str, Any]]) -> str:
     for cited in CITED:
         row = own[cited.law]
         both = zip((row["fit_rms"], row["rms"], row["regret"]), cited[2:5], strict=True)
-        cells = [f"{ours:.2f} | {'-' if theirs is None else f'{theirs:g}'}" for ours, theirs in both]
+        cells = [
+            each
+            for ours, theirs in both
+            for each in (f"{ours:.2f}", "-" if theirs is None else f"{theirs:g}")
+        ]
         body.append([cited.words, str(len(row["params"])), str(cited.parameters), *cells])
     header = ["C3's row", "parameters", "in C3", "fit rms, ‰", "in C3", "rms ahead, ‰", "in C3"]
     title = "The same task beside the numbers of theory.md C3"
@@ -376,7 +380,7 @@ def _over_peaks(rows: list[dict[str, Any]]) -> str:
             f"{row['chosen_rate']:g}, {row['chosen_share']:g}",
         ]
         for row in rows
-        if row["task"] == "longer runs"
+        if row["task"] == "longer runs" and row["law"] in LAWS
     ]
     header = ["law", "parameters", "fit by", "fit rms, ‰", "rms ahead, ‰", "bias, ‰", "in 90%", "regret, ‰"]
     title = "Fitted to final losses of 15k and 25k steps at three peak rates, scored at 35k and 50k"
