@@ -26,6 +26,11 @@ def falls_only(name: str) -> ScheduleLaw:
     return replace(law, name=f"{name}, falls only", terms=terms)
 
 
+def _below_zero(p: Mapping[str, Any], f: Features, xp: Any) -> tuple[Any, Any]:
+    """The multi-power law with a negative exponent of the rate."""
+    return LAWS["multi-power"].terms({**p, "rate_exponent": -p["rate_exponent"]}, f, xp)
+
+
 def with_memory(steps: float) -> ScheduleLaw:
     """The annealing law with a memory of so many steps, 1 / (1 - l)."""
     law = LAWS["annealing"]
@@ -65,6 +70,7 @@ VARIANTS: dict[str, ScheduleLaw] = {
     for law in (
         falls_only("multi-power"),
         falls_only("functional"),
+        replace(LAWS["multi-power"], name="multi-power, exponent below 0", terms=_below_zero),
         with_memory(100.0),
         with_memory(2000.0),
         replace(
@@ -90,6 +96,10 @@ VARIANTS: dict[str, ScheduleLaw] = {
         ),
     )
 }
+
+
+OVER_PEAKS = tuple(name for name in VARIANTS if "exponent" in name)
+"""Those that say something of the peak, and are not fitted to one."""
 
 
 class Cited(NamedTuple):
@@ -119,6 +129,7 @@ CITED = (
     Cited("power, exponents of the peak", "bound, 7 parameters", 0.67, 3.9, 0.67, 7),
     Cited("multi-power", "MPL", 3.0, 6.6, 8.8, 7, "0 / 0 / 0"),
     Cited("multi-power, falls only", "(MPL, falls only)", None, None, None, 7),
+    Cited("multi-power, exponent below 0", "(MPL, γ below 0)", None, None, None, 7),
     Cited("functional, c3 only", "FSL", 4.2, 7.1, None, 6, "2.3 / 4.5 / 2.3"),
     Cited("functional", "(FSL with T_k^-s, ours)", None, None, None, 7),
     Cited("functional, falls only", "(FSL, falls only)", None, None, None, 7),

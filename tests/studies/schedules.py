@@ -28,7 +28,7 @@ from bayeslaw.schedules.features import Features, schedule_features
 from bayeslaw.schedules.fitting import ScheduleFit, fit_schedule, predicted_losses
 from bayeslaw.schedules.laws import LAWS
 from bayeslaw.theory.schedule_bounds import learning_rate_shift, schedule_shape
-from tests.studies.schedule_variants import CITED, VARIANTS
+from tests.studies.schedule_variants import CITED, OVER_PEAKS, VARIANTS
 from tests.studies.tables import markdown, read_rows, run_or_print
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -178,7 +178,7 @@ def laws_of(task: Task) -> list[str]:
     """Laws to fit to a task: variants to longer runs, and those that know no other peak to one peak too."""
     variants = [] if task.name.endswith("decay") else list(VARIANTS)
     if task.name != "longer runs":
-        variants = [name for name in variants if not name.endswith("of the peak")]
+        variants = [name for name in variants if name not in OVER_PEAKS]
     return [*LAWS, *variants]
 
 
