@@ -136,7 +136,7 @@ def _slopes(names: Sequence[str], target: Target, ours: Mapping[str, float]) -> 
             both.append(slopes(law, "learning_rate", place))
         except BadInput:  # breaks down out there
             continue
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for place_of, size in enumerate(("params", "tokens")):
         values = [each[place_of] for each in both]
         if values:
