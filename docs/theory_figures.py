@@ -14,7 +14,14 @@ import pandas as pd
 
 from bayeslaw.assets import BOOKS
 from bayeslaw.files import write_atomically
-from bayeslaw.plots.theory import plot_burn_in, plot_contours, plot_paths, plot_penalties, plot_slopes
+from bayeslaw.plots.theory import (
+    plot_burn_in,
+    plot_contours,
+    plot_paths,
+    plot_penalties,
+    plot_slopes,
+    plot_tuned,
+)
 from bayeslaw.theory.burn_in import burn_in_samples, tune_with_burn_in
 from bayeslaw.theory.contours import (
     batch_penalty,
@@ -23,18 +30,24 @@ from bayeslaw.theory.contours import (
     fewest_samples,
     learning_rate_penalty,
 )
-from bayeslaw.theory.lmo import bound, bound_coefficients, largest_batch
+from bayeslaw.theory.lmo import UNIT, bound, bound_coefficients, largest_batch, tune_at_batch
 from bayeslaw.theory.measured import Slopes, measure_slopes
 from bayeslaw.theory.paths import tune_all, tune_given_batch
 
 FOLDER = Path(__file__).parent
 WITHIN = (0.1, 0.2, 0.4)
 MOMENTA = (0.999, 0.934)
+BATCH = 1072
+"""Of the paper's second figure (secondary)."""
+
+PROXY = UNIT._replace(burn_in=0.0)
+"""The bound that Theorem 2 minimises: unit constants, no burn-in."""
 
 
 def main() -> None:
-    """Write all three."""
-    for name, draw in (("batch", draw_batches), ("cost", draw_costs), ("measured", draw_measured)):
+    """Write all of them."""
+    drawn = {"batch": draw_batches, "tuned": draw_tuned, "cost": draw_costs, "measured": draw_measured}
+    for name, draw in drawn.items():
         path = FOLDER / f"theory-{name}.png"
         with write_atomically(path) as temporary:  # small files: they are part of the repository
             draw().savefig(temporary, format="png", dpi=90, pil_kwargs={"optimize": True})
@@ -60,6 +73,21 @@ def draw_batches():
         "q = 0: batch of 4": np.full_like(samples, 4.0),
     }
     plot_paths(samples, widest, paths, right)
+    return figure
+
+
+def draw_tuned():
+    """Momentum and learning rate, both tuned at a batch of 1072."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.7), layout="constrained")
+    samples, searched = np.geomspace(1e4, 1e18, 57), 10.0 ** np.arange(4, 19)
+    best = tune_at_batch(samples, BATCH)
+    found = np.array([searched_settings(float(t)) for t in searched])
+    names = {"best 1 - momentum": best.alpha, "best learning rate": best.learning_rate}
+    label = f"batch {BATCH}"
+    for ax, dots, (name, closed) in zip(figure.subplots(1, 2), found.T, names.items(), strict=True):
+        plot_tuned(samples, {label: closed}, {label: (searched, dots)}, 4.0 * BATCH**2, name, ax)
     return figure
 
 
@@ -124,6 +152,18 @@ def _searched(samples: float, alpha: float) -> float:
         rates = (x[max(i - 2, 0)], x[min(i + 2, 60)])
         batches = (y[max(j - 2, 0)], y[min(j + 2, 60)])
     return float(np.exp(y[j]))
+
+
+def searched_settings(samples: float) -> tuple[float, float]:
+    """Best alpha and learning rate at a batch of ``BATCH``, by a search as of ``searched_batches``."""
+    alphas, rates = (-0.5 * log(samples) - 2, 0.0), (-0.75 * log(samples) - 2, 5.0)
+    for _ in range(6):
+        x, y = np.linspace(*alphas, 61), np.linspace(*rates, 61)
+        values = bound(np.exp(y), BATCH, np.exp(x)[:, None], samples, PROXY)
+        i, j = np.unravel_index(values.argmin(), values.shape)
+        alphas = (x[max(i - 2, 0)], x[min(i + 2, 60)])
+        rates = (y[max(j - 2, 0)], y[min(j + 2, 60)])
+    return float(np.exp(x[i])), float(np.exp(y[j]))
 
 
 def widest_batches(samples: np.ndarray, share: float) -> np.ndarray:

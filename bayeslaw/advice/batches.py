@@ -14,6 +14,7 @@ from bayeslaw.advice.prediction import about_fit, about_group, assumed
 from bayeslaw.advice.target_surface import TargetSurface, surface_at
 from bayeslaw.arrays import Floats
 from bayeslaw.intervals import Interval, interval
+from bayeslaw.law.scalars import schedule_coordinates
 from bayeslaw.law.terms import optimum_of
 from bayeslaw.posterior.draws import Posterior
 from bayeslaw.results import Result, Section
@@ -31,6 +32,12 @@ from bayeslaw.text import percent, setting, short
 
 SPAN = 3 * np.log(2.0)
 """Way below D in ln tokens over which the exponent of the best batch is taken: a plan's three doublings."""
+
+USUAL_SHARES = {"constant": 0.0, "wsd": 0.2}
+"""Decay share of runs whose table tells only the kind; all of the run with other schedules."""
+
+SHAPED = ("constant", "wsd", "linear", "cosine")
+"""Schedules whose learning rates can be converted."""
 
 
 class BatchLaw(NamedTuple):
@@ -57,7 +64,10 @@ class BatchAdvice(Result):
         fixed: the best fixed batch, a power of 2, with its learning rate.
         best_batch_tokens: the same before it is rounded [tokens].
         exponent: of the best batch in D.
-        schedule: that the plan is made for; None where it goes with any.
+        schedule: to train the plan with.
+        decay_share: share of the tokens in which its rate falls.
+        conversion: what the posterior's learning rates were multiplied with, from the schedule that it
+            assumes; 1 where it knows the plan's own.
         level: probability that the interval holds.
         assumes: conventions of the learning rates.
         warnings: one sentence each.
@@ -68,7 +78,9 @@ class BatchAdvice(Result):
     fixed: BatchPlan
     best_batch_tokens: float
     exponent: Interval
-    schedule: str | None
+    schedule: str
+    decay_share: float
+    conversion: float
     level: float
     assumes: Mapping[str, str | float]
     warnings: tuple[str, ...]
@@ -86,6 +98,8 @@ class BatchAdvice(Result):
             "batch_tokens": self.plan.batch_tokens,
             "learning_rate": self.plan.learning_rate,
             "schedule": self.schedule,
+            "decay_share": self.decay_share,
+            "conversion": self.conversion,
             "switches": [switch._asdict() for switch in self.plan.switches],
             "batch_schedule": text_of(self.plan.switches),
             "serial_steps": steps[0],
@@ -116,12 +130,18 @@ class BatchAdvice(Result):
             f"{setting('learning_rate', self.fixed.learning_rate)}",
             f"best batch     {short(self.best_batch_tokens)} tokens, as D^{self.exponent.median:.2f} "
             f"({100 * self.level:g}% interval {low:.2f} to {high:.2f})",
-            f"schedule       {self.schedule or 'any that is constant until its last decay'}; learning rates "
-            f"are those of whole runs with {self.assumes['schedule']}",
+            f"schedule       {self._schedule_in_words()}",
             *(f"warning: {text}" for text in self.warnings),
         ]
         title = f"{target.optimizer}, N = {n}, D = {d} tokens, {target.study or NEVER_SEEN}"
         return [Section(title, ("from share", "batch", "peak learning rate"), rows, lines)]
+
+    def _schedule_in_words(self) -> str:
+        """The schedule, and whose learning rates these are."""
+        falls = f", falling over the last {percent(self.decay_share)}" if self.schedule == "wsd" else ""
+        whose = f"learning rates are those of whole runs with {self.assumes['schedule']}"
+        moved = f", times {self.conversion:.3f} by the schedules' shapes" if self.conversion != 1 else ""
+        return f"{self.schedule}{falls}; {whose}{moved}"
 
 
 def batch_law(posterior: Posterior, target: Target, seed: int = 0) -> BatchLaw:
@@ -161,8 +181,13 @@ def advise_batches(
     bounds: tuple[float, float] = (1, math.inf),
     until: float = 0.8,
     level: float = 0.9,
+    schedule: str = "wsd",
+    decay_share: float | None = None,
 ) -> BatchAdvice:
     """A batch plan for a target: its running optimum, or Seesaw's exchange of decay for batch.
+
+    Learning rates are for the plan's schedule. A posterior that knows schedules is asked for them; those of
+    another are converted from the schedule of its runs by the scalars of both (``law.scalars``).
 
     Args:
         posterior: the fit.
@@ -171,11 +196,21 @@ def advise_batches(
         bounds: least and largest batch [tokens].
         until: share of the tokens after which the running optimum does not switch.
         level: of the exponent's interval.
+        schedule: of the run; Seesaw takes the place of a cosine whatever it says.
+        decay_share: share of the run in which the rate falls; by default all that comes after ``until`` with
+            ``wsd``, none with ``constant``, else the whole run.
 
     Raises:
         BadInput: as ``schedules.batches.running_optimum``.
     """
-    law = batch_law(posterior, target)
+    usual = {"wsd": max(0.0, 1 - until), "constant": 0.0}
+    kind, share = ("cosine", 1.0) if exchange else (schedule, decay_share)
+    share = usual.get(kind, 1.0) if share is None else share
+    asked = replace(target, covariates={**target.covariates, "schedule": kind, "share": share})
+    knows = _knows_schedules(posterior)
+    assumes = assumed(posterior, asked)
+    conversion = 1.0 if knows else _conversion(assumes, kind, share)
+    law = batch_law(posterior, asked if knows else target)
     fixed = running_optimum(law.best_batch_tokens, 0.0, *bounds)
     exponent = float(law.exponent.mean())
     growths = (
@@ -186,15 +221,49 @@ def advise_batches(
     told = interval(law.exponent, level)
     return BatchAdvice(
         target=target,
-        plan=plan_on_ridge(law.at, growths),
-        fixed=plan_on_ridge(law.at, fixed),
+        plan=_converted(plan_on_ridge(law.at, growths), conversion),
+        fixed=_converted(plan_on_ridge(law.at, fixed), conversion),
         best_batch_tokens=law.best_batch_tokens,
         exponent=told,
-        schedule="constant" if exchange else None,
+        schedule="constant" if exchange else kind,
+        decay_share=0.0 if exchange else share,
+        conversion=conversion,
         level=level,
-        assumes=assumed(posterior, target),
-        warnings=(*about_fit(posterior), *about_group(posterior, target), *_about_growth(told, exchange)),
+        assumes=assumes,
+        warnings=(
+            *about_fit(posterior),
+            *about_group(posterior, target),
+            *_about_growth(told, exchange),
+            *_about_schedule(knows, assumes, kind),
+        ),
     )
+
+
+def _knows_schedules(posterior: Posterior) -> bool:
+    return "share" in posterior.pivot
+
+
+def _conversion(assumes: Mapping[str, str | float], kind: str, share: float) -> float:
+    """From learning rates of the assumed schedule to those of another; 1 where it has no known shape."""
+    if assumes["schedule"] not in SHAPED:
+        return 1.0
+    kinds, shares = [str(assumes["schedule"]), kind], [USUAL_SHARES.get(str(assumes["schedule"]), 1.0), share]
+    before, after = schedule_coordinates(kinds, shares)["shift"]
+    return float(np.exp(after - before))
+
+
+def _converted(plan: BatchPlan, factor: float) -> BatchPlan:
+    switches = (at._replace(learning_rate=at.learning_rate * factor) for at in plan.switches)
+    return BatchPlan(plan.batch_tokens, plan.learning_rate * factor, tuple(switches))
+
+
+def _about_schedule(knows: bool, assumes: Mapping[str, str | float], kind: str) -> list[str]:
+    if knows or assumes["schedule"] in SHAPED:
+        return []
+    return [
+        f"the posterior's runs have the schedule {assumes['schedule']}: their learning rates are not "
+        f"converted to {kind}"
+    ]
 
 
 def _about_growth(exponent: Interval, exchange: bool) -> list[str]:

@@ -30,7 +30,15 @@ from bayeslaw.arrays import Floats
 from bayeslaw.errors import BadInput
 from bayeslaw.intervals import check_level, interval
 from bayeslaw.law import surface
-from bayeslaw.law.terms import COVARIATES, FACTORS, check_covariates, to_coordinate, words_of
+from bayeslaw.law.terms import (
+    COVARIATES,
+    FACTORS,
+    check_covariates,
+    drifted,
+    optimum_of,
+    to_coordinate,
+    words_of,
+)
 from bayeslaw.posterior import pooling
 from bayeslaw.posterior.draws import Posterior
 from bayeslaw.runs.optimizer_families import USUAL_RATES, convention_of, of_other_families
@@ -137,7 +145,7 @@ def assumed(posterior: Posterior, target: Target) -> dict[str, str | float]:
     others = {
         COVARIATES[name].label: float(settings[name]) for name in posterior.pivot if COVARIATES[name].optional
     }
-    if "schedule" in posterior.factor_values:
+    if "schedule" in (FACTORS[name].column for name in posterior.factor_values):
         schedule = str(settings["schedule"])
     else:
         studies = [target.study] if target.study in posterior.studies else posterior.studies
@@ -215,8 +223,35 @@ def extrapolation(posterior: Posterior, target: Target) -> dict[str, float]:
     here = place(posterior, target)
     fitted = [place(posterior, Target.of_cell(cell)) for cell in cells]
     return {
-        distance_key(name): _outside(float(value), [float(x[name]) for x in fitted]) / DECADE
-        for name, value in here.items()
+        distance_key(name): _outside(float(here[name]), [float(x[name]) for x in fitted]) / DECADE
+        for name in posterior.pivot
+    }
+
+
+def learning_rate_slopes(posterior: Posterior, target: Target, step: float = 0.1) -> dict[str, float]:
+    """Median exponents of the best learning rate in N (``params``) and D (``tokens``) at a target.
+
+    Along the best batch, or at the target's where it is fixed. Cells' own shifts do not count.
+
+    Args:
+        posterior: the fit.
+        target: the run.
+        step: way in ln N or ln D to either side.
+    """
+    at = surface_at(posterior, target, independent=True)
+
+    def log_rate(name: str, way: float) -> Floats:
+        x = {**at.x, name: at.x[name] + way}
+        p = at.p | drifted(at.p, x)
+        rate = optimum_of("learning_rate", p, x)
+        if target.batch_tokens is not None:
+            gap = np.log(target.batch_tokens) - optimum_of("batch_tokens", p, x)
+            rate = rate + surface.ridge(gap, p["rho"], p["rho_high"])
+        return np.asarray(rate)
+
+    return {
+        size: float(np.median(log_rate(name, step) - log_rate(name, -step))) / (2 * step)
+        for size, name in (("params", "n"), ("tokens", "d"))
     }
 
 

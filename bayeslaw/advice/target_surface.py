@@ -11,7 +11,7 @@ import numpy as np
 
 from bayeslaw.arrays import Floats, Ints
 from bayeslaw.law import likelihood, smoothness, surface
-from bayeslaw.law.parameters import CELL_SHIFTS, SIZE_SHIFTS
+from bayeslaw.law.parameters import CELL_SHIFTS, SIZE_SHIFTS, belongs
 from bayeslaw.law.terms import (
     COVARIATES,
     FACTORS,
@@ -153,8 +153,7 @@ def surface_draws(
 def place(posterior: Posterior, target: Target) -> dict[str, np.float64]:
     """The target's covariates about the posterior's pivot; those that it lacks at their usual value."""
     usual = usual_settings(posterior, target.study, target.covariates)
-    covariates = {name: value for name, (value, _) in usual.items() if name in COVARIATES}
-    found = coordinates(covariates | target.columns, posterior.pivot)
+    found = coordinates({name: value for name, (value, _) in usual.items()} | target.columns, posterior.pivot)
     return {name: np.float64(value) for name, value in found.items()}
 
 
@@ -185,7 +184,7 @@ def usual_settings(
     words = {FACTORS[name].column: values[0] for name, values in posterior.factor_values.items()}
     usual = {column: _most_common(own, column) or (words[column], False) for column in columns}
     said = {column: str(given.get(column, usual[column][0])) for column in columns}
-    of_given = {part for column, part in columns.items() if part and column in given}
+    of_given = {part for column, parts in columns.items() if column in given for part in parts.split()}
 
     def agreeing(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return [others for others in cells if all(str(others.get(c)) == word for c, word in said.items())]
@@ -194,7 +193,7 @@ def usual_settings(
     for name in left:
         row = COVARIATES[name]
         told = _most_common(agreeing(own), name)
-        if told is None and row.part in of_given:
+        if told is None and row.part and belongs(row.part, of_given):
             told = _most_common(agreeing([others for _, others in every]), name)
         found[name] = told or _most_common(own, name) or (row.reference, False)
     return found | {column: told for column, told in usual.items() if column not in given}

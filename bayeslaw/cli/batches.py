@@ -14,11 +14,13 @@ from bayeslaw.cli.options import (
     Params,
     PosteriorFile,
     Tokens,
+    of_schedule,
     optional_size,
     refuse_unknown_study,
     size,
 )
 from bayeslaw.cli.tables import print_json, print_result
+from bayeslaw.errors import BadInput
 
 
 def batch_(
@@ -44,6 +46,16 @@ def batch_(
     until: Annotated[
         float, typer.Option(help="Share of the tokens after which the running optimum does not switch.")
     ] = 0.8,
+    schedule: Annotated[
+        str | None,
+        typer.Option(
+            help="Schedule that the learning rates are for: wsd (the default), cosine, linear or constant."
+        ),
+    ] = None,
+    decay_share: Annotated[
+        float | None,
+        typer.Option(help="Share of the run in which the rate falls. With wsd what comes after --until."),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Plan to write, for bayeslaw-train: a JSON file.")
     ] = None,
@@ -57,7 +69,8 @@ def batch_(
 
     The batch follows its running optimum: e^p B*(x) after x tokens, if the best batch of a whole run grows as
     D^p. It is rounded down to powers of 2 and switches three times at most. The learning rate at each batch
-    is the one that `bayeslaw predict` advises for a whole run with it, hence follows the fitted ridge.
+    is the one that `bayeslaw predict` advises for a whole run with it, hence follows the fitted ridge. Rates
+    of a posterior that knows one schedule only are converted to the plan's by 1/2 ln(X1/X2) of both shapes.
     `bayeslaw-train --batch-schedule plan.json` trains by the plan; D stays the same.
     """
     from bayeslaw.advice.batches import advise_batches
@@ -67,6 +80,12 @@ def batch_(
     from bayeslaw.runs.optimizer_names import canonical
     from bayeslaw.target import Target
 
+    if seesaw and (schedule or decay_share is not None):
+        raise BadInput(
+            "schedule batch: --seesaw takes the place of a cosine's decay; expected no --schedule and no "
+            "--decay-share; leave them out"
+        )
+    of_schedule(schedule, decay_share)
     if output:
         check_writable(output)
     sizes = size("--params", params), size("--tokens", tokens)
@@ -75,7 +94,8 @@ def batch_(
     known = read_posterior(path)
     refuse_unknown_study(study, known.studies, path)
     target = Target(*sizes, canonical(optimizer.strip().lower(), known.optimizers), study)
-    result = advise_batches(known, target, seesaw, bounds, until)
+    kind = (schedule or "wsd").strip().lower()
+    result = advise_batches(known, target, seesaw, bounds, until, schedule=kind, decay_share=decay_share)
     if output:
         with write_atomically(output) as temporary:
             temporary.write_text(json.dumps(result.to_json(), indent=1) + "\n", encoding="utf-8")

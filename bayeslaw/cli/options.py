@@ -64,6 +64,16 @@ def optional_size(option: str, text: str | None) -> float | None:
     return None if text is None else size(option, text)
 
 
+def of_schedule(schedule: str | None, decay_share: float | None) -> dict[str, float | str]:
+    """The schedule as the law's covariates have it."""
+    if decay_share is not None and not 0 <= decay_share <= 1:
+        raise BadInput(
+            f"--decay-share {decay_share:g}: expected a share from 0 to 1; give 0.2 for the last fifth"
+        )
+    given = {"schedule": schedule and schedule.strip().lower(), "share": decay_share}
+    return {name: value for name, value in given.items() if value is not None}
+
+
 def check_plot(path: Path | None) -> None:
     """Refuse a figure's place before the work."""
     if path:

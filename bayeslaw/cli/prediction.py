@@ -17,6 +17,7 @@ from bayeslaw.cli.options import (
     Throughput,
     Tokens,
     of_file,
+    of_schedule,
     optional_size,
     refuse_unknown_study,
     size,
@@ -119,7 +120,7 @@ def predict_(
     check_request(device, reached, price_per_hour)
     if export and law:
         raise BadInput("predict: --export writes the posterior's advice; expected no --law; leave one out")
-    covariates = parse_covariates("--covariate", covariate or []) | _of_schedule(schedule, decay_share)
+    covariates = parse_covariates("--covariate", covariate or []) | of_schedule(schedule, decay_share)
     if sequence_length is not None and sequence_length < 1:
         raise BadInput(f"--sequence-length {sequence_length}: expected at least 1 [tokens]; correct it")
     sizes = size("--params", params), size("--tokens", tokens)
@@ -165,7 +166,7 @@ def _laws(
         return
     rules = [rule_answer(rule, run, named) for rule in RULES.values()] if run else []
     result = _prediction(target, posterior, level)
-    field = agreement(answers, named, result)
+    field = agreement(answers, named, result, _slopes(target, posterior))
     if as_json:
         told = {"inputs": _inputs(target), "posterior": result, "laws": answers, "agreement": field}
         print_json(told | ({"rules": rules} if run else {}))
@@ -173,14 +174,14 @@ def _laws(
         print_comparison(result, answers, field, rules)
 
 
-def _of_schedule(schedule: str | None, decay_share: float | None) -> dict[str, float | str]:
-    """The schedule as the law's covariates have it."""
-    if decay_share is not None and not 0 <= decay_share <= 1:
-        raise BadInput(
-            f"--decay-share {decay_share:g}: expected a share from 0 to 1; give 0.2 for the last fifth"
-        )
-    given = {"schedule": schedule and schedule.strip().lower(), "share": decay_share}
-    return {name: value for name, value in given.items() if value is not None}
+def _slopes(target: Any, path: Path | None) -> dict[str, float]:
+    """Exponents of the posterior's learning rate at a target."""
+    from bayeslaw.advice.prediction import learning_rate_slopes
+    from bayeslaw.assets import POSTERIOR
+    from bayeslaw.posterior.netcdf import read_posterior
+
+    posterior = read_posterior(path or POSTERIOR)
+    return learning_rate_slopes(posterior, _by_its_name(target, posterior.optimizers))
 
 
 def _prediction(

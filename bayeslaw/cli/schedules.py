@@ -21,9 +21,8 @@ schedule = typer.Typer(
 )
 LEVEL = 0.9
 WHAT_TO_RUN = (
-    "one run at a constant rate, and from it two short branches that decay linearly to 0, over the last "
-    "0.1 and "
-    "0.2 of their steps"
+    "one run at a constant rate, and from it four short branches that decay linearly to 0, over the last 0.1 "
+    "and 0.2 of their steps, to end at 0.6 of its length and at its end"
 )
 
 Curves = Annotated[
@@ -69,7 +68,7 @@ def advise_(
     curve: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Loss curves of one constant-rate run and two short branches that decay; repeated."
+            help="Loss curves of one constant-rate run and four short branches that decay; repeated."
         ),
     ] = None,
     as_json: AsJson = False,
@@ -81,8 +80,10 @@ def advise_(
       bayeslaw schedule advise --params 1e9 --tokens 2e10 --optimizer adamw --curve trunk.csv
 
     Without --curve, from public runs of one size (124M, AdamW), each schedule at its best peak. With it, from
-    a law fitted to your curves: one constant-rate run, and two short branches of it that decay linearly to 0
-    over the last 0.1 and 0.2 of their steps. Warm-up is a rule of practice: no law gives a reason for it.
+    a law fitted to your curves: one constant-rate run, and four short branches of it that decay linearly to 0
+    over the last 0.1 and 0.2 of their steps, to end at 0.6 of its length and at its end: 1.48 times its
+    tokens. All costs then hold the peak of your curves. Warm-up is a rule of practice: no law gives a reason
+    for it.
     """
     from bayeslaw.schedules.advice import advise
     from bayeslaw.schedules.pooled import pooled_fit
@@ -234,11 +235,18 @@ def _print_advice(result: Mapping[str, Any]) -> None:
         ]
         for each in result["costs"]
     ]
-    print_table(["schedule", "costs, per mille of the loss", "90% interval"], costs)
+    held = result["held_peak"]
+    at_peak = f"at peak {three_digits(held)}" if held else "at its best peak"
+    print_table(["schedule", f"costs {at_peak}, per mille of the loss", "90% interval"], costs)
     factors = ", ".join(f"{name} x {factor:.2f}" for name, factor in result["peak_factors"].items())
     law = result["evidence"]["law"]
     where = ", ".join(result["evidence"]["curves"] or []) or "public runs"
     print(f"peak      best learning rate of another schedule, times: {factors}")
+    if held:
+        print(
+            f"held      all costs are at the peak of your curves, {three_digits(held)}: a longer decay has a "
+            "higher best peak, and costs less there"
+        )
     print(f"warm-up   {result['warmup_from']}")
     print(
         f"evidence  {law['name']} law, {law['losses']} losses of {where}, misfit "

@@ -271,6 +271,9 @@ def _slope_line(letter: str, told: Mapping[str, Any]) -> str:
     ways = [f"{way} by {told[key]}" for key, way in (("raise", "raised"), ("reduce", "lowered")) if told[key]]
     verdict = "agree on the direction" if len(ways) == 1 else "disagree on the direction"
     span = f"exponents {told['lower']:+.2f} to {told['upper']:+.2f}"
+    span += f"; ours {told['ours']:+.2f}" if "ours" in told else ""
+    rules = ", ".join(f"{name} {value:+.2f}" for name, value in told.get("rules", {}).items())
+    span += f"; rules at one batch: {rules}" if rules else ""
     return f"{'rate with ' + letter:14s}  published laws {verdict}: {', '.join(ways)}; {span}"
 
 

@@ -69,7 +69,7 @@ def _prior_of_exponents(posterior: Posterior) -> str:
 
 def schedule_left_out(posterior: Posterior, runs: pd.DataFrame) -> list[str]:
     """Warn of groups whose cells mix schedules or decay shares, where the fit does not tell them apart."""
-    if "schedule" in posterior.provenance.get("parts", []):
+    if any(part.startswith("schedule") for part in posterior.provenance.get("parts", [])):
         return []
     columns = [name for name in ("schedule", "decay_share") if name in runs]
     used = runs[runs["status"] != "stopped"]

@@ -105,10 +105,15 @@ def ask_settings(
         say: receives progress.
 
     Raises:
-        BadInput: a number of questions out of range, a sweep without a finished run, an error of ``ask``, or
-            no usable settings for any target.
+        BadInput: a number of questions out of range, no target, a sweep without a finished run, an error of
+            ``ask``, or no usable settings for any target.
     """
     check_count("--questions", questions, 1, QUESTIONS_MOST)
+    if not targets:
+        raise BadInput(
+            f"evaluate: no held-out cell can be scored, so that {name} was not asked; expected a cell whose "
+            "runs lie on both sides of its best learning rate; hold out more runs"
+        )
     if not len(finished_runs(sweep)):
         raise BadInput(
             f"--train: none of {len(sweep)} runs finished with a loss; expected some to learn from"
@@ -117,7 +122,7 @@ def ask_settings(
     for number, target in enumerate(targets, start=1):
         say(f"{name}: run {number} of {len(targets)}, {_size(target)}")
         advice[target] = _conversation(ask, sweep, target, questions)
-    if targets and not any(advice.values()):
+    if not any(advice.values()):
         raise BadInput(
             f"--model {name}: no usable settings for any of {len(targets)} runs in {questions} answers each; "
             "expected JSON with a learning rate and a batch; read the record, and try another model"

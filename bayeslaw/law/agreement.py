@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
 from bayeslaw.errors import BadInput
 from bayeslaw.law.published import LAWS, Law, slopes
-from bayeslaw.law.rules import RULES
+from bayeslaw.law.rules import RULES, Ratios
 from bayeslaw.target import Target
 
 ALL = "all"
@@ -70,7 +71,10 @@ def law_answer(law: Law, target: Target) -> dict[str, Any]:
 
 
 def agreement(
-    answers: Sequence[Mapping[str, Any]], target: Target, ours: Mapping[str, Any] | None = None
+    answers: Sequence[Mapping[str, Any]],
+    target: Target,
+    ours: Mapping[str, Any] | None = None,
+    own_slopes: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     """Where published laws agree, where not, and where ours stands, JSON-ready.
 
@@ -78,20 +82,22 @@ def agreement(
         answers: of ``law_answer`` at the target. Laws that are not published do not count.
         target: N, D and the batch, which is no advice where it is fixed.
         ours: answer of ``advice.prediction.predict``, with ``recommendation`` and ``optimum``.
+        own_slopes: of ``advice.prediction.learning_rate_slopes``.
 
     Returns:
         Under ``advice``, by what is advised (``ADVISED``), where a law speaks of it: ``laws``, ``lower``,
         ``median``, ``upper``, ``factor`` (upper over lower), ``agree`` (factor at most ``ALIKE``; None for
         one law) and, where we advise on it, ``ours``, ``ours_over_median`` and ``inside_interval`` (names of
         laws in our interval). Under ``slopes``, by ``params`` and ``tokens``, the smallest and largest
-        exponent of the learning rate and the number of laws that raise and lower it.
+        exponent of the learning rate, the number of laws that raise and lower it, ``ours``, and those of
+        ``rules`` at one batch, by name, where a rule has one.
     """
     published = [answer for answer in answers if answer["law"]["published"]]
     wanted = [name for name in ADVISED if not (name == "batch_tokens" and target.batch_tokens)]
     found = {name: _of_one(name, published, ours or {}) for name in wanted}
     return {
         "advice": {name: entry for name, entry in found.items() if entry},
-        "slopes": _slopes([answer["law"]["name"] for answer in published], target),
+        "slopes": _slopes([answer["law"]["name"] for answer in published], target, own_slopes or {}),
     }
 
 
@@ -122,7 +128,7 @@ def _of_one(
     return entry
 
 
-def _slopes(names: Sequence[str], target: Target) -> dict[str, Any]:
+def _slopes(names: Sequence[str], target: Target, ours: Mapping[str, float]) -> dict[str, Any]:
     place = target.params_nonembedding, target.tokens
     both = []
     for law in (LAWS[name] for name in names if LAWS[name].learning_rate):
@@ -130,10 +136,20 @@ def _slopes(names: Sequence[str], target: Target) -> dict[str, Any]:
             both.append(slopes(law, "learning_rate", place))
         except BadInput:  # breaks down out there
             continue
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for place_of, size in enumerate(("params", "tokens")):
         values = [each[place_of] for each in both]
         if values:
             raised, lowered = sum(value > 0 for value in values), sum(value < 0 for value in values)
             found[size] = {"lower": min(values), "upper": max(values), "raise": raised, "reduce": lowered}
+            found[size] |= {"ours": ours[size]} if size in ours else {}
+            found[size] |= {"rules": rules} if (rules := _rule_slopes(size)) else {}
     return found
+
+
+def _rule_slopes(size: str) -> dict[str, float]:
+    """Exponents of the learning rate by rules that have one, at one batch."""
+    same = Ratios(1.0, 1.0, 1.0, 1.0, 1.0)
+    larger = same._replace(**{size: math.e})
+    found = {name: math.log(rule.factors(larger)["learning_rate"]) for name, rule in RULES.items()}
+    return {name: round(value, 9) for name, value in found.items() if value}

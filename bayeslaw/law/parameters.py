@@ -65,8 +65,8 @@ class Parameter:
         meaning: in a few words, for lists.
         axis: in full, for the axis of a figure; ``{pivot}`` stands for N0 and D0.
         logarithm: whether it is the logarithm of what a person wants to see.
-        part: the part of the law that it belongs to, one of ``PARTS``; empty for the core, which
-            every fit has.
+        part: the parts of the law that it belongs to, of ``PARTS`` and with spaces between; empty for the
+            core, which every fit has.
     """
 
     name: str
@@ -88,7 +88,9 @@ PARTS = {
     "second": "laws of the optima to second order in ln N and ln D",
     "smooth": "deviations of cells are smooth in ln N and ln D, a Gaussian process",
     "sequence": "the best batch is counted in sequences rather than in tokens",
-    "schedule": "the best learning rate and the loss depend on the schedule and on how long its rate falls",
+    "schedule": "the best learning rate moves by 1/2 ln(X1/X2) of the schedule, the loss by its 1/2 ln(X1 X2)",
+    "schedule_free": "as schedule, with deviations by the decay share and the kind of schedule",
+    "schedule_slope": "the best learning rate and the loss depend on the kind of schedule and on its decay share",
     "shape": "the best learning rate and the loss depend on width over depth, and on the normalization",
     "theory": "prior: exponents of the optima about those of convergence bounds, tied by one latent q",
     "lmo": "rival: exponents of the optima exactly those of convergence bounds, N in none of them",
@@ -115,8 +117,21 @@ def of_level(level: Level, parts: Collection[str] = ()) -> dict[str, Parameter]:
     >>> list(of_level("common"))
     ['bend']
     """
-    wanted = {"", *parts}
-    return {name: row for name, row in PARAMETERS.items() if row.level == level and row.part in wanted}
+    rows = {name: row for name, row in PARAMETERS.items() if row.level == level}
+    return {name: row for name, row in rows.items() if belongs(row.part, parts)}
+
+
+def belongs(part: str, parts: Collection[str]) -> bool:
+    """Whether a row is in a fit with these parts of the law.
+
+    Args:
+        part: of the row: names with spaces between; empty for the core.
+        parts: of the fit.
+
+    >>> belongs("", ()), belongs("schedule schedule_free", ["schedule"]), belongs("schedule", ["smooth"])
+    (True, True, False)
+    """
+    return not part or not set(part.split()).isdisjoint(parts)
 
 
 def _optional(part: str, name: str, mean: float, sd: float, why: str, level: Level = "study") -> Parameter:
@@ -393,11 +408,25 @@ register(
     _optional("smooth", "log_tau_smooth_batch", math.log(0.12), 0.7, "of ln B*, less"),
     Parameter(
         "alpha_share", "common", 0.3, 0.2,
-        "a longer decay allows a higher peak: +.3 a nat of the share (Schaipp et al. 2025)", part="schedule",
+        "a longer decay allows a higher peak: +.3 a nat of the share (Schaipp et al. 2025)", part="schedule_slope",
     ),
     Parameter(
         "offset_share", "common", 0.0, 0.005,
-        "a longer decay lowers the loss until about a fifth of the run (Haegele et al. 2024)", part="schedule",
+        "a longer decay lowers the loss until about a fifth of the run (Haegele et al. 2024)",
+        part="schedule_slope schedule_free",
+    ),
+    Parameter(
+        "alpha_scalars", "common", 1.0, 1e-3,
+        "convex bound: the best rate moves by 1/2 ln(X1/X2) (Schaipp et al. 2025; derived in docs/theory.md)",
+        part="schedule schedule_free",
+    ),
+    Parameter(
+        "alpha_deviation", "common", 0.0, 0.2, "the slope in the share that the bound leaves", part="schedule_free",
+    ),
+    Parameter(
+        "offset_scalars", "common", 0.085, 0.02,
+        "ln loss over 1/2 ln(X1 X2): .07 to .10 at 50k steps (runs of Schaipp et al. 2025)",
+        part="schedule schedule_free",
     ),
     Parameter(
         "alpha_aspect", "common", -0.15, 0.2,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayeslaw.arrays import Ints
+from bayeslaw.law.parameters import belongs
 from bayeslaw.law.terms import COVARIATES, FACTORS, natural_value
 from bayeslaw.runs.schema import CELL
 from bayeslaw.target import Cell
@@ -27,21 +28,26 @@ def known_covariates(runs: pd.DataFrame, parts: Collection[str] = ()) -> list[st
         runs: a run table.
         parts: optional parts of the law, whose covariates count too.
     """
-    wanted = {"", *parts}
     return [
         name
         for name, row in COVARIATES.items()
-        if not row.optional or (row.part in wanted and (natural_column(runs, name) != row.reference).any())
+        if not row.optional
+        or (belongs(row.part, parts) and (natural_column(runs, name) != row.reference).any())
     ]
 
 
 def known_factors(runs: pd.DataFrame, parts: Collection[str] = ()) -> list[str]:
-    """Factors whose column takes two values in a table; arguments as of ``known_covariates``."""
-    wanted = {"", *parts}
+    """Factors whose column takes two values in a table; arguments as of ``known_covariates``.
+
+    One kind of schedule is enough where a part needs its scalars (``law.scalars``).
+    """
+    alone = "schedule" if belongs("schedule schedule_free", parts) else ""
     return [
         name
         for name, row in FACTORS.items()
-        if row.part in wanted and row.column in runs and runs[row.column].nunique() > 1
+        if belongs(row.part, parts)
+        and row.column in runs
+        and runs[row.column].nunique() > (row.column != alone)
     ]
 
 

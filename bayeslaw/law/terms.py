@@ -23,12 +23,16 @@ import numpy as np
 from bayeslaw.arrays import Floats
 from bayeslaw.errors import BadInput
 from bayeslaw.law.parameters import PARAMETERS, Parameter
+from bayeslaw.law.scalars import COORDINATES, schedule_coordinates
 
 Array = Any  # a numpy.ndarray or a jax.Array
 Columns = Mapping[str, Any]
 
 EDGE = 0.125
 """Width [nats] of the bend in which an optimum comes to rest at the end of its range."""
+
+DECAY_SHARE = "share"
+"""The covariate that the scalars of a schedule follow from."""
 
 NOTHING = 1e-9
 """A hyperparameter below this is none at all: what rounding leaves of 0."""
@@ -99,7 +103,7 @@ class Covariate:
         reference: natural value at which the priors of intercepts are stated.
         optional: whether cells without the columns count as having the reference value.
         transform: to the coordinate that terms are linear in.
-        part: the optional part of the law that it belongs to; empty for the core.
+        part: the optional parts of the law that it belongs to, as of ``Parameter``; empty for the core.
     """
 
     name: str
@@ -123,7 +127,8 @@ COVARIATES: dict[str, Covariate] = {
     ),
     "share": Covariate(
         "share", "decay_share", "ln of the share of the run in which the rate falls", ("decay_share",),
-        lambda c: c["decay_share"], 1.0, transform=Transform(0.01), part="schedule",
+        lambda c: c["decay_share"], 1.0, transform=Transform(0.01),
+        part="schedule schedule_free schedule_slope",
     ),
     "aspect": Covariate(
         "aspect", "width_over_depth", "ln of width over depth", ("width", "depth"),
@@ -150,7 +155,7 @@ class Factor:
         quantity: that it shifts, a key of ``QUANTITIES`` or ``OPTIMA``.
         spread: prior median of the standard deviation of the shifts.
         why: the reason for it.
-        part: the optional part of the law that it belongs to; empty for the core.
+        part: the optional parts of the law that it belongs to, as of ``Parameter``; empty for the core.
     """
 
     name: str
@@ -164,11 +169,13 @@ class Factor:
 FACTORS: dict[str, Factor] = {
     "schedule": Factor(
         "schedule", "schedule", "learning_rate", 0.4,
-        "at one decay share a constant or stepped rate peaks elsewhere (Schaipp et al. 2025)", "schedule",
+        "at one decay share a constant or stepped rate peaks elsewhere (Schaipp et al. 2025)",
+        "schedule_slope schedule_free",
     ),
     "schedule_level": Factor(
         "schedule_level", "schedule", "offset", 0.01,
-        "without a decay the loss is 1 to 3% higher (Haegele et al. 2024)", "schedule",
+        "without a decay the loss is 1 to 3% higher (Haegele et al. 2024)",
+        "schedule schedule_free schedule_slope",
     ),
     "normalization": Factor(
         "normalization", "normalization", "learning_rate", 0.2,
@@ -232,7 +239,7 @@ OPTIMA: dict[str, Optimum] = {
         (
             Term("alpha"), Term("gamma_path", "n", -1), Term("delta", "d - n", -1), Term("bend", "n^2", -1),
             Term("bend_nd", "n d", -1), Term("bend_dd", "d^2", -1), Term("alpha_share", "share"),
-            Term("alpha_aspect", "aspect"),
+            Term("alpha_aspect", "aspect"), Term("alpha_scalars", "shift"), Term("alpha_deviation", "share"),
         ),
         words="learning rate, peak",
     ),
@@ -260,7 +267,7 @@ and nobody runs one above 10. Momentum is compared as ln(1 - m)."""
 QUANTITIES: dict[str, tuple[Term, ...]] = {
     "offset": (
         Term("offset"), Term("offset_n", "n"), Term("offset_d", "d"), Term("offset_share", "share", -1),
-        Term("offset_aspect", "aspect"),
+        Term("offset_aspect", "aspect"), Term("offset_scalars", "cost"),
     ),
     "level": (Term("level"), Term("slope_n", "n", -1), Term("slope_d", "d", -1)),
 }  # fmt: skip
@@ -326,8 +333,9 @@ def degree(expression: str) -> int:
 
 
 def covariates_in(terms: Iterable[Term]) -> set[str]:
-    """The covariates that some terms depend on."""
-    return {name for term in terms for _, names in monomials(term.of) for name in names}
+    """The covariates that some terms depend on; the decay share in place of the scalars of a schedule."""
+    names = {name for term in terms for _, names in monomials(term.of) for name in names}
+    return {DECAY_SHARE if name in COORDINATES else name for name in names}
 
 
 def value_of(expression: str, x: Mapping[str, Array]) -> Array:
@@ -424,6 +432,8 @@ def from_coordinate(name: str, coordinate: Floats | float) -> Floats:
 def coordinates(columns: Columns, pivot: Mapping[str, float]) -> dict[str, Any]:
     """Covariates about a pivot; an optional one whose columns are missing is at its reference.
 
+    Where the fit knows the decay share, the two scalars of the schedule come with it, about a linear decay.
+
     Args:
         columns: of a run table or of a target, by name.
         pivot: covariate -> natural value where its coordinate is 0; names those that the fit knows.
@@ -432,6 +442,8 @@ def coordinates(columns: Columns, pivot: Mapping[str, float]) -> dict[str, Any]:
     for name, centre in pivot.items():
         value = natural_value(name, columns)
         found[name] = COVARIATES[name].transform.to(value) - COVARIATES[name].transform.to(centre)
+    if DECAY_SHARE in pivot:
+        found |= schedule_coordinates(columns.get("schedule", ""), natural_value(DECAY_SHARE, columns))
     return found
 
 

@@ -49,16 +49,54 @@ def plot_burn_in(
         The axis.
     """
     ax = new_axis(ax, (5.5, 3.8))
-    for number, (label, batches) in enumerate(closed.items()):
-        colour = OKABE_ITO[number % len(OKABE_ITO)]
-        ax.plot(samples, batches, color=colour, ls=("-", *LINES)[number % 7], label=label)
-        ax.plot(*found[label], MARKERS[number % 5], color=colour, ms=4, mfc="none", label="_")
-        ax.axvline(ends[label], color=colour, lw=0.8, ls=(0, (1, 3)), label="_")
+    _lines_and_dots(ax, samples, closed, found)
+    for number, label in enumerate(closed):
+        ax.axvline(ends[label], color=OKABE_ITO[number % len(OKABE_ITO)], lw=0.8, ls=(0, (1, 3)), label="_")
     ax.plot([], [], "o", color="black", ms=4, mfc="none", label="brute force")
     ax.plot([], [], color="black", lw=0.8, ls=(0, (1, 3)), label="burn-in ends")
     ax.set(xscale="log", yscale="log", xlabel="T, samples", ylabel="best batch [samples]")
     legend_above(ax, 2)
     return ax
+
+
+def plot_tuned(
+    samples: Floats,
+    closed: Mapping[str, Floats],
+    found: Mapping[str, tuple[Floats, Floats]],
+    cap: float,
+    name: str,
+    ax: Axes | None = None,
+) -> Axes:
+    """A tuned setting against the samples: closed forms as lines, brute force as dots.
+
+    Args:
+        samples: T, shape (point,).
+        closed: label -> the setting by its closed form, shape (point,).
+        found: label -> samples and the setting by brute force.
+        cap: samples below which there is no momentum left to tune.
+        name: of the setting, the label of the axis.
+        ax: where to draw; None makes a figure.
+
+    Returns:
+        The axis.
+    """
+    ax = new_axis(ax, (4.8, 3.8))
+    _lines_and_dots(ax, samples, closed, found)
+    ax.axvline(cap, color="black", lw=0.8, ls=(0, (1, 3)), label="momentum 0 below")
+    ax.plot([], [], "o", color="black", ms=4, mfc="none", label="brute force")
+    ax.set(xscale="log", yscale="log", xlabel="T, samples", ylabel=name)
+    legend_above(ax, 2)
+    return ax
+
+
+def _lines_and_dots(
+    ax: Axes, samples: Floats, closed: Mapping[str, Floats], found: Mapping[str, tuple[Floats, Floats]]
+) -> None:
+    """Closed forms as lines through what brute force found, as dots."""
+    for number, (label, values) in enumerate(closed.items()):
+        colour = OKABE_ITO[number % len(OKABE_ITO)]
+        ax.plot(samples, values, color=colour, ls=("-", *LINES)[number % 7], label=label)
+        ax.plot(*found[label], MARKERS[number % 5], color=colour, ms=4, mfc="none", label="_")
 
 
 def plot_paths(

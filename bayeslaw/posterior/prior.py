@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bayeslaw.law.parameters import CELL_SHIFTS, DEFAULT_PARTS, SIZE_SHIFTS, SPREAD_LOG_SD, SPREADS
+from bayeslaw.law.parameters import (
+    CELL_SHIFTS,
+    DEFAULT_PARTS,
+    SIZE_SHIFTS,
+    SPREAD_LOG_SD,
+    SPREADS,
+    belongs,
+)
 from bayeslaw.law.structure import structure
 from bayeslaw.law.terms import COVARIATES, own_bowls, reference
 from bayeslaw.posterior.draws import Posterior
@@ -46,7 +53,11 @@ def prior_posterior(
     rng = np.random.default_rng(seed)
     nobody = np.zeros(0, np.int64)
     if pivot is None:
-        pivot = reference(name for name, row in COVARIATES.items() if not row.optional or row.part in parts)
+        pivot = reference(
+            name
+            for name, row in COVARIATES.items()
+            if not row.optional or (row.part and belongs(row.part, parts))
+        )
     known = structure(dict.fromkeys(("surface", *varied), nobody), pivot, parts)
     spreads = {
         kind: {

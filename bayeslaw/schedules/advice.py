@@ -68,7 +68,8 @@ def advise(fit: ScheduleFit, steps: int, peak: float | None, level: float = 0.9)
     Returns:
         JSON-ready. ``use``: decay, decay_share, final_ratio, warmup_steps. ``decay_share``: lower and upper
         end of the best share of a linear decay to 0. ``costs``: of other options, the expected loss over the
-        least in per mille, with lower and upper end. ``peak_factors``: by usual schedule, what to multiply
+        least in per mille, with lower and upper end, all at ``held_peak`` (None: each at its best peak).
+        ``peak_factors``: by usual schedule, what to multiply
         its best peak learning rate with. ``warmup_from`` and ``warnings``.
 
     Raises:
@@ -95,6 +96,7 @@ def advise(fit: ScheduleFit, steps: int, peak: float | None, level: float = 0.9)
             "warmup_steps": warmup,
         },
         "decay_share": dict(zip(("lower", "upper"), np.quantile(shares, tails).tolist(), strict=True)),
+        "held_peak": peak,
         "costs": [_cost(options[place], excess[:, place], tails) for place in _told(options, best)],
         "peak_factors": _peak_factors(options[best], warmup / steps),
         "warmup_from": WARMUP_FROM,

@@ -8,6 +8,7 @@
 ``decay``                 the bound with decoupled weight decay
 ``transfer``              the BST scaling of batch and step size
 ``three_term``            the three-term loss law and its best batch
+``shapes``                exponents in width and depth as exponents in size and aspect
 ``saturation``            a learning rate that stops rising above a critical batch
 ``schedule_bounds``       two numbers of a schedule's shape, and what they say of the learning rate
 ``measured``              how the best learning rate moves in a finished sweep, to compare

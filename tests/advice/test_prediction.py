@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 
 from bayeslaw.advice.decision import MAX_EXCESS, decide
-from bayeslaw.advice.prediction import example_target, extrapolation, loss_curve, outcome_of, predict
+from bayeslaw.advice.prediction import (
+    example_target,
+    extrapolation,
+    learning_rate_slopes,
+    loss_curve,
+    outcome_of,
+    predict,
+)
 from bayeslaw.advice.target_surface import (
     cell_shifts,
     fitted_cell,
@@ -106,6 +113,19 @@ def test_a_fixed_batch_moves_the_learning_rate_along_the_ridge(certain, times):
     assert result["recommendation"]["batch_tokens"] == target.batch_tokens
     assert result["regret"]["expected"] == pytest.approx(0.0, abs=1e-6)  # the batch was not ours to choose
     assert result["optimum"]["batch_tokens"]["median"] == pytest.approx(np.exp(batch), rel=1e-6)
+
+
+def test_slopes_at_the_pivot_are_the_exponents(certain):
+    at_pivot = Target(PIVOT["n"], PIVOT["d"], "adamw", "ours")
+    p = {name: values[0] for name, values in surface_at(certain, at_pivot).p.items()}
+    free = learning_rate_slopes(certain, at_pivot)
+    assert free == pytest.approx({"params": p["delta"] - p["gamma_path"], "tokens": -p["delta"]}, abs=1e-6)
+    small = learning_rate_slopes(certain, replace(at_pivot, batch_tokens=1000.0))  # far down the ridge
+    moved = {
+        "params": free["params"] - p["rho"] * p["epsilon_n"],
+        "tokens": free["tokens"] - p["rho"] * p["epsilon"],
+    }
+    assert small == pytest.approx(moved, abs=1e-3)
 
 
 def test_a_fixed_batch_far_off_says_what_it_costs(certain):

@@ -1,18 +1,21 @@
 """`bayeslaw evaluate --method llm` against a stub server."""
 
 import json
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from bayeslaw.assets import BOOKS
 from bayeslaw.evaluation import chat
-from bayeslaw.runs.io import write_runs
+from bayeslaw.runs.io import read_runs, write_runs
 from tests.support.chat_server import completion, serving
 from tests.support.command import run
 from tests.support.sweeps import grid_cell
 
 SAID = {"study": "ours", "sequence_length": 2048}
 LLM = ("evaluate", "h.csv", "--method", "llm", "--train", "t.csv")
+SMOLLM2 = Path(__file__).parents[1] / "studies" / "results" / "smollm2.jsonl"
 SECRET = "sk-not-to-be-seen"
 
 
@@ -80,6 +83,32 @@ def test_what_cannot_be_asked_is_refused(folder, monkeypatch, capsys, options, w
     assert words in err
     assert SECRET not in err
     assert err.count("\n") == 1
+
+
+def test_a_server_is_not_asked_where_no_cell_can_be_scored(folder, monkeypatch, capsys):
+    cell = grid_cell(4e8, 8e9, (1e-3, 4e5), 2.2, rates=7, batches=7).assign(**SAID)
+    write_runs(cell[cell["learning_rate"] < 7e-4].reset_index(drop=True), "h.csv")
+    with serving(lambda request: completion("?")) as (address, asked):
+        code, out, err = run(monkeypatch, capsys, *LLM, "--endpoint", address, "--model", "m")
+    assert (code, out, asked) == (2, "", [])
+    assert err == (
+        "error: evaluate: no held-out cell can be scored, so that m was not asked; expected a cell whose "
+        "runs lie on both sides of its best learning rate; hold out more runs\n"
+    )
+
+
+def test_a_model_of_135m_parameters_gave_no_settings(tmp_path, monkeypatch, capsys):
+    """What SmolLM2-135M-Instruct, served locally, answered to the command of docs/files.md, from its record."""
+    monkeypatch.chdir(tmp_path)
+    runs = read_runs(BOOKS)
+    runs = runs[runs["optimizer"] == "adamw"]
+    n = runs["params_nonembedding"]
+    write_runs(runs[n < 2e4].reset_index(drop=True), "t.csv")
+    write_runs(runs[n.between(2e4, 5e4) & (runs["tokens"] < 2e6)].reset_index(drop=True), "h.csv")
+    answered = ["--model", "SmolLM2-135M-Instruct", "--record", str(SMOLLM2)]
+    code, out, err = run(monkeypatch, capsys, *LLM, "--endpoint", "http://127.0.0.1:1/v1", *answered)
+    assert (code, out) == (2, "")
+    assert "no usable settings for any of 2 runs in 4 answers each" in err.splitlines()[-1]
 
 
 def test_a_server_that_nobody_asks_is_refused(folder, monkeypatch, capsys):

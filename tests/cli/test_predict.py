@@ -136,6 +136,8 @@ def test_the_field_and_our_place_in_it(folder, monkeypatch, capsys):
     assert "learning rate   6 published laws disagree by a factor of " in out
     assert "times their median, " in out
     assert "rate with D     published laws disagree on the direction: raised by 1, lowered by 3" in out
+    assert "; ours " in out
+    assert "; rules at one batch: scion -0.56, hyperp -0.32" in out
     _, out, _ = run(monkeypatch, capsys, *ASKED, "--law", "all", "--tuned", "1e8,2e9,131072,4e-3", "--json")
     assert [answer["rule"]["name"] for answer in json.loads(out)["rules"]][:2] == ["sqrt", "linear"]
 

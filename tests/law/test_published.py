@@ -145,7 +145,9 @@ def test_the_field_agrees_that_the_rate_falls_with_size_and_not_what_tokens_do()
         "upper": pytest.approx(-0.125),
         "raise": 0,
         "reduce": 6,
+        "rules": {"mup": pytest.approx(-1 / 3), "completep": pytest.approx(-1 / 3)},
     }
+    assert found["slopes"]["tokens"]["rules"] == pytest.approx({"scion": -0.56, "hyperp": -0.32})
     assert (found["slopes"]["tokens"]["raise"], found["slopes"]["tokens"]["reduce"]) == (1, 3)
     assert not found["advice"]["batch_tokens"]["agree"]
     assert set(found["advice"]["learning_rate"]["laws"]).isdisjoint({"constant", "saturating"})
@@ -156,11 +158,15 @@ def test_where_ours_stands():
         "recommendation": {"learning_rate": 1e-3},
         "optimum": {"learning_rate": {"lower": 5e-4, "upper": 1e-3}},
     }
-    told = field(Target(1e9, 2e10, batch_tokens=5e5), ours)["advice"]
+    target = Target(1e9, 2e10, batch_tokens=5e5)
+    told = field(target, ours)["advice"]
     assert told["learning_rate"]["inside_interval"] == ["step", "deepseek", "bjorck"]
     assert "batch_tokens" not in told, "a batch that is fixed is no advice"
     assert "ours" not in told["weight_decay"]
     assert told["weight_decay"]["agree"] is None, "one law cannot agree"
+    answers = [law_answer(law, target) for law in LAWS.values()]
+    found = agreement(answers, target, ours, {"params": -0.4, "tokens": 0.1})
+    assert (found["slopes"]["params"]["ours"], found["slopes"]["tokens"]["ours"]) == (-0.4, 0.1)
 
 
 def test_laws_that_break_down_do_not_count():

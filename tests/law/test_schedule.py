@@ -15,6 +15,7 @@ from bayeslaw.errors import BadInput
 from bayeslaw.inference.approximation import approximate
 from bayeslaw.inference.effort import EFFORTS
 from bayeslaw.law.observations import prepare
+from bayeslaw.law.scalars import schedule_coordinates
 from bayeslaw.law.structure import structure_of
 from bayeslaw.target import Cell, Target
 from tests.support.fakes import fake_posterior
@@ -60,12 +61,12 @@ def test_off_a_warning_says_so():
     (told,) = schedule_left_out(fit, scheduled())
     assert told.startswith("ours, adamw: runs of one cell differ in schedule and decay_share")
     assert schedule_left_out(fit, scheduled().assign(schedule="wsd", decay_share=0.2)) == []
-    on = replace(fit, provenance={"parts": ["schedule"]})
+    on = replace(fit, provenance={"parts": ["schedule_slope"]})
     assert schedule_left_out(on, scheduled()) == []
 
 
 def test_on_they_are_cells_of_their_own():
-    observed = prepare(scheduled(), parts=["schedule"])
+    observed = prepare(scheduled(), parts=["schedule_slope"])
     assert len(observed.cells) == 6
     assert list(observed.pivot) == ["n", "d", "share"]
     assert observed.factor_values == {"schedule": ("wsd", "cosine"), "schedule_level": ("wsd", "cosine")}
@@ -74,7 +75,7 @@ def test_on_they_are_cells_of_their_own():
 
 
 def test_the_slope_in_the_decay_share_is_recovered_and_used():
-    fit = approximate(scheduled(), parts=["schedule"], draws=300, effort=EFFORTS["quick"])
+    fit = approximate(scheduled(), parts=["schedule_slope"], draws=300, effort=EFFORTS["quick"])
     slope = fit.common["alpha_share"]
     assert abs(slope.mean() - SLOPE) < 3 * slope.std()
     assert slope.std() < 0.15
@@ -87,6 +88,39 @@ def test_the_slope_in_the_decay_share_is_recovered_and_used():
     assert rate[0.1]["assumes"]["schedule"] == "wsd"
     usual = predict(fit, Target(1e9, 2e10, "adamw", "ours", 1e5))
     assert any(text.startswith("assumed: decay_share 0.1") for text in usual["warnings"])
+
+
+def test_scalars_move_the_rate_as_theory_says_and_no_slope_is_fitted():
+    fit = approximate(scheduled(), parts=["schedule"], draws=200)
+    assert {"alpha_share", "alpha_deviation"}.isdisjoint(fit.common)
+    assert list(fit.factor_values) == ["schedule_level"]
+    asked = [("wsd", 0.1), ("wsd", 0.3), ("cosine", 1.0)]
+    rates = [
+        predict(fit, Target(1e9, 2e10, "adamw", "ours", 1e5, {"schedule": kind, "share": share}))
+        .optimum["learning_rate"]
+        .median
+        for kind, share in asked
+    ]
+    theory = schedule_coordinates(*zip(*asked, strict=True))["shift"]
+    assert np.diff(np.log(rates)) == pytest.approx(np.diff(theory), abs=0.01)
+
+
+def test_scalars_know_a_kind_of_schedule_that_all_runs_share():
+    runs = scheduled()
+    observed = prepare(runs[runs["schedule"] == "cosine"].reset_index(drop=True), parts=["schedule"])
+    assert "share" not in observed.pivot  # all runs are at its reference
+    runs["decay_share"] = runs["decay_share"].replace(1.0, 0.99)
+    observed = prepare(runs[runs["schedule"] == "cosine"].reset_index(drop=True), parts=["schedule"])
+    assert observed.factor_values == {"schedule_level": ("cosine",)}
+    assert observed.x["shift"] == pytest.approx([-0.21, -0.21], abs=0.01)  # to a tenth: .811 of linear's
+
+
+def test_scalars_leave_room_for_deviations_only_where_they_are_asked_for():
+    alone, free = (
+        structure_of(prepare(scheduled(), parts=[part])).common for part in ("schedule", "schedule_free")
+    )
+    assert alone["alpha_scalars"] == free["alpha_scalars"] == (1.0, 1e-3)
+    assert free.keys() - alone.keys() == {"alpha_deviation", "offset_share"}
 
 
 def of_two_studies(*cells):

@@ -98,12 +98,30 @@ def test_curves_give_the_share_that_the_truth_has(curves, monkeypatch, capsys):
     ]
     assert found["use"]["decay_share"] == pytest.approx(shares[np.argmin(losses)], abs=0.15)
     assert found["inputs"]["steps"] == 5000
+    assert found["held_peak"] == 1e-3
     assert found["evidence"]["law"]["name"] == "multi-power"
+
+
+def test_a_peak_that_is_held_makes_long_decays_dear(curves, monkeypatch, capsys):
+    """Why a cosine costs more by one's own curves than by the pooled fit, on one and the same law."""
+    cosine = {}
+    for peak in (2.5e-4, None):
+        costs = advise(pooled_fit(), 50_000, peak)["costs"]
+        cosine[peak] = [
+            c["expected_per_mille"] for c in costs if (c["decay"], c["final"]) == ("cosine", 0.0)
+        ][-1]
+    assert cosine[2.5e-4] > 3 * cosine[None]
+    _, out, _ = run(monkeypatch, capsys, *ASKED, "--curve", str(curves / "all.csv"))
+    assert "costs at peak 0.001, per mille of the loss" in out
+    assert (
+        "held      all costs are at the peak of your curves, 0.001: a longer decay has a higher best" in out
+    )
 
 
 def test_people_read_tables(curves, monkeypatch, capsys):
     _, out, _ = run(monkeypatch, capsys, *ASKED)
     assert "linear over 20%, to 0%" in out
+    assert "costs at its best peak, per mille of the loss" in out
     assert "warning: no curve given: the advice rests on public runs of 124M parameters" in out
     _, out, _ = run(monkeypatch, capsys, "schedule", "fit", str(curves / "all.csv"))
     assert out.startswith("multi-power law, fitted to 14 losses by least squares")

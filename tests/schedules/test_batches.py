@@ -47,6 +47,9 @@ def test_steps_of_a_growing_batch_against_theory():
     exponent, seen = 0.57, (np.arange(1_000_000) + 0.5) / 1_000_000
     ratio = np.mean(1 / (math.exp(exponent) * seen**exponent))
     assert ratio == pytest.approx(math.exp(-exponent) / (1 - exponent), rel=2e-3)
+    assert f"{math.exp(-exponent) / (1 - exponent):.3f}" == "1.315"
+    last = running_optimum(300_000, exponent)[-1]
+    assert f"{last.batch_tokens / (300_000 * last.share**exponent):.3f}" == "1.768"  # e^p
     rounded = serial_steps(plan_with_rates(running_optimum(2**20, exponent), lambda _: 1.0), 1e12)
     assert 1.0 < rounded / (1e12 / 2**20) < 2 * ratio  # rounded down: at most twice as many
 

@@ -44,7 +44,7 @@ from tests.studies.tables import counted, markdown, percent, read_rows, run_or_p
 DATA = Path(__file__).parents[3] / "shared" / "data"
 RESULTS = Path(__file__).parent / "results" / "leave_one_out.jsonl"
 FITS = Path("out/leave_one_out")
-PARTS = (*DEFAULT_PARTS, "schedule")
+PARTS = (*DEFAULT_PARTS, "schedule_slope")
 LEVEL = 0.9
 SETTINGS = ("learning_rate", "batch_tokens")
 KNOWN = 2.0

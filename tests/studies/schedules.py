@@ -1,6 +1,6 @@
 """Laws of the schedule: fitted to short runs and few decay shares, scored on longer runs and other schedules.
 
-    python -m tests.studies.schedules run     # results/schedules.jsonl, some five CPU minutes
+    python -m tests.studies.schedules run     # appends to results/schedules.jsonl, some two CPU minutes
     python -m tests.studies.schedules table   # prints its part of docs/benchmarks.md
 
 Runs of Schaipp et al. (arXiv 2501.18965, MIT; see ../shared/data/README.md): 124M parameters, SlimPajama,
@@ -8,6 +8,9 @@ AdamW, 102,400 tokens a step, 300 steps of warm-up; decay shares .1 to .9, three
 to 50k steps. Losses that stand in a curve are validation losses of a subset, lower than the final ones by
 a constant (0.035, the median over runs; the last loss of a curve itself is missing in some). Where a trunk
 is fitted, final losses are moved by it. The regret of a choice is that of the final validation loss.
+
+Beside the laws of the package stand ``schedule_variants.VARIANTS``: published forms taken literally, and
+those that ``../shared/research/theory.md`` C3 compares beyond them. ``CITED`` holds C3's own numbers.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from bayeslaw.schedules.features import Features, schedule_features
 from bayeslaw.schedules.fitting import ScheduleFit, fit_schedule, predicted_losses
 from bayeslaw.schedules.laws import LAWS
 from bayeslaw.theory.schedule_bounds import learning_rate_shift, schedule_shape
+from tests.studies.schedule_variants import CITED, OVER_PEAKS, VARIANTS
 from tests.studies.tables import markdown, read_rows, run_or_print
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -37,6 +41,10 @@ TRUNK = 30
 
 SAMPLED = ("power", "functional")
 """Laws drawn by NUTS too: the two that predict best over peaks."""
+
+EVERY = LAWS | VARIANTS
+BRANCHES = ("trunk of 50k", "trunk of 25k", "two branches", "finals")
+"""Beginnings of the names of tasks with one peak learning rate."""
 
 
 class Runs(NamedTuple):
@@ -110,19 +118,29 @@ def tasks() -> Iterator[Task]:
     for peak in PEAKS:
         for reach in (LONG, SHORT):
             yield branches(runs, decays, peak, reach)
+        yield branches(runs, decays, peak, SHORT, at_its_end=True)
+        own = decays.where(decays.table["learning_rate"] == peak)
+        few, longest = own.where(own.table["iterations"] <= SHORT), own.where(own.table["iterations"] == LONG)
+        losses = few.table["final_val_loss"].to_numpy()
+        yield Task(f"finals, peak {peak:g}", few.features, losses, longest, "final_val_loss", longest)
 
 
-def branches(runs: Runs, decays: Runs, peak: float, reach: int) -> Task:
-    """One constant-rate trunk of ``reach`` steps with decays of ``FEW`` shares; others are predicted."""
+def branches(runs: Runs, decays: Runs, peak: float, reach: int, at_its_end: bool = False) -> Task:
+    """One constant-rate trunk of ``reach`` steps with decays of ``FEW`` shares; others are predicted.
+
+    Branches end at every length up to ``reach`` for which there are runs, or at its end only.
+    """
     own = decays.where(decays.table["learning_rate"] == peak)
-    near = (own.table["iterations"] <= reach) & own.table["decay_fraction"].isin(FEW)
+    lengths = own.table["iterations"]
+    near = (lengths == reach if at_its_end else lengths <= reach) & own.table["decay_fraction"].isin(FEW)
     fitted = own.where(near)
     longest = own.where(own.table["iterations"] == LONG)
     ahead = longest.where(~longest.table["decay_fraction"].isin(FEW) | (reach < LONG))
     schedules, losses = trunk(runs, peak, reach)
     features = schedule_features([*schedules, *(rates(row) for row in fitted.table.itertuples())])
     losses = np.concatenate([losses, fitted.table["subset_loss"]])
-    name = f"trunk of {reach // 1000}k steps, peak {peak:g}"
+    what = "two branches" if at_its_end else "trunk"
+    name = f"{what} of {reach // 1000}k steps, peak {peak:g}"
     return Task(name, features, losses, ahead, "subset_loss", longest)
 
 
@@ -138,16 +156,35 @@ def trunk(runs: Runs, peak: float, reach: int) -> tuple[list[Floats], Floats]:
 
 
 def run() -> None:
-    rows = [score(task, name, "least squares") for task in tasks() for name in LAWS]
-    rows += [score(task, name, "nuts") for task in list(tasks())[:1] for name in SAMPLED]
-    rows += [*shifts(), pooled()]
-    RESULTS.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    print(f"{RESULTS} written")
+    """Append what is not in the results."""
+    done = {(row["task"], row.get("law"), row.get("method")) for row in read_rows(RESULTS)}
+    asked = [(task, name, "least squares") for task in tasks() for name in laws_of(task)]
+    asked += [(task, name, "nuts") for task in list(tasks())[:1] for name in SAMPLED]
+    for task, name, method in asked:
+        if (task.name, name, method) not in done:
+            append([score(task, name, method)])
+    found = [quadratic(), *shifts(), pooled()]
+    append([row for row in found if (row["task"], row.get("law"), row.get("method")) not in done])
+
+
+def append(rows: list[dict[str, Any]]) -> None:
+    with RESULTS.open("a") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+    for row in rows:
+        print(row, flush=True)
+
+
+def laws_of(task: Task) -> list[str]:
+    """Laws to fit to a task: variants to longer runs, and those that know no other peak to one peak too."""
+    variants = [] if task.name.endswith("decay") else list(VARIANTS)
+    if task.name != "longer runs":
+        variants = [name for name in variants if name not in OVER_PEAKS]
+    return [*LAWS, *variants]
 
 
 def score(task: Task, name: str, method: str) -> dict[str, Any]:
     """One law fitted to one task, and its predictions against what was measured; per mille of the loss."""
-    law = LAWS[name]
+    law = EVERY[name]
     fit = fitted(name, method, task)
     truth = task.ahead.table[task.column].to_numpy()
     off = law.loss(fit.params, task.ahead.features) / truth - 1
@@ -174,12 +211,43 @@ def fitted(name: str, method: str, task: Task) -> ScheduleFit:
     if method == "nuts":
         from bayeslaw.inference.schedules import draw_schedule
 
-        return draw_schedule(LAWS[name], task.fitted, task.losses)[0]
-    return fit_schedule(LAWS[name], task.fitted, task.losses)
+        return draw_schedule(EVERY[name], task.fitted, task.losses)[0]
+    return fit_schedule(EVERY[name], task.fitted, task.losses)
 
 
 def pick(fit: ScheduleFit, choices: Runs) -> int:
-    return int(np.argmin(LAWS[fit.law].loss(fit.params, choices.features)))
+    return int(np.argmin(EVERY[fit.law].loss(fit.params, choices.features)))
+
+
+def quadratic() -> dict[str, Any]:
+    """A quadratic of the loss in ln peak, decay share and ln steps, on the longer runs."""
+    decays = linear_decays(load())
+    long = decays.table["iterations"] > SHORT
+
+    def columns(t: pd.DataFrame) -> Floats:
+        x = np.stack(
+            [np.log(t["learning_rate"] / 1e-3), t["decay_fraction"], np.log(t["iterations"] / SHORT)]
+        )
+        squares = [x[i] * x[j] for i in range(3) for j in range(i, 3)]
+        return np.stack([np.ones(len(t)), *x, *squares], axis=1)
+
+    near, ahead = decays.table[~long], decays.table[long]
+    losses, truth = near["final_val_loss"].to_numpy(), ahead["final_val_loss"].to_numpy()
+    found = np.linalg.lstsq(columns(near) / losses[:, None], np.ones(len(losses)), rcond=None)[0]
+    off = columns(ahead) @ found / truth - 1
+    longest = decays.table[decays.table["iterations"] == LONG]
+    choice = longest["final_val_loss"].to_numpy()[int(np.argmin(columns(longest) @ found))]
+    return {
+        "task": "longer runs",
+        "law": "quadratic surface",
+        "method": "linear",
+        "fitted": len(losses),
+        "fit_rms": per_mille(columns(near) @ found / losses - 1),
+        "rms": per_mille(off),
+        "bias": round(1e3 * float(off.mean()), 3),
+        "regret": round(1e3 * float(choice / longest["final_val_loss"].min() - 1), 3),
+        "params": dict.fromkeys(map(str, range(len(found)))),
+    }
 
 
 def chosen(fit: ScheduleFit, choices: Runs) -> dict[str, float]:
@@ -245,7 +313,57 @@ def slope_of(rows: list[dict[str, Any]], name: str) -> float:
 
 def table() -> str:
     rows = read_rows(RESULTS)
-    return "\n\n".join([_over_peaks(rows), _shapes(rows), _trunks(rows), _shift(rows)])
+    return "\n\n".join(
+        [_over_peaks(rows), _shapes(rows), _trunks(rows), _beside_cited(rows), _one_rate(rows), _shift(rows)]
+    )
+
+
+def _beside_cited(rows: list[dict[str, Any]]) -> str:
+    """Each law over peaks beside C3's numbers of it."""
+    own = {row["law"]: row for row in rows if row["task"] == "longer runs" and row["method"] != "nuts"}
+    body = []
+    for cited in CITED:
+        row = own[cited.law]
+        both = zip((row["fit_rms"], row["rms"], row["regret"]), cited[2:5], strict=True)
+        cells = [
+            each
+            for ours, theirs in both
+            for each in (f"{ours:.2f}", "-" if theirs is None else f"{theirs:g}")
+        ]
+        body.append([cited.words, str(len(row["params"])), str(cited.parameters), *cells])
+    header = ["C3's row", "parameters", "in C3", "fit rms, ‰", "in C3", "rms ahead, ‰", "in C3"]
+    title = "The same task beside the numbers of theory.md C3"
+    return markdown(title, [*header, "regret, ‰", "in C3"], body)
+
+
+def _one_rate(rows: list[dict[str, Any]]) -> str:
+    """Regret of the share chosen at 50k by laws fitted at one peak, over the peaks, beside C3's."""
+    body = []
+    for cited in CITED:
+        if not any(row.get("law") == cited.law and row["task"].startswith("finals") for row in rows):
+            continue
+        cells = [cited.words]
+        for task in BRANCHES:
+            own = [r for r in rows if r.get("law") == cited.law and r["task"].startswith(task)]
+            cells.append(" / ".join(f"{row['regret']:.1f}" for row in own))
+        finals = [r for r in rows if r.get("law") == cited.law and r["task"].startswith("finals")]
+        spans = [
+            f"{min(x):.1f} to {max(x):.1f}" for x in ([r[k] for r in finals] for k in ("fit_rms", "bias"))
+        ]
+        body.append([*cells[:2], cited.trunk or "-", *cells[2:], *spans])
+    header = [
+        "C3's row",
+        "trunk 50k",
+        "in C3",
+        "trunk 25k",
+        "two branches of 25k",
+        "finals",
+        "finals: fit rms, ‰",
+        "bias ahead, ‰",
+    ]
+    peaks = ", ".join(f"{peak:g}" for peak in PEAKS)
+    title = f"One peak ({peaks}), a trunk with branches or twelve final losses: regret of the share at 50k, ‰"
+    return markdown(title, header, body)
 
 
 def _over_peaks(rows: list[dict[str, Any]]) -> str:
@@ -262,7 +380,7 @@ def _over_peaks(rows: list[dict[str, Any]]) -> str:
             f"{row['chosen_rate']:g}, {row['chosen_share']:g}",
         ]
         for row in rows
-        if row["task"] == "longer runs"
+        if row["task"] == "longer runs" and row["law"] in LAWS
     ]
     header = ["law", "parameters", "fit by", "fit rms, ‰", "rms ahead, ‰", "bias, ‰", "in 90%", "regret, ‰"]
     title = "Fitted to final losses of 15k and 25k steps at three peak rates, scored at 35k and 50k"

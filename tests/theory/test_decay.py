@@ -1,10 +1,10 @@
-"""Optima with weight decay against brute force."""
+"""Optima with weight decay against the roots of the bound's derivatives."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.optimize import minimize_scalar
+from scipy.optimize import brentq
 
 from bayeslaw.errors import BadInput
 from bayeslaw.theory.decay import (
@@ -20,13 +20,9 @@ from tests.theory.brute_force import slope
 PROBLEMS = (Problem(), Problem(decay=0.5, gap=4.0, smoothness=0.3, noise=2.0, error=1.5))
 
 
-def lowest(value, low, high):
-    """Minimum over a logarithm: a grid, then a bounded search about its best."""
-    grid = np.linspace(low, high, 2001)
-    best = grid[np.argmin(value(grid))]
-    step = grid[1] - grid[0]
-    options = {"xatol": 1e-10}
-    return minimize_scalar(value, bounds=(best - step, best + step), method="bounded", options=options).x
+def root(derivative, near):
+    """Where a derivative vanishes within a factor of e of a place: in logarithms, to the last digits."""
+    return brentq(derivative, np.log(near) - 1, np.log(near) + 1, xtol=1e-13, rtol=1e-14)
 
 
 def by_steps(rate, steps, momentum, problem):
@@ -34,16 +30,30 @@ def by_steps(rate, steps, momentum, problem):
     return bound_with_decay(rate, 1.0, momentum, steps, quiet)
 
 
+def of_smoothness(momentum, problem):
+    """A of the module's formula."""
+    lag = 4 * problem.smoothness * (1 + momentum**2 / (1 - momentum))
+    return lag + 2 * problem.decay * momentum * problem.error / (1 - momentum)
+
+
+def of_noise(momentum, problem):
+    """What is divided by sqrt(b) in it."""
+    kept = momentum * np.sqrt((1 - momentum) / (1 + momentum)) + 1 - momentum
+    return 2 / problem.decay * kept * problem.noise
+
+
 @pytest.mark.parametrize("problem", PROBLEMS)
 @pytest.mark.parametrize("momentum", [0.0, 0.934])
 @pytest.mark.parametrize("steps", [1e6, 1e9, 1e12])
-def test_the_learning_rate_is_the_minimum(steps, momentum, problem):
-    found = lowest(
-        lambda x: by_steps(np.exp(x), steps, momentum, problem),
-        np.log(1e-4 / steps),
-        np.log(0.99 / problem.decay),
-    )
-    assert np.log(tune_with_decay(steps, momentum, problem)) == pytest.approx(found, abs=1e-5)
+def test_the_learning_rate_is_the_root_of_the_derivative(steps, momentum, problem):
+    def derivative(x):
+        left = np.exp((steps - 1) * np.log1p(-problem.decay * np.exp(x)))
+        return of_smoothness(momentum, problem) / problem.decay - problem.gap * steps * problem.decay * left
+
+    found = tune_with_decay(steps, momentum, problem)
+    assert np.log(found) == pytest.approx(root(derivative, found), abs=1e-9)
+    around = by_steps(found * np.array([0.99, 1.0, 1.01]), steps, momentum, problem)
+    assert np.argmin(around) == 1
 
 
 def test_too_few_steps_leave_no_learning_rate():
@@ -68,28 +78,36 @@ def test_the_timescale_grows_with_the_logarithm_of_the_steps():
 
 @pytest.mark.parametrize("problem", PROBLEMS)
 @pytest.mark.parametrize("momentum", [0.0, 0.934])
-def test_the_batch_is_the_minimum(momentum, problem):
-    samples = 1e14
+@pytest.mark.parametrize("samples", [1e10, 1e14, 1e18])
+def test_the_batch_is_the_root_but_for_terms_of_the_order_of_decay_times_rate(samples, momentum, problem):
+    def derivative(log_batch):  # of the bound in ln b; the learning rate is at its best, and drops out
+        steps = samples / np.exp(log_batch)
+        forgotten = -steps * np.log1p(-problem.decay * tune_with_decay(steps, momentum, problem))
+        noisy = of_noise(momentum, problem) * np.exp(-log_batch / 2)
+        return forgotten * np.exp(-forgotten) * problem.gap - noisy / 2
 
-    def retuned(log_batch):
-        rate = tune_with_decay(samples / np.exp(log_batch), momentum, problem)
-        return bound_with_decay(rate, np.exp(log_batch), momentum, samples, problem)
-
-    found = lowest(retuned, np.log(1.0), np.log(1e9))
-    assert np.log(tune_batch_with_decay(samples, momentum, problem)) == pytest.approx(found, abs=1e-4)
+    found = tune_batch_with_decay(samples, momentum, problem)
+    small = problem.decay * tune_with_decay(samples / found, momentum, problem)
+    error = np.log(found) - root(derivative, found)
+    assert -0.7 < error / small < -0.5
 
 
 @pytest.mark.parametrize("problem", PROBLEMS)
-def test_the_momentum_is_the_minimum(problem):
-    samples, batch = 1e14, 64.0
+@pytest.mark.parametrize("samples", [1e12, 1e14, 1e18])
+def test_alpha_is_the_root_but_for_twice_its_square_root(samples, problem):
+    batch = 64.0
 
-    def retuned(log_alpha):
-        momentum = 1 - np.exp(log_alpha)
-        rate = tune_with_decay(samples / batch, momentum, problem)
-        return bound_with_decay(rate, batch, momentum, samples, problem)
+    def derivative(log_alpha):  # of the bound in alpha, learning rate at its best
+        alpha = np.exp(log_alpha)
+        rate = tune_with_decay(samples / batch, 1 - alpha, problem)
+        kept = np.sqrt(alpha / (2 - alpha))
+        noisy = 1 - kept + (1 - alpha) / ((2 - alpha) ** 2 * kept)
+        lag = 4 * problem.smoothness * (1 / alpha**2 - 1) + 2 * problem.decay * problem.error / alpha**2
+        return 2 * noisy * problem.noise / np.sqrt(batch) - rate * lag
 
-    found = lowest(retuned, np.log(1e-7), np.log(0.1))
-    assert np.log(tune_alpha_with_decay(samples, batch, problem)) == pytest.approx(found, abs=0.02)
+    found = tune_alpha_with_decay(samples, batch, problem)
+    error = np.log(found) - root(derivative, found)
+    assert error == pytest.approx(2 * np.sqrt(found), rel=0.05)
 
 
 def test_exponents_are_those_of_samples_over_their_logarithm():

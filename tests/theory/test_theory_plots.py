@@ -7,8 +7,16 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from bayeslaw.plots.theory import plot_burn_in, plot_contours, plot_paths, plot_penalties, plot_slopes
+from bayeslaw.plots.theory import (
+    plot_burn_in,
+    plot_contours,
+    plot_paths,
+    plot_penalties,
+    plot_slopes,
+    plot_tuned,
+)
 from bayeslaw.theory.burn_in import tune_with_burn_in
+from bayeslaw.theory.lmo import tune_at_batch
 from docs import theory_figures
 
 SAMPLES = np.array([1e4, 1e6, 1e8])
@@ -77,6 +85,21 @@ def test_slopes_have_ninety_per_cent_intervals():
 def test_the_search_of_the_figure_finds_the_closed_form():
     found = theory_figures.searched_batches(SAMPLES, 0.066)
     assert found == pytest.approx(tune_with_burn_in(SAMPLES, 0.066).batch, rel=0.01)
+
+
+def test_the_search_at_a_batch_finds_the_closed_form_on_either_side_of_the_cap():
+    found = np.array([theory_figures.searched_settings(samples) for samples in (1e5, 1e8, 1e14)])
+    best = tune_at_batch(np.array([1e5, 1e8, 1e14]), theory_figures.BATCH)
+    assert found[:, 0] == pytest.approx(best.alpha, rel=0.02)
+    assert found[:, 1] == pytest.approx(best.learning_rate, rel=0.02)
+
+
+def test_tuned_settings_have_lines_dots_and_the_cap():
+    values = np.array([1.0, 0.5, 0.05])
+    ax = plot_tuned(SAMPLES, {"b": values}, {"b": (SAMPLES, values)}, 4e6, "best 1 - momentum")
+    assert line(ax, "b") == pytest.approx(np.stack([SAMPLES, values], axis=1))
+    assert line(ax, "momentum 0 below")[:, 0] == pytest.approx([4e6, 4e6])
+    assert legend(ax) == ["b", "momentum 0 below", "brute force"]
 
 
 @pytest.mark.slow

@@ -89,6 +89,20 @@ def test_learning_rate_dropout_moves_some_coordinates_and_decays_all(name):
     assert torch.cat(moved).float().mean() == pytest.approx(0.25, abs=0.03)
 
 
+def test_the_mean_step_of_adam_is_what_is_kept_of_it():
+    """Half of the coordinates move by the whole step: in the mean by half, with variance p (1 - p) of it."""
+    rate, whole = 0.01, torch.nn.Parameter(torch.zeros(100_000))
+    stepper = torch.optim.AdamW([whole], lr=rate, weight_decay=0.0, eps=0.0)
+    optimizers.drop_learning_rates(stepper, 0.5)
+    torch.manual_seed(0)
+    whole.grad = torch.ones_like(whole)
+    stepper.step()
+    step = -whole.detach() / rate  # Adam's first step is the sign of the gradient
+    assert sorted(set(step.round(decimals=4).tolist())) == [0.0, 1.0]
+    assert step.mean() == pytest.approx(0.5, abs=0.005)
+    assert step.var() == pytest.approx(0.25, abs=0.001)
+
+
 def test_moments_see_the_gradients_of_steps_that_are_missed():
     whole, part = network(), network()
     steppers = [optimizers.build("adamw", m, settings("adamw"), p) for m, p in ((whole, 0.0), (part, 0.9))]
