@@ -45,8 +45,7 @@ STUDIES = (None, "books")
 
 def networks(runs: pd.DataFrame, optimizer: str) -> pd.DataFrame:
     """One row a network: logarithms of best rate and eigenvalue, and sizes."""
-    cells, smoothed = joined(runs)
-    cells = cells.assign(batch=[cell.batch_tokens for cell in smoothed])
+    cells, _ = joined(runs)
     kept = (cells["optimizer"] == optimizer) & (cells["study"] == STUDY) & cells[OWN].notna()
     return cells[kept].reset_index(drop=True)
 
@@ -58,8 +57,8 @@ def line_of(cells: pd.DataFrame, column: str = OWN) -> CurvatureLaw:
     sizes = {
         "lambda_max": np.exp(x),
         "params_nonembedding": np.exp(cells["params"]).round(),
-        "tokens": cells["tokens"],
-        "batch_tokens": cells["batch"].round(),
+        "tokens": np.exp(cells["tokens"]).round(),
+        "batch_tokens": np.exp(cells["batch"]).round(),
     }
     ranges = {name: (float(np.min(v)), float(np.max(v))) for name, v in sizes.items()}
     return CurvatureLaw(
@@ -94,7 +93,10 @@ def judged(cells: pd.DataFrame) -> Iterator[Row]:
     for study in STUDIES:
         for i, cell in cells.iterrows():
             target = Target(
-                float(np.exp(cell["params"])), float(cell["tokens"]), "adamw", study, float(cell["batch"])
+                *(float(np.exp(cell[name])) for name in ("params", "tokens")),
+                "adamw",
+                study,
+                float(np.exp(cell["batch"])),
             )
             at, others = surface_at(posterior, target, independent=True), cells.drop(index=i)
             found = condition(at, float(np.exp(cell[OWN])), LEVEL, line_of(others))
