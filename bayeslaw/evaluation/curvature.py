@@ -238,8 +238,8 @@ def fit_curvature(
         raise BadInput(
             f"{method}: the run table has no column lambda_preconditioned, nor "
             "lambda_preconditioned_at_SHARE of a share of at most 0.1; expected the largest eigenvalue of "
-            "the preconditioned Hessian early in one run of each cell; measure it (docs/curvature.md), or use "
-            "another method"
+            "the preconditioned Hessian early in one run of each cell; measure it (docs/curvature.md), or "
+            "use another method"
         )
     cells, _ = network_cells(runs)
     known = cells[cells["sharpness"].notna()] if "sharpness" in cells else cells.iloc[:0]
