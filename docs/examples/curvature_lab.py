@@ -1,7 +1,7 @@
-"""A learning rate narrowed by the curvature of the network that will be trained; seconds on a CPU, no network.
+"""A learning rate narrowed by the curvature of the network that will be trained; seconds on a CPU.
 
-The small transformer of the training lab, at the tokens and the batch of the networks that tell what curvature
-says (docs/curvature.md): there ``lambda_max`` is accepted.
+The small transformer of the training lab, at the tokens and the batch of the networks that tell what
+curvature says (docs/curvature.md): there ``lambda_max`` is accepted.
 
 python docs/examples/curvature_lab.py
 """
@@ -31,7 +31,7 @@ def mean_loss(model: nn.Module, tokens: Tensor) -> Tensor:
 
 
 def curvature(corpus: Corpus) -> float:
-    """Largest eigenvalue of the preconditioned Hessian after 20 steps at about a quarter of the usual rate."""
+    """Largest eigenvalue of the preconditioned Hessian after 20 steps, at a quarter of the usual rate."""
     order = sequence_order(len(corpus.train), TOKENS, LENGTH, seed=0)
     model = build(SHAPE, LENGTH, seed=0)
     optimizer = torch.optim.AdamW(model.parameters(), lr=PROBE_RATE, betas=(0.9, 0.95), weight_decay=0.1)

@@ -67,6 +67,32 @@ def test_a_product_is_the_slope_of_the_gradient(norm, tied):
         torch.testing.assert_close(product(v), slope, rtol=1e-5, atol=1e-5)
 
 
+class ClassesFirst(nn.Module):
+    """A network whose logits stand as ``nn.CrossEntropyLoss`` takes them."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, tokens):
+        return self.inner(tokens).transpose(1, 2)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
+def test_curvlinops_has_the_same_products():
+    """A library for PyTorch as a cross-check, where it is installed."""
+    curvlinops = pytest.importorskip("curvlinops")
+    model = network("layernorm", tied=False)
+    data = [(TOKENS[:, :-1], TOKENS[:, 1:])]
+    other = curvlinops.HessianLinearOperator(
+        ClassesFirst(model), nn.CrossEntropyLoss(), list(model.parameters()), data
+    )
+    here = landscape(cross_entropy, model, TOKENS)
+    v = here.vector(np.random.default_rng(1).standard_normal(here.size))
+    with here.hessian() as product:
+        torch.testing.assert_close(product(v), other @ v, rtol=1e-8, atol=1e-10)
+
+
 def test_a_tied_matrix_counts_once():
     tied, apart = (landscape(cross_entropy, network(tied=t), TOKENS) for t in (True, False))
     assert apart.size - tied.size == 12 * 4

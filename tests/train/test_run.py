@@ -359,6 +359,7 @@ def test_the_plan_for_a_gpu_trains_where_it_is_tiny(spec, tmp_path):
     small = {"corpus": spec.corpus, "vocabulary": 300, "sequence_length": 32}
     small |= {"width": 16, "depth": 1, "heads": 1, "micro_batch_tokens": 512}
     small |= {"tokens": 25_600, "batch_tokens": 512, "warmup_tokens": 2_560}
+    small |= {"curvature_sequences": 4}
     for name in ("adamw", "muon"):
         one = next(each for each in measured if each.optimizer == name)
         found = run.execute(replace(one, **small), tmp_path / name)
