@@ -345,6 +345,8 @@ def _counts(runs: pd.DataFrame, cells: pd.DataFrame, main: pd.DataFrame) -> Row:
     status = {str(name): int(count) for name, count in runs["status"].value_counts().items()}
     spread = np.nanmedian([spread_of(rows) for _, rows in group_cells(runs)])
     own = float(main["rate"].std())
+    moments = [name for name in runs if name.startswith("lambda_max_at_")]
+    four = runs.loc[runs[moments].notna().sum(axis=1) == 4, "curvature_gradients"]
     return {
         "what": "counts",
         "runs": len(runs),
@@ -352,6 +354,7 @@ def _counts(runs: pd.DataFrame, cells: pd.DataFrame, main: pd.DataFrame) -> Row:
         "cells": len(cells),
         "spread": float(spread),
         "spread_main": own,
+        "four": [float(f(four)) for f in (np.mean, np.min, np.max)] if len(four) else None,
         "ceiling": 1 - float(spread) ** 2 / own**2,
     }
 
@@ -447,6 +450,11 @@ def table(rows: Sequence[Row]) -> str:
         f"{counts['spread_main']:.2f}, so that a perfect predictor would have an R2 of about "
         f"{counts['ceiling']:.2f}."
     )
+    if counts["four"]:
+        told += (
+            " Runs with exactly four measurements spent {:.0f} gradient evaluations on the measured sequences "
+            "({:.0f} to {:.0f})."
+        ).format(*counts["four"])
     return "\n\n".join([told, *(part for part in parts if part)])
 
 

@@ -80,7 +80,7 @@ def best_batches() -> Iterator[Row]:
 
 
 def run() -> None:
-    """Measure what is not there, and the best batches anew."""
+    """Measure what is not there, and find the best batches anew."""
     torch.set_num_threads(1)
     known = [row for row in read_rows(RESULTS) if row["what"] == "noise"]
     done = {(row["optimizer"], row["params"], row["seed"]) for row in known}
@@ -119,7 +119,7 @@ def table(rows: Sequence[Row]) -> str:
         body.append([best["optimizer"], f"{best['params']:,}", *shown, smoothed, law])
     head = ["optimizer", "N", *MOMENTS, *(f"preconditioned, {moment}" for moment in MOMENTS)]
     head += ["best batch, smoothed", "best batch of the law (90%)"]
-    return markdown("Gradient noise scale of two seeds, and the best batch, in tokens; D = 20 N", head, body)
+    return markdown("Gradient noise scale by seed, and the best batch, in tokens; D = 20 N", head, body)
 
 
 def _told(values: Sequence[float]) -> str:
