@@ -452,8 +452,8 @@ def table(rows: Sequence[Row]) -> str:
     )
     if counts["four"]:
         told += (
-            " Runs with exactly four measurements spent {:.0f} gradient evaluations on the measured sequences "
-            "({:.0f} to {:.0f})."
+            " Runs with exactly four measurements spent {:.0f} gradient evaluations on the measured "
+            "sequences ({:.0f} to {:.0f})."
         ).format(*counts["four"])
     return "\n\n".join([told, *(part for part in parts if part)])
 
