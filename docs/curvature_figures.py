@@ -31,8 +31,12 @@ SPEC = checked(
 )
 SHOWN = ((16, 1), (16, 8), (32, 1), (24, 4))
 """Width and depth of the networks whose sharpness is drawn."""
+COMPARED = (32, 4)
+"""Those of the network whose optimizers are compared."""
 MOMENTS = {"0": 0, "0.08": 20, "0.5": 128, "1": 256}
-LOW = 3e-3
+LOW = {"adamw": 3e-3, "muon": 6e-3, "sgd": 0.2}
+"""Rates of the measured runs, about a quarter of the usual ones, as in train/plans/shapes.toml."""
+NAMES = {"adamw": "AdamW", "muon": "Muon", "sgd": "SGD, momentum 0.9"}
 
 
 def main() -> None:
@@ -45,32 +49,42 @@ def main() -> None:
 
 
 def draw_sharpness():
-    """Largest eigenvalue of H, and of the preconditioned Hessian beside AdamW's limit, over training."""
+    """Largest eigenvalue of H, and of the preconditioned Hessian beside the limits of stability."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 3.9), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    raw, own = measured("lambda_max"), measured("lambda_preconditioned")
+    figure = Figure(figsize=(13, 3.9), layout="constrained")
+    left, middle, right = figure.subplots(1, 3)
     steps = np.array([*MOMENTS.values()], float)
+    shapes = {f"width {width}, depth {depth}": (width, depth) for width, depth in SHOWN}
+    raw, own = (
+        {label: measured(column, "adamw", shape) for label, shape in shapes.items()}
+        for column in ("lambda_max", "lambda_preconditioned")
+    )
     plot_sharpness(steps, raw, {}, left)
-    left.set_ylabel("largest eigenvalue of H")
-    path = np.arange(1.0, STEPS)
-    rates = LOW * np.array([schedules.fraction("cosine", int(s), STEPS, WARMUP, 0.1) for s in path])
-    plot_sharpness(steps, own, {next(iter(own)): (path, thresholds.moving_average(0.9) / rates)}, right)
-    right.set_ylabel("largest eigenvalue, preconditioned")
+    left.set_ylabel("largest eigenvalue of H, AdamW")
+    plot_sharpness(steps, own, {next(iter(own)): limit("adamw")}, middle)
+    middle.set_ylabel("preconditioned, AdamW")
+    by_name = {NAMES[o]: measured("lambda_preconditioned", o, COMPARED) for o in LOW}
+    plot_sharpness(steps, by_name, {NAMES[o]: limit(o) for o in LOW}, right)
+    right.set_ylabel("preconditioned, width {}, depth {}".format(*COMPARED))
     return figure
 
 
-def measured(column: str) -> dict[str, np.ndarray]:
-    """A column at each moment, by network: AdamW's runs at the low rate."""
+def limit(optimizer: str) -> tuple[np.ndarray, np.ndarray]:
+    """Steps, and the largest eigenvalue at which an optimizer's steps are stable at the rate in use."""
+    path = np.arange(1.0, STEPS)
+    rates = [schedules.fraction("cosine", int(s), STEPS, WARMUP, 0.1) for s in path]
+    return path, thresholds.of_optimizer(optimizer) / (LOW[optimizer] * np.array(rates))
+
+
+def measured(column: str, optimizer: str, shape: tuple[int, int]) -> np.ndarray:
+    """A column at each moment of an optimizer's run at the low rate; NaN where it was not measured."""
     runs = read_runs(SHAPES)
-    runs = runs[(runs["study"] == "shapes") & (runs["optimizer"] == "adamw") & (runs["learning_rate"] == LOW)]
-    found = {}
-    for width, depth in SHOWN:
-        (row,) = runs[(runs["width"] == width) & (runs["depth"] == depth)].to_dict("records")
-        values = [row[f"{column}_at_{share}"] for share in MOMENTS]
-        found[f"width {width}, depth {depth}"] = np.array(values, float)
-    return found
+    runs = runs[(runs["study"] == "shapes") & (runs["optimizer"] == optimizer)]
+    runs = runs[(runs["learning_rate"] == LOW[optimizer]) & (runs["tokens"] == SPEC.tokens)]
+    runs = runs[runs["seed"] == SPEC.seed]
+    (row,) = runs[(runs["width"] == shape[0]) & (runs["depth"] == shape[1])].to_dict("records")
+    return np.array([row[f"{column}_at_{share}"] for share in MOMENTS], float)
 
 
 def draw_densities():

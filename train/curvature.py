@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -14,7 +15,7 @@ from bayeslaw.errors import BadInput
 from bayeslaw.files import write_atomically
 from bayeslaw.lab.train.objective import cross_entropy
 from bayeslaw.lab.train.spec import RunSpec
-from bayeslaw.spectra import Curvature, measure
+from bayeslaw.spectra import Curvature, Landscape, NextStep, measure, measure_first_order
 from bayeslaw.spectra.for_torch import landscape, next_step
 from bayeslaw.spectra.landscape import finite
 
@@ -24,13 +25,14 @@ NUMBERS = (
     *("threshold", "directional_sharpness", "critical_learning_rate", "hessian_trace"),
     *("hessian_trace_error", "noise_scale", "noise_scale_preconditioned"),
 )
-COLUMNS = ("step", "tokens", "learning_rate", *NUMBERS, "gradients", "seconds")
+COLUMNS = ("step", "tokens", "learning_rate", *NUMBERS, "gradients", "seconds", "note")
 SUMMARISED = (
     *("lambda_max", "lambda_preconditioned", "directional_sharpness", "critical_learning_rate"),
     *("hessian_trace", "noise_scale"),
 )
 
-Row = dict[str, float | None]
+Row = dict[str, Any]
+"""Numbers or None by column; ``note`` says why some are None, and is empty where none is."""
 
 
 def measured(
@@ -41,9 +43,11 @@ def measured(
     step: int,
     total: Callable[[Tensor], Tensor] = lambda t: t,
 ) -> Row:
-    """One row of ``curvature.csv``; numbers are None where the weights allow no measurement.
+    """One row of ``curvature.csv``.
 
-    In 32 bits whatever the run's precision, for products with the Hessian in 16 bits are off by about 1%.
+    Where the Hessian cannot be had (a fused kernel, a graph beyond the memory), the critical learning rate
+    and the noise scale are still measured. Where the weights allow nothing, all numbers are None. In 32 bits
+    whatever the run's precision, for products with the Hessian in 16 bits are off by about 1%.
 
     Args:
         model: not wrapped.
@@ -63,21 +67,37 @@ def measured(
     try:
         here = landscape(_loss_of(spec), model, rows, at_once, total)
         finite(here.loss(None), "loss")  # the same on all processes: none goes on alone
-        found = measure(here, next_step(here, steppers, spec.grad_clip), spec.learning_rate)
-    except BadInput:
-        return {**place, **dict.fromkeys(NUMBERS), "gradients": None, "seconds": 0.0}
-    return {**place, **_numbers(found, spec.sequence_length)}
+        found, note = _measured(here, next_step(here, steppers, spec.grad_clip), spec.learning_rate)
+    except BadInput as error:
+        return {**place, **dict.fromkeys(NUMBERS), "gradients": None, "seconds": 0.0, "note": str(error)}
+    return {**place, **_numbers(found, spec.sequence_length), "note": note}
+
+
+def _measured(here: Landscape, step: NextStep, learning_rate: float) -> tuple[Curvature, str]:
+    """All numbers, or those without second derivatives and the reason."""
+    try:
+        return measure(here, step, learning_rate), ""
+    except BadInput as error:
+        found = measure_first_order(here, step, learning_rate)
+        return found, f"critical learning rate and noise scale alone: {error}"
 
 
 def write(folder: Path, rows: Sequence[Row]) -> None:
     """The rows so far, in one file; numbers that are missing are empty."""
     with write_atomically(folder / ROWS) as temporary:
-        lines = [",".join("" if row[c] is None else f"{row[c]:.8g}" for c in COLUMNS) for row in rows]
-        temporary.write_text("\n".join([",".join(COLUMNS), *lines]) + "\n")
+        with temporary.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file, lineterminator="\n").writerows([COLUMNS, *map(_texts, rows)])
+
+
+def _texts(row: Row) -> list[str]:
+    values = (row.get(name) for name in COLUMNS)
+    return [f"{v:.8g}" if isinstance(v, (int, float)) else " ".join((v or "").split()) for v in values]
 
 
 def summary(spec: RunSpec, rows: Sequence[Row], train_seconds: float) -> dict[str, Any]:
     """Columns of the run's record: numbers at each share of the run, those after the last step, what it cost.
+
+    ``curvature_note`` is there where something could not be measured.
 
     Args:
         spec: of the run.
@@ -94,6 +114,8 @@ def summary(spec: RunSpec, rows: Sequence[Row], train_seconds: float) -> dict[st
     if spec.steps in by_step:
         last = by_step[spec.steps]
         columns |= {"lambda_max": last["lambda_max"], "hessian_trace": last["hessian_trace"]}
+    if said := notes(rows):
+        columns["curvature_note"] = said[0]
     seconds = sum(row["seconds"] or 0.0 for row in rows)
     return {
         **columns,
@@ -101,6 +123,11 @@ def summary(spec: RunSpec, rows: Sequence[Row], train_seconds: float) -> dict[st
         "curvature_seconds": seconds,
         "curvature_overhead": seconds / train_seconds if train_seconds else None,
     }
+
+
+def notes(rows: Sequence[Row]) -> list[str]:
+    """The different notes of some rows, in order."""
+    return list(dict.fromkeys(note for row in rows if (note := row.get("note"))))
 
 
 def _loss_of(spec: RunSpec) -> Callable[[nn.Module, Tensor], Tensor]:

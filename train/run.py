@@ -90,7 +90,7 @@ def execute(
         spec: spec of the run, checked here.
         folder: folder of this run alone; created if missing.
         cache: folder of tokenised corpora; by default as in ``data.tokens.prepare``.
-        say: receives a line about each checkpoint.
+        say: receives a line about each checkpoint, and about curvature that cannot be measured.
         keep_weights: leave ``train.weights`` of a finished run, for one that begins with them.
 
     Returns:
@@ -129,7 +129,7 @@ def execute(
     model.train()
     stops = sorted({*spec.curvature_steps.values(), spec.steps})
     look_at_curvature = functools.partial(
-        _measure, accelerator, inner, steppers, examples, spec, folder, progress
+        _measure, accelerator, inner, steppers, examples, spec, folder, progress, say
     )
     look_at_curvature()
     with delayed_signals() as came:
@@ -304,6 +304,7 @@ def _measure(
     spec: RunSpec,
     folder: Path,
     progress: Progress,
+    say: Callable[[str], None],
 ) -> None:
     """Enter curvature on the first training sequences where it is due and not there yet."""
     known = {row["step"] for row in progress.curvature}
@@ -314,9 +315,12 @@ def _measure(
     rows = torch.from_numpy(mine).to(accelerator.device)
     total = functools.partial(accelerator.reduce, reduction="sum")
     model.eval()  # without dropout
+    told = curvature.notes(progress.curvature)
     progress.curvature.append(curvature.measured(model, steppers, rows, spec, progress.step, total))
     model.train()
     if accelerator.is_main_process:
+        for note in curvature.notes(progress.curvature)[len(told) :]:
+            say(f"{spec.run_id}: curvature after step {progress.step}: {note}")
         curvature.write(folder, progress.curvature)
 
 

@@ -14,6 +14,7 @@ from bayeslaw.law.places import cell_labels, cell_of, group_by_cell
 from bayeslaw.law.terms import COVARIATES, own_bowls
 from bayeslaw.posterior.draws import Posterior
 from bayeslaw.posterior.pooling import borrowed
+from bayeslaw.runs.curvature import of_cells
 from bayeslaw.target import Cell
 
 if TYPE_CHECKING:
@@ -23,10 +24,15 @@ if TYPE_CHECKING:
 def cells_of(runs: pd.DataFrame, posterior: Posterior) -> Iterator[tuple[Ints, Cell]]:
     """Positions of the runs of each cell, and the cell with what a posterior knows of it.
 
-    An optional covariate that the table does not tell has the usual value of the runs' study.
+    An optional covariate that the table does not tell has the usual value of the runs' study, and one
+    measured on each network, where it was not, that of the pivot.
     """
     for name in posterior.pivot:
-        if COVARIATES[name].optional and not {name, *COVARIATES[name].columns} & set(runs.columns):
+        covariate = COVARIATES[name]
+        if covariate.measured and name not in runs:
+            measured = of_cells(runs, covariate.columns[0])
+            runs = runs.assign(**{name: np.where(np.isnan(measured), posterior.pivot[name], measured)})
+        elif covariate.optional and not {name, *covariate.columns} & set(runs.columns):
             usual = {study: usual_settings(posterior, study, {})[name][0] for study in runs["study"].unique()}
             runs = runs.assign(**{name: runs["study"].map(usual)})
     labels = cell_labels(runs, posterior.pivot, posterior.factor_values)

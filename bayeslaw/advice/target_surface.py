@@ -165,7 +165,8 @@ def usual_settings(
     A column has the value that most cells of the study have; where none tells it, the one that most fitted
     cells have. A covariate has the value of most cells of the study that agree with the columns. Where none
     does, a covariate of the same part of the law as a column that is given (the decay share, where the
-    schedule is) has that of most fitted cells that agree; any other has its reference.
+    schedule is) has that of most fitted cells that agree; any other has its reference. One that is
+    measured on each network has that of the pivot.
 
     Args:
         posterior: the fit.
@@ -192,6 +193,9 @@ def usual_settings(
     found: dict[str, tuple[Any, bool]] = {}
     for name in left:
         row = COVARIATES[name]
+        if row.measured:  # cells differ by it: the middle of all of them
+            found[name] = (posterior.pivot[name], False)
+            continue
         told = _most_common(agreeing(own), name)
         if told is None and row.part and belongs(row.part, of_given):
             told = _most_common(agreeing([others for _, others in every]), name)

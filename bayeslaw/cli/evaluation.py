@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,7 +26,8 @@ def evaluate_(
         str | None,
         typer.Option(
             help="Rival to fit to --train and score: argmin, huber, near-optimal, lmo (convergence bounds), "
-            "or llm (a language model)."
+            "sharpness, stability, min-stability, max-stability (of curvature that both tables have), or llm "
+            "(a language model)."
         ),
     ] = None,
     train: Annotated[
@@ -131,6 +133,7 @@ def _fitted(posterior: Path | None, law: str | None, table: Any) -> Any:
 
 def _baseline(method: str, train: list[Path]) -> Any:
     from bayeslaw.evaluation.baselines import fit_argmin, fit_huber, fit_near_optimal
+    from bayeslaw.evaluation.curvature import METHODS, fit_curvature
     from bayeslaw.evaluation.lmo import fit_lmo
     from bayeslaw.runs.io import read_runs
 
@@ -139,6 +142,7 @@ def _baseline(method: str, train: list[Path]) -> Any:
         "huber": fit_huber,
         "near-optimal": fit_near_optimal,
         "lmo": fit_lmo,
+        **{name: partial(fit_curvature, method=name) for name in METHODS},
     }
     if method not in fits:
         known = ", ".join((*fits, "llm"))

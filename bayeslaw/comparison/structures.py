@@ -19,7 +19,6 @@ from bayeslaw.intervals import ends
 from bayeslaw.law.parameters import PARTS
 from bayeslaw.posterior.draws import Posterior
 from bayeslaw.runs.cells import cell_of, finished_runs
-from bayeslaw.target import Target
 
 Fit = Callable[[pd.DataFrame, Sequence[str]], Posterior]
 """Runs and parts of the law -> posterior."""
@@ -125,7 +124,7 @@ def optimum_scores(posterior: Posterior, cells: Sequence[Judged]) -> dict[str, A
 
 def _predicted(posterior: Posterior, judged: Judged) -> Floats:
     """ln loss, ln eta* and ln B* of a cell in draws, (draw, 3)."""
-    at = surface_at(posterior, Target.of_cell(judged.cell.key))
+    at = surface_at(posterior, judged.target)
     return np.column_stack([at.log_loss, at.log_lr, at.log_batch])
 
 
@@ -138,7 +137,7 @@ def _inside(draws: Floats, judged: Judged) -> Floats:
 
 def _regret(advisor: PosteriorAdvisor, judged: Judged) -> float:
     """Excess loss of the advice over the cell's smoothed minimum, a fraction."""
-    advice = advisor.recommend(Target.of_cell(judged.cell.key))
+    advice = advisor.recommend(judged.target)
     return float(judged.cell.regret(advice["learning_rate"], advice["batch_tokens"])[0])
 
 

@@ -7,9 +7,9 @@ the best runs only and predict no loss. ``bayeslaw.evaluation.lmo`` has one whos
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import pandas as pd
@@ -61,6 +61,16 @@ class PowerLaw:
         return np.array([1.0, *(np.log(getattr(target, name)) for name in self.features)])
 
 
+class Setting(Protocol):
+    """The best value of a setting as a function of the target: a ``PowerLaw``, or another law."""
+
+    def at(self, target: Target) -> float:
+        """Value of the setting."""
+
+    def draws_at(self, target: Target) -> Floats:
+        """Draws of the setting's value, shape (draw,)."""
+
+
 @dataclass(frozen=True)
 class PowerLawAdvisor:
     """A fitted baseline.
@@ -68,14 +78,14 @@ class PowerLawAdvisor:
     Attributes:
         label: the method's name.
         optimizer: optimizer whose cells it was fitted to.
-        laws: a ``PowerLaw`` for ``learning_rate``, one for ``batch_tokens``, and any others.
+        laws: a law for ``learning_rate``, one for ``batch_tokens``, and any others.
         report: statistics of the regression, by hyperparameter.
         batch_power: d ln eta / d ln B away from the batch that it advises; 0 where the method knows none.
     """
 
     label: str
     optimizer: str
-    laws: dict[str, PowerLaw]
+    laws: Mapping[str, Setting]
     report: dict[str, dict[str, Any]] = field(repr=False)
     batch_power: float = 0.0
 
@@ -142,14 +152,23 @@ def fit_argmin(
     rng = np.random.default_rng(seed)
 
     def fit_one(name: str, features: tuple[str, ...]) -> tuple[PowerLaw, dict[str, Any]]:
+        law = _predictive(best, name, features, draws, rng)
         x, y = design(best, name, features, "argmin")
-        coefs, spread, sd, dof = _least_squares(x, y)
-        scale = sd * np.sqrt(dof / rng.chisquare(dof, draws))
-        shifts = rng.standard_normal((draws, len(coefs))) @ np.linalg.cholesky(spread).T
-        law = PowerLaw(features, coefs, coefs + scale[:, None] * shifts, scale * rng.standard_normal(draws))
-        return law, _report(best, x, y, coefs, features)
+        return law, _report(best, x, y, law.coefs, features)
 
     return _advisor("argmin + least squares", best, batch_on, fit_one)
+
+
+def fit_batch(
+    runs: pd.DataFrame, optimizer: str, batch_on: Sequence[str] = BATCH_ON, draws: int = DRAWS, seed: int = 0
+) -> PowerLaw:
+    """The law of the batch as ``fit_argmin`` has it, alone; without regressors the mean of best runs.
+
+    Raises:
+        BadInput: as ``fit_argmin`` does.
+    """
+    rng = np.random.default_rng(seed)
+    return _predictive(best_runs(runs, optimizer), "batch_tokens", tuple(batch_on), draws, rng)
 
 
 def fit_huber(
@@ -236,6 +255,17 @@ def fit_near_optimal(
 
 
 # -------------------------------------------------------------------------------------------- pieces
+
+
+def _predictive(
+    best: pd.DataFrame, name: str, features: tuple[str, ...], draws: int, rng: np.random.Generator
+) -> PowerLaw:
+    """Least squares through best runs, and the classical prediction interval as draws."""
+    x, y = design(best, name, features, "argmin")
+    coefs, spread, sd, dof = _least_squares(x, y)
+    scale = sd * np.sqrt(dof / rng.chisquare(dof, draws))
+    shifts = rng.standard_normal((draws, len(coefs))) @ np.linalg.cholesky(spread).T
+    return PowerLaw(features, coefs, coefs + scale[:, None] * shifts, scale * rng.standard_normal(draws))
 
 
 def best_runs(runs: pd.DataFrame, optimizer: str | None = None, within: float | None = None) -> pd.DataFrame:

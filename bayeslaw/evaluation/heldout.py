@@ -14,8 +14,9 @@ from bayeslaw.errors import BadInput
 from bayeslaw.evaluation import scores
 from bayeslaw.evaluation.result import AdviceScores, Evaluation, LossScores, ScoredCell, Summary
 from bayeslaw.evaluation.scores import Advisor
-from bayeslaw.evaluation.smoothing import SmoothedCell, smooth_cell, smooth_cells
+from bayeslaw.evaluation.smoothing import SmoothedCell, smooth_cell
 from bayeslaw.intervals import check_level, interval
+from bayeslaw.law.places import measured_at
 from bayeslaw.law.published import LAWS, Law, step_batch_tokens
 from bayeslaw.runs.cells import cell_of, finished_runs, group_cells
 from bayeslaw.target import Target
@@ -53,12 +54,17 @@ def evaluate(advisor: Advisor, runs: pd.DataFrame, level: float = 0.9) -> Evalua
 
 def judged_targets(runs: pd.DataFrame) -> list[Target]:
     """What ``evaluate`` asks an advisor for: a target of each cell whose runs allow a score."""
-    return [_target(cell) for cell in smooth_cells(runs) if cell.scorable]
+    cells = ((smooth_cell(key, rows), rows) for key, rows in group_cells(runs))
+    return [_target(cell, rows) for cell, rows in cells if cell.scorable]
 
 
-def _target(cell: SmoothedCell) -> Target:
-    """The run to advise on, at the batch of the cell's runs where they do not judge batches."""
-    return Target.of_cell(cell.key, None if cell.axis == "both" else cell.batch_tokens)
+def _target(cell: SmoothedCell, rows: pd.DataFrame) -> Target:
+    """The run to advise on, at the batch of the cell's runs where they do not judge batches.
+
+    ``rows``, of the cell, tell what was measured on its networks.
+    """
+    target = Target.of_cell(cell.key, None if cell.axis == "both" else cell.batch_tokens)
+    return replace(target, covariates={**target.covariates, **measured_at(rows)})
 
 
 def _score_losses(advisor: Advisor, finished: pd.DataFrame, level: float) -> LossScores | None:
@@ -107,7 +113,7 @@ def _score_cell(advisor: Advisor, cell: SmoothedCell, rows: pd.DataFrame, level:
     )
     if not cell.scorable:
         return scored
-    target = _target(cell)
+    target = _target(cell, rows)
     try:
         advice, optimum = advisor.recommend(target), advisor.optimum_draws(target)
     except BadInput as error:

@@ -14,6 +14,7 @@ from bayeslaw.law.likelihood import Outcomes
 from bayeslaw.law.places import cell_labels, cell_of, centre, known_covariates, known_factors
 from bayeslaw.law.population import Population
 from bayeslaw.law.terms import COVARIATES, FACTORS, coordinates, own_bowls, to_coordinate
+from bayeslaw.runs.curvature import check_measured
 from bayeslaw.runs.schema import CELL
 from bayeslaw.target import Cell
 
@@ -117,7 +118,7 @@ def prepare(
         parts: of the law, beyond its core, to fit (``parameters.PARTS``).
 
     Raises:
-        BadInput: no run finished.
+        BadInput: no run finished, or curvature measured in some cells of a study and optimizer only.
     """
     runs = runs[runs["status"] != "stopped"].reset_index(drop=True)
     finished = (runs["status"] == "finished").to_numpy()
@@ -129,6 +130,9 @@ def prepare(
     given = pivot is not None
     names = list(pivot) if pivot else known_covariates(runs, parts)
     factors = known_factors(runs, parts) if factors is None else factors
+    for name in names:
+        if COVARIATES[name].measured and name not in runs:
+            check_measured(runs, *COVARIATES[name].columns)
     labels = cell_labels(runs, names, factors)
     cells = labels.drop_duplicates().sort_values(list(labels.columns)).reset_index(drop=True)
     cell = _index(labels, cells)

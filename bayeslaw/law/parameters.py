@@ -92,6 +92,8 @@ PARTS = {
     "schedule_free": "as schedule, with deviations by the decay share and the kind of schedule",
     "schedule_slope": "the best learning rate and the loss depend on the kind of schedule and on its decay share",
     "shape": "the best learning rate and the loss depend on width over depth, and on the normalization",
+    "curvature": "the best learning rate depends on the sharpness, and the best batch on the noise scale, that its "
+    "network has early in warm-up",
     "theory": "prior: exponents of the optima about those of convergence bounds, tied by one latent q",
     "lmo": "rival: exponents of the optima exactly those of convergence bounds, N in none of them",
 }
@@ -99,7 +101,7 @@ PARTS = {
 
 DEFAULT_PARTS = ("drift", "second", "smooth", "sequence")
 """What a fit has by default. ``schedule`` and ``shape`` are for tables that vary them apart from the optimizer
-and from N, ``theory`` and ``lmo`` are there to be compared (``law.ties``)."""
+and from N, ``curvature`` for those that measure it, ``theory`` and ``lmo`` are there to be compared (``law.ties``)."""
 
 
 PARAMETERS: dict[str, Parameter] = {}
@@ -436,6 +438,16 @@ register(
     Parameter(
         "offset_aspect", "common", 0.0, 0.01,
         "the loss hardly depends on the aspect ratio (Kaplan et al. 2020)", part="shape",
+    ),
+    Parameter(
+        "alpha_sharpness", "common", -0.5, 0.5,
+        "-1 where eta* is the stability threshold over lambda (Cohen et al. 2022), 0 where it is far below that",
+        part="curvature",
+    ),
+    Parameter(
+        "batch_noise", "common", 0.5, 0.5,
+        "1 where B* is the noise scale (McCandlish et al. 2018), 0 where it is not (Merrill et al. 2025)",
+        part="curvature",
     ),
     Parameter(
         "batch_sequence", "common", 0.8, 0.25,

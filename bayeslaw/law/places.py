@@ -10,6 +10,7 @@ import numpy as np
 from bayeslaw.arrays import Ints
 from bayeslaw.law.parameters import belongs
 from bayeslaw.law.terms import COVARIATES, FACTORS, natural_value
+from bayeslaw.runs.curvature import of_cells
 from bayeslaw.runs.schema import CELL
 from bayeslaw.target import Cell
 
@@ -54,10 +55,19 @@ def known_factors(runs: pd.DataFrame, parts: Collection[str] = ()) -> list[str]:
 def natural_column(runs: pd.DataFrame, name: str) -> Any:
     """Natural values of a covariate, (run,), to ``ROUNDED`` digits."""
     columns = {column: runs[column].to_numpy(float) for column in _columns(name) if column in runs}
+    if COVARIATES[name].measured and name not in runs:
+        columns = {column: of_cells(runs, column) for column in COVARIATES[name].columns}
     values = np.broadcast_to(np.asarray(natural_value(name, columns), float), len(runs))
     with np.errstate(divide="ignore", invalid="ignore"):
         step = 10.0 ** (ROUNDED - 1 - np.floor(np.log10(np.abs(values))))
         return np.where(np.isfinite(step), np.round(values * step) / step, values)
+
+
+def measured_at(runs: pd.DataFrame) -> dict[str, float]:
+    """Covariates measured on the runs of one cell: name -> natural value; those that they tell."""
+    measured = [name for name, row in COVARIATES.items() if row.measured]
+    values = {name: float(of_cells(runs, COVARIATES[name].columns[0])[0]) for name in measured}
+    return {name: value for name, value in values.items() if np.isfinite(value)}
 
 
 def _columns(name: str) -> tuple[str, ...]:

@@ -104,6 +104,7 @@ class Covariate:
         optional: whether cells without the columns count as having the reference value.
         transform: to the coordinate that terms are linear in.
         part: the optional parts of the law that it belongs to, as of ``Parameter``; empty for the core.
+        measured: whether it is measured on one run of a cell, early, and holds for all (``runs.curvature``).
     """
 
     name: str
@@ -115,6 +116,7 @@ class Covariate:
     optional: bool = True
     transform: Transform = LOG
     part: str = ""
+    measured: bool = False
 
 
 COVARIATES: dict[str, Covariate] = {
@@ -137,6 +139,16 @@ COVARIATES: dict[str, Covariate] = {
     "sequence": Covariate(
         "sequence", "sequence_length", "ln of the tokens per sequence", ("sequence_length",),
         lambda c: c["sequence_length"], 2048.0, part="sequence",
+    ),
+    "sharpness": Covariate(
+        "sharpness", "lambda_preconditioned",
+        "ln of the largest eigenvalue of the preconditioned Hessian at about step 20 of a low rate",
+        ("lambda_preconditioned",), lambda c: c["lambda_preconditioned"], 600.0,
+        part="curvature", measured=True,
+    ),
+    "noise": Covariate(
+        "noise", "noise_scale", "ln of the gradient noise scale at about step 20 [tokens]", ("noise_scale",),
+        lambda c: c["noise_scale"], 500.0, part="curvature", measured=True,
     ),
 }  # fmt: skip
 
@@ -240,6 +252,7 @@ OPTIMA: dict[str, Optimum] = {
             Term("alpha"), Term("gamma_path", "n", -1), Term("delta", "d - n", -1), Term("bend", "n^2", -1),
             Term("bend_nd", "n d", -1), Term("bend_dd", "d^2", -1), Term("alpha_share", "share"),
             Term("alpha_aspect", "aspect"), Term("alpha_scalars", "shift"), Term("alpha_deviation", "share"),
+            Term("alpha_sharpness", "sharpness"),
         ),
         words="learning rate, peak",
     ),
@@ -248,7 +261,7 @@ OPTIMA: dict[str, Optimum] = {
         (
             Term("beta"), Term("epsilon", "d"), Term("epsilon_n", "n"),
             Term("batch_nn", "n^2"), Term("batch_nd", "n d"), Term("batch_dd", "d^2"),
-            Term("batch_sequence", "sequence"),
+            Term("batch_sequence", "sequence"), Term("batch_noise", "noise"),
         ),
         words="batch, tokens",
     ),

@@ -102,6 +102,13 @@ COLUMNS: tuple[Column, ...] = (
     Column("device", "text", "", "what it ran on"),
     Column("lambda_max", "real", "", "largest eigenvalue of the Hessian"),
     Column("hessian_trace", "real", "", "trace of the Hessian"),
+    Column(
+        "lambda_preconditioned",
+        "real",
+        "",
+        "largest eigenvalue of the preconditioned Hessian, early in warm-up",
+    ),
+    Column("noise_scale", "real", "tokens", "gradient noise scale, early in warm-up"),
     Column("commit", "text", "", "commit of the training code"),
     Column("created", "text", "ISO 8601", "when the run ended"),
 )

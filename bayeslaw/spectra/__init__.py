@@ -14,6 +14,7 @@ from bayeslaw.spectra.landscape import Landscape as Landscape
 from bayeslaw.spectra.landscape import NextStep as NextStep
 from bayeslaw.spectra.measurement import Curvature as Curvature
 from bayeslaw.spectra.measurement import measure as measure
+from bayeslaw.spectra.measurement import measure_first_order as measure_first_order
 from bayeslaw.spectra.noise import NoiseScale as NoiseScale
 from bayeslaw.spectra.noise import noise_scale as noise_scale
 from bayeslaw.spectra.noise import pooled as pooled

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bayeslaw.spectra.lanczos import largest_eigenvalue
 from bayeslaw.spectra.landscape import Cost, Landscape, NextStep
@@ -17,7 +17,8 @@ class Curvature:
     """Curvature and noise at one step.
 
     Attributes:
-        lambda_max: largest eigenvalue of the Hessian H.
+        lambda_max: largest eigenvalue of the Hessian H. It and all else that takes the Hessian is None of
+            ``measure_first_order``.
         lambda_max_residual: its strict bound; see ``lanczos.Eigenvalue``.
         lambda_preconditioned: largest eigenvalue of P^-1/2 H P^-1/2; None where no P is known.
         lambda_preconditioned_residual: its strict bound.
@@ -31,15 +32,15 @@ class Curvature:
         cost: of all of it.
     """
 
-    lambda_max: float
-    lambda_max_residual: float
+    lambda_max: float | None
+    lambda_max_residual: float | None
     lambda_preconditioned: float | None
     lambda_preconditioned_residual: float | None
     threshold: float | None
-    directional_sharpness: float
+    directional_sharpness: float | None
     critical_learning_rate: float
-    hessian_trace: float
-    hessian_trace_error: float
+    hessian_trace: float | None
+    hessian_trace_error: float | None
     noise_scale: float
     noise_scale_preconditioned: float | None
     cost: Cost
@@ -74,19 +75,45 @@ def measure(
         own = None if root is None else largest_eigenvalue(here, root, vectors, tolerance, seed)
         trace = hutchinson(here, None, probes, seed)
         direction = directional_sharpness(here, step).value
-    noise = noise_scale(here)
     first = 2 / direction if direction > 0 and math.isfinite(2 / direction) else learning_rate
-    return Curvature(
+    return replace(
+        measure_first_order(here, step, first),
         lambda_max=raw.value,
         lambda_max_residual=raw.residual,
         lambda_preconditioned=None if own is None else own.value,
         lambda_preconditioned_residual=None if own is None else own.residual,
-        threshold=step.threshold,
         directional_sharpness=direction,
-        critical_learning_rate=critical_learning_rate(here, step, first).value,
         hessian_trace=trace.value,
         hessian_trace_error=trace.standard_error,
-        noise_scale=noise.value,
+        cost=spent(),
+    )
+
+
+def measure_first_order(here: Landscape, step: NextStep, learning_rate: float) -> Curvature:
+    """What takes no second derivative: the critical learning rate and the noise scales.
+
+    For networks that ``measure`` refuses, such as those with a fused kernel.
+
+    Args:
+        here, step: as of ``measure``.
+        learning_rate: where the critical one is sought.
+
+    Raises:
+        BadInput: as the measurements do.
+    """
+    spent = here.meter.start()
+    root = step.inverse_root
+    return Curvature(
+        lambda_max=None,
+        lambda_max_residual=None,
+        lambda_preconditioned=None,
+        lambda_preconditioned_residual=None,
+        threshold=step.threshold,
+        directional_sharpness=None,
+        critical_learning_rate=critical_learning_rate(here, step, learning_rate).value,
+        hessian_trace=None,
+        hessian_trace_error=None,
+        noise_scale=noise_scale(here).value,
         noise_scale_preconditioned=None if root is None else noise_scale(here, root).value,
         cost=spent(),
     )

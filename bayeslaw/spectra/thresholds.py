@@ -69,3 +69,29 @@ def _beta(beta: float) -> float:
     if not 0 <= beta < 1:
         raise BadInput(f"beta = {beta}; expected at least 0 and below 1; give the momentum")
     return beta
+
+
+FORMS = {
+    "adam": (moving_average, 0.9),
+    "adamw": (moving_average, 0.9),
+    "muon": (moving_average_nesterov, 0.95),
+    "sgd": (heavy_ball, 0.9),
+}
+"""Optimizer -> form of its step in PyTorch and the lab, and the usual beta."""
+
+
+def of_optimizer(name: str, beta: float | None = None) -> float:
+    """Threshold of an optimizer by its name, at a decay of its momentum or the usual one.
+
+    >>> of_optimizer("sgd"), round(of_optimizer("adamw", 0.95), 9)
+    (3.8, 78.0)
+
+    Raises:
+        BadInput: an optimizer whose step has no threshold here.
+    """
+    if name not in FORMS:
+        raise BadInput(
+            f"stability threshold of {name}: unknown; expected one of {', '.join(FORMS)}; name one of these"
+        )
+    form, usual = FORMS[name]
+    return form(usual if beta is None else beta)

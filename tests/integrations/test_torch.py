@@ -130,6 +130,16 @@ def test_the_example_that_measures_its_curvature(capsys):
     assert float(told.rpartition(" ")[2]) < 3.5  # a uniform guess has ln 64 = 4.16
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::bayeslaw.integrations.AdviceWarning")
+def test_the_example_of_the_lab_has_its_curvature_accepted(capsys):
+    runpy.run_path(str(ROOT / "docs/examples/curvature_lab.py"))["main"]()
+    _, without, known = capsys.readouterr().out.splitlines()
+    ranges = [line.rpartition(" in ")[2].split(" to ") for line in (without, known)]
+    factors = [float(upper) / float(lower) for lower, upper in ranges]
+    assert factors[1] < 10 < factors[0]
+
+
 def test_the_scheduler_warms_up_to_the_peak_and_decays_to_a_tenth(advice):
     advice = replace(advice, tokens=199.5 * advice.batch_tokens)
     steps = advised_schedule(advice)

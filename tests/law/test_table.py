@@ -224,5 +224,6 @@ def test_plots_and_report_have_them(fitted, tmp_path):
 def test_the_formula_is_that_of_the_rows(extended):
     assert formula(OPTIMA["learning_rate"].terms) == (
         "alpha - gamma_path n - delta (d - n) - bend n^2 - bend_nd (n d) - bend_dd d^2 + alpha_share share "
-        "+ alpha_aspect aspect + alpha_scalars shift + alpha_deviation share + alpha_shape shape"
+        "+ alpha_aspect aspect + alpha_scalars shift + alpha_deviation share + alpha_sharpness sharpness "
+        "+ alpha_shape shape"
     )

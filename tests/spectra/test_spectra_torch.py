@@ -67,6 +67,24 @@ def test_a_product_is_the_slope_of_the_gradient(norm, tied):
         torch.testing.assert_close(product(v), slope, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
+def test_curvlinops_has_the_same_products():
+    """A library for PyTorch as a cross-check, where it is installed.
+
+    Its products are forward over reverse, wrong through layer norm and none in fused attention.
+    """
+    curvlinops = pytest.importorskip("curvlinops")
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 3)).double()
+    inputs, classes, guess = torch.randn(6, 5).double(), torch.randint(3, (6,)), nn.CrossEntropyLoss()
+    weights = list(model.parameters())
+    other = curvlinops.HessianLinearOperator(model, guess, weights, [(inputs, classes)])
+    here = landscape(lambda model, batch: guess(model(batch[0]), batch[1]), model, (inputs, classes))
+    v = here.vector(np.random.default_rng(1).standard_normal(here.size))
+    with here.hessian() as product:
+        torch.testing.assert_close(product(v), other @ v, rtol=1e-8, atol=1e-10)
+
+
 def test_a_tied_matrix_counts_once():
     tied, apart = (landscape(cross_entropy, network(tied=t), TOKENS) for t in (True, False))
     assert apart.size - tied.size == 12 * 4

@@ -12,19 +12,19 @@ Curvature comes from the cell's runs at two fixed rates, chosen before anything 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import t
 
 from bayeslaw.arrays import Floats
+from bayeslaw.evaluation.curvature import Law, Predictor, Rule, degrees, network_cells
 from bayeslaw.evaluation.smoothing import SmoothedCell, smooth_cell
 from bayeslaw.runs.cells import group_cells
 from bayeslaw.runs.io import read_runs
-from bayeslaw.spectra import thresholds
 from tests.studies.tables import Row, markdown, percent, read_rows, run_or_print
 
 SWEEP = Path(__file__).parents[2] / "bayeslaw" / "assets" / "shapes.csv"
@@ -41,12 +41,7 @@ MOMENTS = {"start": ("0",), "step 20": ("0.08", "0.02"), "half": ("0.5",), "end"
 """Shares of the run, as plans give them."""
 PROBES = ("low", "near")
 NAMES = {"raw": "lambda_max", "preconditioned": "preconditioned lambda_max", "critical": "critical rate"}
-THRESHOLDS = {
-    "adamw": thresholds.moving_average(0.9),
-    "muon": thresholds.moving_average_nesterov(0.95),
-    "sgd": thresholds.heavy_ball(0.9),
-}
-LARGER = 10e3
+LARGER = 30e3
 """Parameters; held out are networks with more."""
 RATIOS = (5, 20)
 """Width over depth; held out are networks outside."""
@@ -63,31 +58,19 @@ def joined(runs: pd.DataFrame) -> tuple[pd.DataFrame, list[SmoothedCell]]:
     """Best rate and curvature of each cell whose optimum lies inside its sweep and whose curvature is known.
 
     Returns:
-        Logarithms, (cell, ...): ``rate``, ``params``, ``width``, ``depth``, ``threshold`` and one column for
-        each measure, moment and probe. And the smoothed cells, in the same order.
+        As of ``network_cells``, with one column of logarithms for each measure, moment and probe.
     """
-    rows, smoothed = [], []
-    for key, mine in group_cells(runs):
-        cell, probes = (
-            smooth_cell(key, mine),
-            mine[mine["curvature_seconds"].notna()].sort_values("learning_rate"),
-        )
-        if not cell.scorable or probes.empty:
-            continue
-        first = mine.iloc[0]
-        sizes = {"params": key.params_nonembedding, "width": first["width"], "depth": first["depth"]}
-        rows.append(
-            {"study": key.study, "optimizer": key.optimizer, "tokens": key.tokens}
-            | {name: np.log(float(value)) for name, value in sizes.items()}
-            | {"rate": np.log(cell.learning_rate), "threshold": np.log(THRESHOLDS[key.optimizer])}
-            | measured(probes)
-        )
-        smoothed.append(cell)
-    return pd.DataFrame(rows), smoothed
+    cells, smoothed = network_cells(runs)
+    rows = dict(group_cells(runs))
+    found = [measured(rows[cell.key]) for cell in smoothed]
+    known = [i for i, values in enumerate(found) if values]
+    curvature = pd.DataFrame([found[i] for i in known])
+    return cells.iloc[known].reset_index(drop=True).join(curvature), [smoothed[i] for i in known]
 
 
-def measured(probes: pd.DataFrame) -> dict[str, float]:
-    """Logarithms by measure, moment and probe; NaN where there is none or it is negative."""
+def measured(runs: pd.DataFrame) -> dict[str, float]:
+    """Logarithms by measure, moment and probe, NaN where there is none above 0; empty without probes."""
+    probes = runs[runs["curvature_seconds"].notna()].sort_values("learning_rate")
     found = {}
     for probe, (_, run) in zip(PROBES, probes.iterrows()):
         for measure, column in MEASURES.items():
@@ -109,68 +92,7 @@ def spread_of(runs: pd.DataFrame) -> float:
 # ------------------------------------------------------------------------------------------ predictors
 
 
-@dataclass(frozen=True)
-class Law:
-    """ln rate = level + given + exponents . columns.
-
-    Attributes:
-        columns: of the cells, with fitted exponents.
-        given: columns added or subtracted as they are: (sign, name).
-        level: whether a constant is fitted.
-    """
-
-    columns: tuple[str, ...] = ()
-    given: tuple[tuple[int, str], ...] = ()
-    level: bool = True
-
-    @property
-    def parameters(self) -> int:
-        """Number fitted."""
-        return len(self.columns) + self.level
-
-    def predict(self, train: pd.DataFrame, test: pd.DataFrame) -> Floats:
-        """ln rate of the test cells, fitted by least squares to the others."""
-        here, there = self._design(train), self._design(test)
-        coefs = np.linalg.lstsq(here, train["rate"].to_numpy() - self._offset(train), rcond=None)[0]
-        return np.asarray(self._offset(test) + there @ coefs, float)
-
-    def needs(self) -> list[str]:
-        """Columns that it reads."""
-        return [*self.columns, *(name for _, name in self.given)]
-
-    def _design(self, cells: pd.DataFrame) -> Floats:
-        return np.column_stack(
-            [np.ones((len(cells), int(self.level))), cells[[*self.columns]].to_numpy(float)]
-        )
-
-    def _offset(self, cells: pd.DataFrame) -> Floats:
-        return np.asarray(sum((sign * cells[name] for sign, name in self.given), np.zeros(len(cells))), float)
-
-
-@dataclass(frozen=True)
-class Rule:
-    """The lower or the higher of two laws' rates."""
-
-    join: Callable[[Floats, Floats], Floats]
-    laws: tuple[Law, Law]
-
-    @property
-    def parameters(self) -> int:
-        """Number fitted."""
-        return sum(law.parameters for law in self.laws)
-
-    def predict(self, train: pd.DataFrame, test: pd.DataFrame) -> Floats:
-        """ln rate of the test cells."""
-        first, second = (law.predict(train, test) for law in self.laws)
-        return self.join(first, second)
-
-    def needs(self) -> list[str]:
-        """Columns that it reads."""
-        return [name for law in self.laws for name in law.needs()]
-
-
-Predictor = Law | Rule
-RAW, OWN, CRITICAL = ("raw step 20 low", "preconditioned step 20 low", "critical step 20 low")
+RAW, OWN, CRITICAL, NOISE = (f"{name} step 20 low" for name in ("raw", "preconditioned", "critical", "noise"))
 SIZE, LIMIT, CAP = (
     Law(("params",)),
     Law(given=((1, "threshold"), (-1, OWN)), level=False),
@@ -200,6 +122,19 @@ PREDICTORS: dict[str, Predictor] = {
     "max(power law in N, kappa x critical rate)": Rule(np.maximum, (SIZE, CAP)),
 }
 
+RIVAL = "power law in N"
+"""The predictor that the others are paired with."""
+
+EVERYTHING = {
+    "width": "width",
+    "depth": "depth",
+    "tokens": "D",
+    OWN: "preconditioned lambda_max",
+    CRITICAL: "critical rate",
+    NOISE: "noise scale",
+}
+"""Columns of the model from which each is removed in turn, and their names."""
+
 ELSEWHERE = (
     "one rate for all",
     "power law in N",
@@ -215,12 +150,21 @@ ELSEWHERE = (
 # ------------------------------------------------------------------------------------------ scores
 
 
-def scored(label: str, law: Predictor, cells: pd.DataFrame, smoothed: Sequence[SmoothedCell]) -> Row:
-    """Fit to all cells, leave-one-out, and the two splits, of one predictor."""
+def scored(
+    label: str,
+    law: Predictor,
+    cells: pd.DataFrame,
+    smoothed: Sequence[SmoothedCell],
+    rival: pd.DataFrame | None = None,
+) -> Row:
+    """Fit to all cells, networks left out one by one, and the two splits, of one predictor.
+
+    ``rival`` is what ``left_out`` has of the predictor that it is paired with.
+    """
     truth, residual = cells["rate"].to_numpy(), law.predict(cells, cells) - cells["rate"].to_numpy()
     count, square = len(truth), float(np.sum(residual**2))
     information = count * np.log(square / count)
-    left = np.concatenate([law.predict(cells.drop(index=i), cells.loc[[i]]) for i in cells.index]) - truth
+    left = left_out(law, cells)
     row = {
         "predictor": label,
         "parameters": law.parameters,
@@ -228,8 +172,7 @@ def scored(label: str, law: Predictor, cells: pd.DataFrame, smoothed: Sequence[S
         "r2": 1 - square / float(np.sum((truth - truth.mean()) ** 2)),
         "aic": information + 2 * (law.parameters + 1),
         "bic": information + np.log(count) * (law.parameters + 1),
-        "loo": rms(left),
-        "loo_interval": resampled(left),
+        **summary(left, rival),
     }
     for name, out in held_out(cells).items():
         if out.sum() < 2 or (~out).sum() <= law.parameters:
@@ -245,10 +188,64 @@ def scored(label: str, law: Predictor, cells: pd.DataFrame, smoothed: Sequence[S
     return row
 
 
+def left_out(law: Predictor, cells: pd.DataFrame) -> pd.DataFrame:
+    """``error`` and ``density`` (ln, Student t) of each cell's ln rate, with its ``network`` left out."""
+    network = cells.groupby(["study", "params", "width", "depth"], dropna=False).ngroup()
+    parts = []
+    for number in network.unique():
+        here, others = cells[network == number], cells[network != number]
+        truth, location = here["rate"].to_numpy(), law.predict(others, here)
+        density = t.logpdf(truth, degrees(law, others), location, law.scale(others, here))
+        found = {"network": number, "error": location - truth, "density": density}
+        parts.append(pd.DataFrame(found, index=here.index))
+    return pd.concat(parts).sort_index()
+
+
+def summary(left: pd.DataFrame, than: pd.DataFrame | None = None) -> Row:
+    """Root mean square and mean ln density of left-out cells with intervals over networks.
+
+    ``gain`` is the mean ln density above that of ``than``, paired by cell.
+    """
+    row = {
+        "loo": rms(left["error"]),
+        "loo_interval": [float(np.sqrt(q)) for q in resampled(left["error"] ** 2, left["network"])],
+        "density": float(left["density"].mean()),
+    }
+    if than is not None:
+        gain = left["density"] - than["density"]
+        row |= {"gain": float(gain.mean()), "gain_interval": resampled(gain, left["network"])}
+    return row
+
+
+def removed(cells: pd.DataFrame) -> list[Row]:
+    """The model of all predictors, and each removed in turn; paired with the whole."""
+    names = [name for name in EVERYTHING if name in cells and cells[name].std() > 1e-9]
+    known = cells[cells[names].notna().all(axis=1)].reset_index(drop=True)
+    if len(known) < len(names) + 1 + SPARE:
+        return []
+    whole = left_out(Law(tuple(names)), known)
+    rows = [{"removed": None, "cells": len(known), **_fitted(Law(tuple(names)), known), **summary(whole)}]
+    for name in names:
+        law = Law(tuple(other for other in names if other != name))
+        rows.append(
+            {"removed": EVERYTHING[name], **_fitted(law, known), **summary(left_out(law, known), whole)}
+        )
+    return rows
+
+
+def _fitted(law: Law, cells: pd.DataFrame) -> Row:
+    truth = cells["rate"].to_numpy()
+    return {
+        "r2": 1
+        - float(np.sum((law.predict(cells, cells) - truth) ** 2) / np.sum((truth - truth.mean()) ** 2))
+    }
+
+
 def elsewhere(cells: pd.DataFrame, smoothed: Sequence[SmoothedCell], main: np.ndarray) -> list[Row]:
     """AdamW in other set-ups, foretold by what was fitted to the networks of the main one, by predictor."""
     others = (cells["optimizer"] == "adamw") & ~main
-    setup = cells["study"].where(cells["study"] != "shapes", "D, four times as large")
+    usual = cells.loc[main, "tokens"].iloc[0]
+    setup = pd.Series([_setup(cell, usual) for cell in cells.to_dict("records")], cells.index)
     rows = []
     for name in dict.fromkeys(setup[others]):
         out = (others & (setup == name)).to_numpy()
@@ -263,6 +260,16 @@ def elsewhere(cells: pd.DataFrame, smoothed: Sequence[SmoothedCell], main: np.nd
             regret = regrets([smoothed[i] for i in np.flatnonzero(out)], predicted)
             rows.append(row | {"regret": float(np.mean(regret))})
     return rows
+
+
+def _setup(cell: Row, usual: float) -> str:
+    """A set-up's name: the study, or D where the study is the main one, whose usual ln D is given."""
+    if cell["study"] != "shapes":
+        return str(cell["study"])
+    times, ratio = np.exp([cell["tokens"] - usual, cell["tokens"] - cell["params"]])
+    if abs(times - 4) < 0.1:
+        return "D, four times as large"
+    return "D = 20 N" if abs(ratio - 20) < 2 else f"D = {np.exp(cell['tokens']):,.0f}"
 
 
 def regrets(smoothed: Sequence[SmoothedCell], predicted: Floats) -> list[float]:
@@ -284,11 +291,11 @@ def rms(errors: Floats) -> float:
     return float(np.sqrt(np.mean(np.asarray(errors) ** 2)))
 
 
-def resampled(errors: Floats) -> list[float]:
-    """90% interval of the root mean square, by resampling networks."""
-    rng = np.random.default_rng(0)
-    drawn = rng.choice(np.asarray(errors) ** 2, (RESAMPLES, len(errors)))
-    return [float(q) for q in np.quantile(np.sqrt(drawn.mean(axis=1)), [0.05, 0.95])]
+def resampled(values: Floats | pd.Series, networks: Floats | pd.Series) -> list[float]:
+    """90% interval of a mean, by resampling networks with their cells."""
+    by = pd.Series(np.asarray(values, float)).groupby(np.asarray(networks)).agg(["sum", "count"]).to_numpy()
+    drawn = by[np.random.default_rng(0).integers(len(by), size=(RESAMPLES, len(by)))].sum(axis=1)
+    return [float(q) for q in np.quantile(drawn[:, 0] / drawn[:, 1], [0.05, 0.95])]
 
 
 def exponents(cells: pd.DataFrame, column: str) -> Row | None:
@@ -310,20 +317,23 @@ def exponents(cells: pd.DataFrame, column: str) -> Row | None:
 def results(runs: pd.DataFrame) -> list[Row]:
     """Result lines of the study."""
     cells, smoothed = joined(runs)
-    shortest = cells["tokens"].min()
-    main = (cells["optimizer"] == "adamw") & (cells["study"] == "shapes") & (cells["tokens"] == shortest)
+    adamw = (cells["optimizer"] == "adamw") & (cells["study"] == "shapes")
+    usual = cells.loc[adamw, "tokens"].mode().iloc[0]
+    main = adamw & (cells["tokens"] == usual)
     mine, surfaces = cells[main].reset_index(drop=True), [smoothed[i] for i in np.flatnonzero(main)]
-    rows: list[Row] = [_counts(runs, cells)]
+    rows: list[Row] = [_counts(runs, cells, mine)]
     known = {
         name: law
         for name, law in PREDICTORS.items()
         if law.parameters + SPARE <= len(mine) and mine[law.needs()].notna().all(axis=None)
     }
-    rows += [{"what": "predictor", **scored(name, law, mine, surfaces)} for name, law in known.items()]
+    rival = left_out(PREDICTORS[RIVAL], mine)
+    rows += [{"what": "predictor", **scored(name, law, mine, surfaces, rival)} for name, law in known.items()]
+    rows += [{"what": "removed", **row} for row in removed(cells[adamw])]
     rows += [row for row in (_one_measure(mine, surfaces, column) for column in _columns(mine)) if row]
     for name, group in _groups(cells):
         columns = ("rate", RAW, OWN, CRITICAL)
-        found = [exponents(group[group["tokens"] == shortest], column) for column in columns]
+        found = [exponents(group[group["tokens"] == usual], column) for column in columns]
         rows += [{"what": "exponents", "group": name, **row} for row in found if row]
         rows += [{"what": "constants", "group": name, **_constants(group)}]
     rows += [{"what": "elsewhere", **row} for row in elsewhere(cells, smoothed, main.to_numpy())]
@@ -331,15 +341,21 @@ def results(runs: pd.DataFrame) -> list[Row]:
     return rows
 
 
-def _counts(runs: pd.DataFrame, cells: pd.DataFrame) -> Row:
+def _counts(runs: pd.DataFrame, cells: pd.DataFrame, main: pd.DataFrame) -> Row:
     status = {str(name): int(count) for name, count in runs["status"].value_counts().items()}
     spread = np.nanmedian([spread_of(rows) for _, rows in group_cells(runs)])
+    own = float(main["rate"].std())
+    moments = [name for name in runs if name.startswith("lambda_max_at_")]
+    four = runs.loc[runs[moments].notna().sum(axis=1) == 4, "curvature_gradients"]
     return {
         "what": "counts",
         "runs": len(runs),
         "status": status,
         "cells": len(cells),
         "spread": float(spread),
+        "spread_main": own,
+        "four": [float(f(four)) for f in (np.mean, np.min, np.max)] if len(four) else None,
+        "ceiling": 1 - float(spread) ** 2 / own**2,
     }
 
 
@@ -422,15 +438,23 @@ def _short(value: Any) -> Any:
 def table(rows: Sequence[Row]) -> str:
     """All tables of the study."""
     kinds = {what: [row for row in rows if row["what"] == what] for what in {row["what"] for row in rows}}
-    makers = (_predictors, _measures, _elsewhere, _exponents, _told_constants, _told_adaptation)
-    names = ("predictor", "measure", "elsewhere", "exponents", "constants", "adaptation")
+    makers = (_predictors, _removed, _measures, _elsewhere, _exponents, _told_constants, _told_adaptation)
+    names = ("predictor", "removed", "measure", "elsewhere", "exponents", "constants", "adaptation")
     parts = [make(kinds[name]) for name, make in zip(names, makers) if name in kinds]
     (counts,) = kinds["counts"]
     ended = ", ".join(f"{count} {status}" for status, count in counts["status"].items())
     told = (
         f"{counts['runs']} runs ({ended}); {counts['cells']} cells have an optimum inside their sweep and "
-        f"curvature. Standard error of ln eta*, by leaving out runs: {counts['spread']:.2f} (median cell)."
+        f"curvature. Standard error of ln eta*, by leaving out runs: {counts['spread']:.2f} (median cell). "
+        f"Over the networks of the first table ln eta* has a standard deviation of "
+        f"{counts['spread_main']:.2f}, so that a perfect predictor would have an R2 of about "
+        f"{counts['ceiling']:.2f}."
     )
+    if counts["four"]:
+        told += (
+            " Runs with exactly four measurements spent {:.0f} gradient evaluations on the measured "
+            "sequences ({:.0f} to {:.0f})."
+        ).format(*counts["four"])
     return "\n\n".join([told, *(part for part in parts if part)])
 
 
@@ -441,11 +465,40 @@ def _predictors(rows: Sequence[Row]) -> str:
         low, high = row["loo_interval"]
         fit = [str(row["parameters"]), f"{row['r2']:.2f}", f"{row['aic']:.1f}", f"{row['bic']:.1f}"]
         splits = [cell for name in judged for cell in _split(row.get(name))]
-        body.append([row["predictor"], *fit, f"{row['loo']:.2f} ({low:.2f} to {high:.2f})", *splits])
+        body.append(
+            [row["predictor"], *fit, f"{row['loo']:.2f} ({low:.2f} to {high:.2f})", *_densities(row), *splits]
+        )
     head = ["predictor of ln eta*", "fitted", "R2", "AIC", "BIC", "left-out network: rms (90% over networks)"]
+    head += ["ln density a network", "gain over the power law in N"]
     for name, count in judged.items():
         head += [f"{count} {name}: rms", "regret"]
     return markdown(f"AdamW, {rows[0]['cells']} networks, one D and B: errors of ln eta* in nats", head, body)
+
+
+def _densities(row: Row) -> list[str]:
+    if "gain" not in row:
+        return [f"{row['density']:+.2f}", "-"]
+    return [
+        f"{row['density']:+.2f}",
+        "{:+.2f} ({:+.2f} to {:+.2f})".format(row["gain"], *row["gain_interval"]),
+    ]
+
+
+def _removed(rows: Sequence[Row]) -> str:
+    body = []
+    for row in rows:
+        low, high = row["loo_interval"]
+        shown = [f"{row['r2']:.2f}", f"{row['loo']:.2f} ({low:.2f} to {high:.2f})", *_densities(row)]
+        body.append([row["removed"] or "nothing", *shown])
+    head = [
+        "removed",
+        "R2",
+        "left-out network: rms (90% over networks)",
+        "ln density a cell",
+        "gain over the whole",
+    ]
+    names = ", ".join(row["removed"] for row in rows if row["removed"])
+    return markdown(f"AdamW, {rows[0]['cells']} cells: a model of {names}, each removed in turn", head, body)
 
 
 def _split(found: Row | None) -> list[str]:

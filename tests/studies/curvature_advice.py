@@ -8,7 +8,8 @@ the largest eigenvalue of its preconditioned Hessian at step 20 (``tests.studies
 with enough networks. It is judged by leaving networks out: a posterior of books.csv (AdamW, Laplace
 approximation of the law's core) foretells each network's best rate at its batch, alone and given the
 network's own eigenvalue by the line through the others. A line in ln N through them is the rival that needs
-no eigenvalue.
+no eigenvalue. And for a network that nobody trained: the eigenvalue by its own law in width, depth and D,
+with its predictive spread, composed with the line.
 """
 
 from __future__ import annotations
@@ -25,12 +26,13 @@ import pandas as pd
 from bayeslaw.advice.curvature import CurvatureLaw, condition, fit_line
 from bayeslaw.advice.target_surface import TargetSurface, log_lr_at_batch, surface_at
 from bayeslaw.assets import BOOKS, CURVATURE
+from bayeslaw.evaluation.curvature import Law, degrees
 from bayeslaw.evaluation.scores import crps
 from bayeslaw.files import write_atomically
 from bayeslaw.inference.approximation import approximate
 from bayeslaw.runs.io import read_runs
 from bayeslaw.target import NEVER_SEEN, Target
-from tests.studies.curvature import OWN, SWEEP, joined
+from tests.studies.curvature import LARGER, OWN, SWEEP, joined, resampled, rms
 from tests.studies.tables import Row, markdown, read_rows, run_or_print
 
 RESULTS = Path(__file__).parent / "results" / "curvature_advice.jsonl"
@@ -41,12 +43,19 @@ LEVEL = 0.9
 MEASURED = "of the preconditioned Hessian at step 20 of a run at a quarter of the usual rate, on 8 sequences"
 WAYS = ("posterior", "size", "line", "both")
 STUDIES = (None, "books")
+PLACE = ("width", "depth", "tokens")
+UNMEASURED = {
+    "N only": Law(("params",)),
+    "width, depth, D": Law(PLACE),
+    "extrapolated": Law((OWN,)),
+    "measured": Law((OWN,)),
+}
+"""Way -> law of ln eta*; ``extrapolated`` has ln lambda from its own law in ``PLACE``."""
 
 
 def networks(runs: pd.DataFrame, optimizer: str) -> pd.DataFrame:
     """One row a network: logarithms of best rate and eigenvalue, and sizes."""
-    cells, smoothed = joined(runs)
-    cells = cells.assign(batch=[cell.batch_tokens for cell in smoothed])
+    cells, _ = joined(runs)
     kept = (cells["optimizer"] == optimizer) & (cells["study"] == STUDY) & cells[OWN].notna()
     return cells[kept].reset_index(drop=True)
 
@@ -58,8 +67,8 @@ def line_of(cells: pd.DataFrame, column: str = OWN) -> CurvatureLaw:
     sizes = {
         "lambda_max": np.exp(x),
         "params_nonembedding": np.exp(cells["params"]).round(),
-        "tokens": cells["tokens"],
-        "batch_tokens": cells["batch"].round(),
+        "tokens": np.exp(cells["tokens"]).round(),
+        "batch_tokens": np.exp(cells["batch"]).round(),
     }
     ranges = {name: (float(np.min(v)), float(np.max(v))) for name, v in sizes.items()}
     return CurvatureLaw(
@@ -75,6 +84,7 @@ def run() -> None:
     with write_atomically(CURVATURE) as temporary:
         temporary.write_text(json.dumps(_short({k: asdict(v) for k, v in lines.items()}), indent=1) + "\n")
     rows = [_short(row) for row in judged(by_optimizer["adamw"])]
+    rows += [_short(row) for row in unmeasured(by_optimizer["adamw"])]
     rows += [{"what": "line", "optimizer": k, "networks": len(v), "shipped": k in lines, **_line(v)}
              for k, v in by_optimizer.items() if len(v) > 2]  # fmt: skip
     RESULTS.write_text("".join(json.dumps(row) + "\n" for row in map(_short, rows)))
@@ -94,7 +104,10 @@ def judged(cells: pd.DataFrame) -> Iterator[Row]:
     for study in STUDIES:
         for i, cell in cells.iterrows():
             target = Target(
-                float(np.exp(cell["params"])), float(cell["tokens"]), "adamw", study, float(cell["batch"])
+                *(float(np.exp(cell[name])) for name in ("params", "tokens")),
+                "adamw",
+                study,
+                float(np.exp(cell["batch"])),
             )
             at, others = surface_at(posterior, target, independent=True), cells.drop(index=i)
             found = condition(at, float(np.exp(cell[OWN])), LEVEL, line_of(others))
@@ -103,6 +116,40 @@ def judged(cells: pd.DataFrame) -> Iterator[Row]:
             for way, values in draws.items():
                 place = {"what": "network", "study": study or NEVER_SEEN, "way": way}
                 yield place | _scores(values, float(cell["rate"])) | {"pareto_k": found.told["pareto_k"]}
+
+
+def unmeasured(cells: pd.DataFrame) -> Iterator[Row]:
+    """Each network foretold from others by ``UNMEASURED``: left out alone, and from smaller ones."""
+    for split, out, train in _splits(cells):
+        for _, cell in cells[out].iterrows():
+            here, rng = cell.to_frame().T.infer_objects(), np.random.default_rng(0)
+            sharpness = _drawn(Law(PLACE), train.assign(rate=train[OWN]), here, rng)
+            error = float(np.median(sharpness) - cell[OWN])
+            for way, law in UNMEASURED.items():
+                where = pd.DataFrame({OWN: sharpness}) if way == "extrapolated" else here
+                draws = _drawn(law, train, where, rng)
+                place = {"what": "unmeasured", "split": split, "way": way, "network": _network(cell)}
+                yield place | _scores(draws, float(cell["rate"])) | {"sharpness_error": error}
+
+
+def _splits(cells: pd.DataFrame) -> Iterator[tuple[str, pd.Series, pd.DataFrame]]:
+    """Which cells are foretold, and from which."""
+    network = cells["params"]
+    for one in network.unique():
+        yield "left out one by one", network == one, cells[network != one]
+    larger = np.exp(network) > LARGER
+    if larger.any() and (~larger).sum() > len(PLACE) + 1:
+        yield "larger than all others", larger, cells[~larger]
+
+
+def _network(cell: pd.Series) -> str:
+    return "{:.0f} x {:.0f}".format(*np.exp(cell[["width", "depth"]].astype(float)))
+
+
+def _drawn(law: Law, train: pd.DataFrame, test: pd.DataFrame, rng: np.random.Generator) -> np.ndarray:
+    """1000 draws of ln rate: of one test cell, or one draw of each of 1000."""
+    location, scale = law.predict(train, test), law.scale(train, test)
+    return np.asarray(location + scale * rng.standard_t(degrees(law, train), 1000))
 
 
 def _line_draws(others: pd.DataFrame, cell: pd.Series, column: str) -> np.ndarray:
@@ -146,7 +193,7 @@ def table(rows: Sequence[Row]) -> str:
     title = f"AdamW, {count} networks left out one by one: ln of their best rate, {LEVEL:.0%} intervals"
     ks = [row["pareto_k"] for row in found if row["way"] == "both"]
     note = f"Pareto k of the weights: at most {max(ks):.2f}."
-    return "\n\n".join([markdown(title, head, body), note, _lines(rows)])
+    return "\n\n".join([markdown(title, head, body), note, _unmeasured(rows), _lines(rows)])
 
 
 NAMES = {
@@ -157,12 +204,26 @@ NAMES = {
 }
 
 
+def _unmeasured(rows: Sequence[Row]) -> str:
+    found = [row for row in rows if row["what"] == "unmeasured"]
+    body, notes = [], []
+    for split in dict.fromkeys(row["split"] for row in found):
+        by_way = {w: [r for r in found if (r["split"], r["way"]) == (split, w)] for w in UNMEASURED}
+        body += [[split, way, *_told(mine)] for way, mine in by_way.items()]
+        error = rms(np.array([row["sharpness_error"] for row in by_way["measured"]]))
+        notes.append(f"{error:.2f} nat ({split})")
+    head = ["cells", "foretold by", "rms error, nats", "intervals, nats", "inside", "CRPS, nats (90%)"]
+    title = "AdamW: lambda_max measured, extrapolated by its law in width, depth and D, or not used"
+    return (
+        f"{markdown(title, head, body)}\n\nrms error of the extrapolated ln lambda_max: {', '.join(notes)}."
+    )
+
+
 def _told(rows: Sequence[Row]) -> list[str]:
     errors, scores = (np.array([row[name] for row in rows]) for name in ("error", "crps"))
-    drawn = np.random.default_rng(0).choice(scores, (2000, len(scores))).mean(axis=1)
-    low, high = np.quantile(drawn, [0.05, 0.95])
+    low, high = resampled(scores, np.array([row.get("network", i) for i, row in enumerate(rows)]))
     return [
-        f"{np.sqrt(np.mean(errors**2)):.2f}",
+        f"{rms(errors):.2f}",
         f"{np.median([row['width'] for row in rows]):.2f}",
         f"{sum(row['inside'] for row in rows)} of {len(rows)}",
         f"{scores.mean():.3f} ({low:.3f} to {high:.3f})",

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,24 +59,44 @@ def spec_of(optimizer: str, params: float, corpus: str) -> RunSpec:
 
 
 def place(spec: RunSpec, corpus: Corpus, steps: int, sequences: int) -> tuple[Landscape, NextStep]:
-    """Landscape and next step of a network after the first steps of its run."""
+    """Landscape and next step of a network after the first steps of its run, on the run's first sequences."""
+    (found,) = places(spec, corpus, (steps,), sequences, first=0)
+    return found
+
+
+def places(
+    spec: RunSpec, corpus: Corpus, steps: Sequence[int], sequences: int, first: int | None = None
+) -> Iterator[tuple[Landscape, NextStep]]:
+    """Landscape and next step of a network after each of some numbers of steps, while it trains.
+
+    Args:
+        spec: of the run.
+        corpus: tokens.
+        steps: increasing.
+        sequences: measured.
+        first: of them in the run's order; None for those that the run reads next.
+    """
     order = sequence_order(len(corpus.train), spec.tokens, spec.sequence_length, spec.seed)
     model = build(spec.shape, spec.sequence_length, spec.seed)
     steppers = optimizers.build(spec.optimizer, model, spec.settings)
 
-    def tokens_of(first: int, count: int) -> torch.Tensor:
-        return torch.from_numpy(batch(corpus.train, order, first, count, spec.sequence_length))
+    def tokens_of(start: int, count: int) -> torch.Tensor:
+        return torch.from_numpy(batch(corpus.train, order, start, count, spec.sequence_length))
 
-    for number in range(steps):
-        cross_entropy(model, tokens_of(number * spec.batch_sequences, spec.batch_sequences)).backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), spec.grad_clip)
-        for stepper in steppers:
-            for group in stepper.param_groups:
-                group["lr"] = spec.learning_rate_at(number)
-            stepper.step()
-            stepper.zero_grad()
-    here = landscape(cross_entropy, model, tokens_of(0, sequences))
-    return here, next_step(here, steppers, spec.grad_clip)
+    done = 0
+    for until in steps:
+        for number in range(done, until):
+            cross_entropy(model, tokens_of(number * spec.batch_sequences, spec.batch_sequences)).backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), spec.grad_clip)
+            for stepper in steppers:
+                for group in stepper.param_groups:
+                    group["lr"] = spec.learning_rate_at(number)
+                stepper.step()
+                stepper.zero_grad()
+        done = until
+        start = until * spec.batch_sequences if first is None else first
+        here = landscape(cross_entropy, model, tokens_of(start, sequences))
+        yield here, next_step(here, steppers, spec.grad_clip)
 
 
 def cross_entropy(model: torch.nn.Module, tokens: torch.Tensor) -> torch.Tensor:

@@ -18,8 +18,9 @@ import pytest
 import torch
 
 from bayeslaw.errors import BadInput
+from bayeslaw.lab.models.counts import flops_per_token, params_nonembedding
 from bayeslaw.lab.models.transformer import build
-from bayeslaw.lab.train import curvature, optimizers, record, run
+from bayeslaw.lab.train import curvature, optimizers, plan, record, run
 from bayeslaw.lab.train.optimizers import OPTIMIZERS
 from bayeslaw.lab.train.spec import RunSpec, digest
 from bayeslaw.runs.schema import validate
@@ -306,6 +307,65 @@ def test_weights_that_are_no_numbers_leave_an_empty_row(spec):
     row = curvature.measured(model, steppers, torch.zeros(4, 33, dtype=torch.long), full, 3)
     assert row["lambda_max"] is row["noise_scale"] is None
     assert (row["step"], row["seconds"]) == (3, 0.0)
+    assert row["note"].startswith("landscape: weights norm.weight are not finite")
+
+
+class Once(torch.autograd.Function):
+    """The identity, as a fused kernel has it: with a first derivative only."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient):
+        return gradient.clone()
+
+
+def test_without_a_second_derivative_the_rest_is_measured_and_the_reason_told_once(
+    spec, tmp_path, monkeypatch
+):
+    plain = curvature.cross_entropy
+    monkeypatch.setattr(
+        curvature, "cross_entropy", lambda logits, *others: plain(Once.apply(logits), *others)
+    )
+    said = []
+    found = run.execute(replace(spec, **CURVED), tmp_path, say=said.append)
+    (told,) = [line for line in said if "curvature" in line]
+    reason = "critical learning rate and noise scale alone: second derivative: an operation cannot be"
+    assert reason in told
+    assert found["curvature_note"].startswith(reason)
+    assert found["lambda_max_at_0.12"] is found["hessian_trace"] is None
+    assert min(found["critical_learning_rate_at_0.12"], found["noise_scale_at_0"]) > 0
+    rows = pd.read_csv(tmp_path / curvature.ROWS)
+    assert rows["note"].str.startswith(reason).all()
+    assert rows["lambda_max"].isna().all()
+    assert (rows["gradients"] > 0).all()
+
+
+@pytest.mark.filterwarnings("ignore:.*bf16")
+def test_the_plan_for_a_gpu_trains_where_it_is_tiny(spec, tmp_path):
+    """Its own optimizers, precision and moments; width, tokens, batch and corpus are this test's."""
+    specs = plan.read(ROOT / "train" / "plans" / "curvature_gpu.toml")
+    sizes = {params_nonembedding(each.shape) for each in specs}
+    assert (len(specs), len(sizes)) == (72, 6)
+    assert 10e6 < min(sizes) < max(sizes) < 120e6
+    flops = sum(each.tokens * flops_per_token(each.shape, each.sequence_length) for each in specs)
+    assert flops == pytest.approx(5e18, rel=0.1)
+    measured = [each for each in specs if each.curvature_at]
+    for each in measured:
+        assert each.learning_rate == min(e.learning_rate for e in specs if e.optimizer == each.optimizer)
+    small = {"corpus": spec.corpus, "vocabulary": 300, "sequence_length": 32}
+    small |= {"width": 16, "depth": 1, "heads": 1, "micro_batch_tokens": 512}
+    small |= {"tokens": 25_600, "batch_tokens": 512, "warmup_tokens": 2_560}
+    small |= {"curvature_sequences": 4}
+    for name in ("adamw", "muon"):
+        one = next(each for each in measured if each.optimizer == name)
+        found = run.execute(replace(one, **small), tmp_path / name)
+        assert found["status"] == "finished"
+        shares = [f"critical_learning_rate_at_{share}" for share in ("0", "0.02", "0.1", "0.5", "1")]
+        assert min(found[share] for share in shares) > 0
 
 
 @pytest.mark.parametrize("precision", ["bf16"])
@@ -405,7 +465,11 @@ def test_two_processes_train_as_one(spec, tmp_path):
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(launch, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert record.read(tmp_path / "cut")["loss"] == pytest.approx(alone["loss"], abs=2e-3)
+    together = record.read(tmp_path / "cut")
+    assert together["loss"] == pytest.approx(alone["loss"], abs=2e-3)
+    for name in curvature.SUMMARISED:  # before the first step both have the same weights
+        assert together[f"{name}_at_0"] == pytest.approx(alone[f"{name}_at_0"], rel=1e-3), name
+        assert together[f"{name}_at_0.5"] == pytest.approx(alone[f"{name}_at_0.5"], rel=0.1), name
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
