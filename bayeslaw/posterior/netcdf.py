@@ -7,7 +7,7 @@ import io
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -300,7 +300,7 @@ def _assembled(c: Contents) -> Posterior:
         ),
         pivot={str(name): float(value) for name, value in zip(c["covariate"], c["pivot"], strict=True)},
         conventions=json.loads(c["conventions"]),
-        provenance=json.loads(c["provenance"]),
+        provenance=_provenance(c["provenance"], common),
         diagnostics=json.loads(c["diagnostics"]),
         sizes=tuple((str(s), float(n)) for s, n in sizes),
         size={name: _floats(c[f"size_{name}"]) for name in SIZE_SHIFTS if f"size_{name}" in c},
@@ -310,6 +310,18 @@ def _assembled(c: Contents) -> Posterior:
         tried=_tried(c),
         only_batch=_only_batch(c),
     )
+
+
+def _provenance(text: str, common: Collection[str]) -> dict[str, Any]:
+    """Where the posterior comes from; ``schedule`` in a file with a free slope is the part of that slope.
+
+    >>> _provenance('{"parts": ["schedule"]}', ["alpha_share"])
+    {'parts': ['schedule_slope']}
+    """
+    found: dict[str, Any] = json.loads(text)
+    if "parts" in found and "alpha_share" in common:
+        found["parts"] = ["schedule_slope" if part == "schedule" else part for part in found["parts"]]
+    return found
 
 
 def _tried(c: Contents) -> dict[tuple[str, str], dict[str, tuple[float, float]]]:
