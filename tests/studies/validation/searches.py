@@ -93,6 +93,7 @@ def by_protein(worlds: Sequence[World], trials: int, seed: int) -> Search:
     spaces = {f"x{k}": _unit() for k in range(dimensions)} | ({"cost": _unit()} if len(worlds) > 1 else {})
     np.random.seed(seed)
     random.seed(seed)
+    pyro.clear_param_store()  # an earlier search of the process must not leave it its length scales
     pyro.set_rng_seed(seed)
     torch.set_num_threads(1)
     cost = np.log([world.cost for world in worlds])
