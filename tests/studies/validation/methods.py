@@ -16,6 +16,7 @@ from tests.studies.validation.designs import SMALL, budget, by_design, proxies
 from tests.studies.validation.searches import (
     Search,
     at_random,
+    by_ax,
     by_optuna,
     by_protein,
     by_sobol,
@@ -105,6 +106,8 @@ def _methods() -> list[Method]:
             slow = sampler == "GPSampler" and place == "target"
             needs = "cmaes" if sampler == "CmaEsSampler" else "optuna"
             found.append(_searching(place, name, SLOW if slow else MOST, needs, by_optuna(sampler)))
+        if place == "target":
+            found.append(_searching(place, "Ax", 1, "ax", by_ax))
     small = partial(Method, place="pool", search=at_random, trials=SMALL, seeds=MOST)
     found += [
         Method("Protein, multi-fidelity", "pool", advice.best_run, by_protein, SMALL, 1, "pufferlib"),
@@ -141,6 +144,9 @@ def _methods() -> list[Method]:
         removed("ours, diverged runs removed", advise=advice.ours(select=advice.finished_only), seeds=PART),
         removed("ours, ridge removed", advise=advice.ours(prior="no ridge"), seeds=PART),
         removed("ours, priors four times as wide", advise=advice.ours(prior="vague"), seeds=PART),
+        removed("ours, flat priors of the optima", advise=advice.ours(prior="flat"), seeds=PART),
+        removed("ours, the shipped population as prior", advise=advice.with_population, seeds=PART),
+        removed("ours, cells' own deviations removed", advise=advice.ours(prior="no deviations"), seeds=PART),
         removed(
             "ours, drift, second order and smooth parts added", advise=advice.ours(DEFAULT_PARTS), seeds=PART
         ),
@@ -157,8 +163,8 @@ METHODS: dict[str, Method] = {
     method.name: replace(method, cites=CITED if method.name.startswith("ours") else ())
     for method in _methods()
 }
-USUAL = [name for name, method in METHODS.items() if method.needs != "pufferlib"]
-"""Methods of the default run: Protein takes minutes a search."""
+USUAL = [name for name, method in METHODS.items() if method.needs not in ("pufferlib", "ax")]
+"""Methods of the default run: Protein and Ax take minutes a search."""
 
 
 def asked(method: Method, family: Family, target: World | None, seed: int) -> Search | None:
