@@ -28,6 +28,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from bayeslaw.advice.prediction import predict
 from bayeslaw.assets import POSTERIOR
@@ -39,6 +40,7 @@ from bayeslaw.posterior.netcdf import read_posterior
 from bayeslaw.target import Target
 from tests.studies.fits import fit_default
 from tests.studies.tables import markdown, percent, read_rows, study_parser
+from tests.studies.validation.comparison import holm
 
 ROOT = Path(__file__).parents[2]
 BOOKS = ROOT.parent / "shared" / "data" / "gutenberg"
@@ -296,11 +298,43 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         head += ["sd of seeds", "gap", "accuracy"]
         title = f"Fine-tuning of 332k parameters, {task}: {len(SEEDS)} seeds of each advice"
         parts.append(markdown(title, head, body))
+        parts.append(_paired(own, task))
     words = [row for row in rows if row["task"] == WORDS]
     body = [[row["network"], f"{row['nats']:.2f}", percent(row["right"], 1)] for row in words]
     title = f"Last words of {VALIDATION} passages of books set apart, without training on them"
     parts.append(markdown(title, ["network", "nats a word", "words guessed"], body))
-    return "\n\n".join(parts)
+    return "\n\n".join([*parts, energy(pd.read_csv(RUNS))])
+
+
+def _paired(own: pd.DataFrame, task: str) -> str:
+    """Each method's loss less ours, seed by seed: Student's t over the seeds, corrected for the lines."""
+    losses = own.pivot(index="seed", columns="method", values="loss")
+    first = losses.columns[losses.columns.str.startswith("ours, 48")][0]
+    others = [name for name in own["method"].unique() if name != first]
+    differences = losses[others].sub(losses[first], axis=0)
+    p = stats.ttest_1samp(differences.to_numpy(), 0.0).pvalue
+    half = stats.t.ppf(0.975, len(losses) - 1) * differences.std() / len(losses) ** 0.5
+    body = [
+        [
+            name,
+            f"{mean:+.4f}",
+            f"{mean - half[name]:+.4f} to {mean + half[name]:+.4f}",
+            f"{q:.3f}",
+            f"{r:.3f}",
+        ]
+        for (name, mean), q, r in zip(differences.mean().items(), p, holm(p), strict=True)
+    ]
+    title = f"{task}: loss of the other less that of “{first}”, {len(losses)} pairs of seeds; above 0, ours is better"
+    return markdown(title, ["other", "mean difference, nats", "95% interval", "p, paired t", "Holm"], body)
+
+
+def energy(runs: pd.DataFrame) -> str:
+    """What the sweep cost, by the records of its runs."""
+    kwh, grams = runs["energy_joules"].sum() / 3.6e6, runs["co2e_grams"].sum()
+    return (
+        f"The sweep's {len(runs)} runs took {runs['cpu_seconds'].sum() / 3600:.1f} CPU hours, {kwh:.2g} kWh and "
+        f"{grams:.2g} g CO2e ({runs['energy_kind'].iloc[0]})."
+    )
 
 
 def main() -> None:

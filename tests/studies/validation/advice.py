@@ -22,7 +22,7 @@ from bayeslaw.assets import POSTERIOR
 from bayeslaw.errors import BadInput
 from bayeslaw.evaluation import baselines
 from bayeslaw.evaluation.heldout import law_advisor
-from bayeslaw.law.parameters import CELL_SHIFTS, PARAMETERS, SIZE_SHIFTS, Parameter, register
+from bayeslaw.law.parameters import CELL_SHIFTS, DEFAULT_PARTS, PARAMETERS, SIZE_SHIFTS, Parameter, register
 from bayeslaw.law.published import LAWS
 from bayeslaw.posterior.draws import Posterior
 from bayeslaw.posterior.netcdf import read_posterior
@@ -285,7 +285,7 @@ def ours(
 
 
 def with_population(seen: Seen, target: World, seed: int) -> Settings | None:
-    """The population of the shipped posterior as prior, as ``bayeslaw fit --population shipped`` has it.
+    """The population of the shipped posterior as prior, with all the parts of the law that it knows.
 
     None where the runs are of a study that it holds: they would count twice.
     """
@@ -300,7 +300,9 @@ def _of_population(table: _Table) -> Posterior:
     from bayeslaw.inference.approximation import approximate
     from bayeslaw.inference.effort import Effort
 
-    return approximate(table.runs, (), effort=Effort(optimization=0), population=read_posterior(POSTERIOR))
+    return approximate(
+        table.runs, DEFAULT_PARTS, effort=Effort(optimization=0), population=read_posterior(POSTERIOR)
+    )
 
 
 def near_optimal_only(runs: pd.DataFrame) -> pd.DataFrame:

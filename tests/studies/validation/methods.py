@@ -145,7 +145,6 @@ def _methods() -> list[Method]:
         removed("ours, ridge removed", advise=advice.ours(prior="no ridge"), seeds=PART),
         removed("ours, priors four times as wide", advise=advice.ours(prior="vague"), seeds=PART),
         removed("ours, flat priors of the optima", advise=advice.ours(prior="flat"), seeds=PART),
-        removed("ours, the shipped population as prior", advise=advice.with_population, seeds=PART),
         removed("ours, cells' own deviations removed", advise=advice.ours(prior="no deviations"), seeds=PART),
         removed(
             "ours, drift, second order and smooth parts added", advise=advice.ours(DEFAULT_PARTS), seeds=PART
@@ -154,6 +153,9 @@ def _methods() -> list[Method]:
             "ours, these parts added, posterior median",
             advise=advice.ours(DEFAULT_PARTS, median=True),
             seeds=PART,
+        ),
+        removed(
+            "ours, these parts added, shipped population as prior", advise=advice.with_population, seeds=PART
         ),
     ]
     return found

@@ -113,14 +113,14 @@ def _unit() -> dict[str, Any]:
 
 
 def by_ax(worlds: Sequence[World], trials: int, seed: int) -> Search:
-    """Ax's ``Client`` with its default strategy: the box's middle, Sobol points, then BoTorch's modular GP."""
+    """Ax's ``Client`` with its default strategy: the middle, Sobol points, then BoTorch's modular GP."""
     import logging
 
     import torch
     from ax.api.client import Client
     from ax.api.configs import RangeParameterConfig
 
-    logging.getLogger("ax").setLevel(logging.ERROR)
+    logging.getLogger("ax.api.client").setLevel(logging.ERROR)
     torch.set_num_threads(1)
     world = worlds[0]
     client = Client(random_seed=seed)
