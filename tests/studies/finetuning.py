@@ -319,12 +319,11 @@ def _paired(own: pd.DataFrame, task: str) -> str:
             name,
             f"{mean:+.4f}",
             f"{mean - half[name]:+.4f} to {mean + half[name]:+.4f}",
-            f"{q:.3f}",
-            f"{r:.3f}",
+            *(f"{q:.3f}" if q >= 0.001 else f"{q:.0e}" for q in chances),
         ]
-        for (name, mean), q, r in zip(differences.mean().items(), p, holm(p), strict=True)
+        for (name, mean), *chances in zip(differences.mean().items(), p, holm(p), strict=True)
     ]
-    title = f"{task}: loss of the other less that of “{first}”, {len(losses)} pairs of seeds; above 0, ours is better"
+    title = f"{task}: loss of the other less that of “{first}”, {len(losses)} pairs of seeds"
     return markdown(title, ["other", "mean difference, nats", "95% interval", "p, paired t", "Holm"], body)
 
 
@@ -332,8 +331,8 @@ def energy(runs: pd.DataFrame) -> str:
     """What the sweep cost, by the records of its runs."""
     kwh, grams = runs["energy_joules"].sum() / 3.6e6, runs["co2e_grams"].sum()
     return (
-        f"The sweep's {len(runs)} runs took {runs['cpu_seconds'].sum() / 3600:.1f} CPU hours, {kwh:.2g} kWh and "
-        f"{grams:.2g} g CO2e ({runs['energy_kind'].iloc[0]})."
+        f"The sweep's {len(runs)} runs took {runs['cpu_seconds'].sum() / 3600:.1f} CPU hours, {kwh:.2g} kWh "
+        f"and {grams:.2g} g CO2e ({runs['energy_kind'].iloc[0]})."
     )
 
 
