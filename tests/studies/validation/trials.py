@@ -191,7 +191,7 @@ def _alone(
     found = {family.name: family for each in sources(paths) for family in each.families}
     for unit in group:
         said = _append(results, found[unit.family], unit, done)
-        print(progress.step(usual.get(unit.method, 1.0)), said, flush=True)
+        print(f"{progress.step(usual.get(unit.method, 1.0))} {said}\n", end="", flush=True)
 
 
 def _append(results: Path, family: Family, unit: Unit, done: set[Any]) -> str:
