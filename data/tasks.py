@@ -16,6 +16,8 @@ from bayeslaw.lab.data.corpus import HUB, VALIDATION_SHARE, known_source, local_
 
 CLASSIFY, WRITE = "classify", "write"
 TASKS = (CLASSIFY, WRITE)
+HELD_OUT = ("validation", "validation_matched")
+"""Splits of a data set that are set apart, the first that is there; GLUE names MNLI's by their genres."""
 LARGEST = 256
 """Classes: each has a token of its own, and the smallest vocabulary has a few more."""
 
@@ -45,8 +47,8 @@ def prepare(
 
     Args:
         source: .jsonl file, folder with train.jsonl and validation.jsonl, or "hub:NAME[:CONFIG]". Without a
-            split "validation" one example in 20 is set apart by a hash of its text, so that copies of a text
-            fall into one split.
+            split of ``HELD_OUT`` one example in 20 is set apart by a hash of its text, so that copies of a
+            text fall into one split.
         columns: "TEXT,ANSWER"; several columns of a text as "premise+hypothesis,label".
         task: "classify", with few different answers, or "write".
         encode: text -> tokens.
@@ -126,7 +128,9 @@ def _splits(source: str) -> dict[str, Any]:
         if source.startswith(HUB):
             name, _, config = source.removeprefix(HUB).partition(":")
             found = load_dataset(name, config or None)
-            splits = {split: found[split] for split in ("train", "validation") if split in found}
+            apart = next((found[split] for split in HELD_OUT if split in found), None)
+            both = {"train": found.get("train"), "validation": apart}
+            splits = {split: rows for split, rows in both.items() if rows is not None}
         else:
             files = local_files(source)
             by_split = {"train": files.training, "validation": files.validation}

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import runpy
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +13,18 @@ import pandas as pd
 import pytest
 
 from bayeslaw.errors import BadInput
+from bayeslaw.target import Target
 from tests.studies.validation import __main__ as command
 from tests.studies.validation.comparison import compare, holm
 from tests.studies.validation.designs import budget
 from tests.studies.validation.figures import front
-from tests.studies.validation.methods import METHODS, OURS, RANDOM, asked
+from tests.studies.validation.finetuning import fine_tuned, fine_tuned_runs
+from tests.studies.validation.methods import METHODS, OURS, RANDOM, Method, asked
 from tests.studies.validation.scores import best_of, reached, trials_saved
 from tests.studies.validation.searches import at_random, by_sobol, run_search
-from tests.studies.validation.trials import curve, made, read
-from tests.studies.validation.worlds import Family, Outcome, Setting, World, answer, families, fine_tuned
+from tests.studies.validation.sources import known_study, source, sources
+from tests.studies.validation.trials import Unit, curve, groups, made, of_tables, read
+from tests.studies.validation.worlds import Family, Outcome, Setting, World, answer
 
 CHEAP = (RANDOM, "random search, at a proxy", "framework default", "step law")
 SIZES = {1e8: (2e9, 4e9), 2e8: (2e9,), 1e9: (2e10,)}
@@ -53,7 +59,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def family(sweep: Path) -> Family:
-    return families(sweep)[0]
+    return source(sweep).families[0]
 
 
 def fine_tuning_table(seed: int = 0) -> pd.DataFrame:
@@ -92,7 +98,7 @@ def test_an_answer_is_the_surface_with_the_cells_noise_and_repeats_itself(family
 
 
 def test_fine_tuning_runs_fail_where_theirs_failed_and_the_surface_forgets_lucky_ones() -> None:
-    (family,) = fine_tuned(fine_tuning_table(), "toy")
+    (family,) = fine_tuned(fine_tuning_table(), "toy")[0]
     (pool,), (target,) = family.pool, family.targets
     assert family.kind == "fine-tuning"
     assert target.cost == pytest.approx(4 * pool.cost)
@@ -107,8 +113,87 @@ def test_fine_tuning_runs_fail_where_theirs_failed_and_the_surface_forgets_lucky
 def test_a_table_that_is_no_sweep_is_refused_with_what_was_expected(tmp_path: Path) -> None:
     path = tmp_path / "odd.csv"
     pd.DataFrame({"colour": ["red"]}).to_csv(path, index=False)
-    with pytest.raises(BadInput, match="final_acc"):
-        families(path)
+    with pytest.raises(BadInput, match=r"bayeslaw import \S+odd.csv --study odd .* -o runs.parquet"):
+        source(path)
+
+
+# ---------------------------------------------------------------------------------------- tables of others
+
+
+def test_an_import_is_told_with_the_columns_that_the_table_has(tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    columns = {"n_params": [1e8], "lr": [1e-3], "final_loss": [3.0], "tokens": [1e9], "optimizer": ["adamw"]}
+    pd.DataFrame(columns | {"batch_tokens": [1e5]}).to_csv(path, index=False)
+    with pytest.raises(BadInput, match=r"--study mine --map params_nonembedding=n_params -o runs\.parquet"):
+        source(path)
+
+
+def test_two_studies_of_one_optimizer_are_two_families_and_one_name_is_refused(
+    sweep: Path, tmp_path: Path
+) -> None:
+    runs = pd.read_csv(sweep)
+    both = pd.concat([runs, runs.assign(study="other", run_id="o" + runs["run_id"])])
+    path = tmp_path / "toy.csv"
+    both.to_csv(path, index=False)
+    assert [family.name for family in source(path).families] == ["toy-other-adamw", "toy-toy-adamw"]
+    assert [each.families[0].name for each in sources([sweep])] == ["toy-adamw"]
+    twin = tmp_path / "toy.parquet"
+    runs.to_parquet(twin)
+    with pytest.raises(BadInput, match=r"toy.parquet: its family toy-adamw has the name of one of .*toy.csv"):
+        sources([sweep, twin])
+
+
+def test_a_sweep_is_recognised_by_its_sizes_under_any_name(family: Family) -> None:
+    marin = [(134217728.0, 2684354560.0), (134217728.0, 10737418240.0), (536870912.0, 85899345920.0)]
+    worlds = [replace(family.pool[0], target=Target(n, d, "adamw", "mine")) for n, d in marin]
+    theirs = replace(family, pool=tuple(worlds[:2]), targets=tuple(worlds[2:]))
+    assert known_study(theirs) == "marin"
+    assert known_study(replace(theirs, kind="fine-tuning")) == known_study(family) == ""
+    assert METHODS["step law"].in_sample("steplaw")
+    assert not METHODS["step law"].in_sample("marin")
+    assert not METHODS["step law"].in_sample("")
+    assert METHODS[OURS].cited("schaipp-slimpajama")
+    assert not METHODS[RANDOM].cited("steplaw")
+
+
+def test_accuracies_are_read_as_they_are_meant() -> None:
+    raw = fine_tuning_table()
+    plain, _ = fine_tuned_runs(raw, "toy")
+    percents, notes = fine_tuned_runs(raw.assign(final_acc=100 * raw["final_acc"]), "toy")
+    assert "percent" in notes[0]
+    assert percents["loss"].to_numpy() == pytest.approx(plain["loss"].to_numpy(), nan_ok=True)
+    gone = raw["final_acc"].where(np.arange(len(raw)) > 2)
+    fewer, notes = fine_tuned_runs(raw.assign(final_acc=gone), "toy")
+    assert (fewer["status"][:3] == "diverged").all()
+    assert (fewer["status"][3:] == plain["status"][3:]).all()
+    assert fewer["error"][:3].tolist() == pytest.approx([0.67] * 3)
+    assert "runs failed" in notes[0]
+    trained = raw[raw["final_acc"] > 0.7].reset_index(drop=True)
+    assert (fine_tuned_runs(trained, "toy")[0]["status"] == "finished").all()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda raw: raw.assign(final_acc=["oops", *raw["final_acc"][1:]]), "final_acc = 'oops'"),
+        (lambda raw: raw.assign(final_acc=[88.0, *raw["final_acc"][1:]]), "fractions up to 1 or all as perc"),
+        (lambda raw: raw.assign(final_acc=-raw["final_acc"]), "accuracy from 0 to 1"),
+        (lambda raw: raw.assign(final_acc=np.nan), "missing in all runs"),
+        (lambda raw: raw[raw["num_train_epochs"] == 4], "at least two numbers of epochs"),
+        (lambda raw: raw.assign(num_train_epochs=1 + np.arange(400)), "at least two numbers of epochs"),
+        (lambda raw: raw.assign(train_batch_size=16), "train_batch_size = 16 in all runs"),
+    ],
+)
+def test_fine_tuning_runs_that_cannot_be_replayed_are_refused(change, words: str) -> None:
+    with pytest.raises(BadInput, match=words):
+        fine_tuned(change(fine_tuning_table()), "toy")
+
+
+def test_runs_of_two_models_are_families_of_their_own() -> None:
+    raw = fine_tuning_table()
+    both = pd.concat([raw.assign(model="a"), raw.assign(model="b")])
+    assert [family.name for family in fine_tuned(both, "toy")[0]] == ["toy-a", "toy-b"]
+    assert [world.name for world in fine_tuned(raw, "toy")[0][0].targets] == ["4 epochs"]
 
 
 # ----------------------------------------------------------------------------------------------- searches
@@ -219,13 +304,21 @@ def test_the_front_has_no_method_that_another_beats() -> None:
 # ------------------------------------------------------------------------------------------------ command
 
 
+def asked_for(table: Path, results: Path) -> list[str]:
+    names = [part for name in CHEAP for part in ("--method", name)]
+    return ["--table", str(table), "--results", str(results), "--seeds", "2", "--workers", "1", *names]
+
+
 def test_the_command_fills_resumes_and_reports_a_table(
     sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     results = tmp_path / "trials.jsonl"
-    common = ["--table", str(sweep), "--results", str(results)]
-    asked_for = [*common, "--seeds", "2", *(part for name in CHEAP for part in ("--method", name))]
-    command.main(["run", *asked_for])
+    command.main(asked_for(sweep, results))
+    said = capsys.readouterr().out
+    for name in CHEAP:
+        assert f"| {name} |" in said
+    assert "[100%" in said
+    assert results.with_suffix(".png").stat().st_size > 10_000
     whole = results.read_text()
     rows = read(results)
     assert len(rows) == 6  # two seeds of two searches; what needs no seed once
@@ -236,18 +329,54 @@ def test_the_command_fills_resumes_and_reports_a_table(
 
     lines = whole.splitlines(keepends=True)
     results.write_text("".join(lines[:-1]) + lines[-1][:20])  # a kill cut the last line short
-    command.main(["run", *asked_for])
+    command.main(["run", *asked_for(sweep, results)])
     again = read(results)
     assert len(again) == 6
     assert [{**row, "seconds": 0} for row in again] == [{**json.loads(line), "seconds": 0} for line in lines]
 
-    capsys.readouterr()
-    command.main(["table", *common])
-    said = capsys.readouterr().out
-    for name in CHEAP:
-        assert f"| {name} |" in said
-    command.main(["figures", *common])
-    assert results.with_suffix(".png").stat().st_size > 10_000
+
+def test_rows_of_a_table_that_has_changed_are_made_again(sweep: Path, tmp_path: Path) -> None:
+    table, results = tmp_path / "toy.csv", tmp_path / "trials.jsonl"
+    runs = pd.read_csv(sweep)
+    runs.to_csv(table, index=False)
+    command.main(["run", *asked_for(table, results)])
+    runs.assign(loss=1.1 * runs["loss"]).to_csv(table, index=False)
+    command.main(["run", *asked_for(table, results)])
+    rows = read(results)
+    assert len(rows) == 12
+    kept = of_tables(rows, [table])
+    assert kept == rows[6:]
+    assert [row["loss_optimum"] for row in kept] == pytest.approx([3.3] * 6)
+
+
+def test_a_table_without_tasks_ends_with_one_message_and_code_2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "short.csv"
+    fine_tuning_table().query("num_train_epochs == 1").to_csv(path, index=False)
+    results = tmp_path / "trials.jsonl"
+    monkeypatch.setattr(sys, "argv", ["validation", "--table", str(path), "--results", str(results)])
+    with pytest.raises(SystemExit, match="2"):
+        runpy.run_path(command.__file__, run_name="__main__")
+    assert "at least two numbers of epochs" in capsys.readouterr().err
+
+
+def test_a_method_that_breaks_has_a_row_that_says_how_and_the_study_goes_on(family: Family) -> None:
+    def breaks(seen: object, target: World, seed: int) -> None:
+        raise FloatingPointError("no\nGP")
+
+    (row,) = made(family, Method("broken", "nothing", breaks), 0)
+    assert row["gap"] is None
+    assert row["error"] == "FloatingPointError: no GP"
+
+
+def test_groups_share_fits_and_the_dearest_of_a_seed_comes_first() -> None:
+    waiting = [
+        Unit("a", OURS, 0), Unit("a", RANDOM, 0), Unit("b", OURS, 0),
+        Unit("a", "ours, designed small runs", 0), Unit("a", OURS, 1),
+    ]  # fmt: skip
+    usual = {OURS: 5.0, RANDOM: 1.0, "ours, designed small runs": 50.0}
+    assert groups(waiting, usual) == [[waiting[3]], waiting[:2], [waiting[2]], [waiting[4]]]
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from datasets import Dataset
 
 from bayeslaw.errors import BadInput
 from bayeslaw.lab.data.order import available, batch, sequence_order, validation_batches
@@ -60,6 +61,20 @@ def test_several_columns_make_a_text_and_folders_have_splits_of_their_own(tmp_pa
     found = made(str(tmp_path), "a+b,label")
     assert (len(found.train), len(found.validation), found.classes) == (4, 3, ("0", "1"))
     assert bytes(-1 - token for token in found.train[0][:7]) == b"one\ntwo"
+
+
+def test_a_data_set_of_the_hub_has_the_splits_that_glue_names(monkeypatch):
+    asked = []
+
+    def load(name, config):
+        asked.append((name, config))
+        rows = {"train": ROWS[:100], "validation_matched": ROWS[100:110], "validation_mismatched": ROWS[110:]}
+        return {split: Dataset.from_list(found) for split, found in rows.items()}
+
+    monkeypatch.setattr("datasets.load_dataset", load)
+    found = made("hub:nyu-mll/glue:mnli")
+    assert asked == [("nyu-mll/glue", "mnli")]
+    assert (len(found.train), len(found.validation)) == (100, 10)
 
 
 def test_no_text_is_in_both_splits(tmp_path):

@@ -3,6 +3,7 @@
     python -m tests.studies.finetuning prepare   # examples, and networks trained on books, in out/finetuning
     python -m train.sweep --plan train/plans/finetuning.toml --out out/finetuning/runs --workers 2
     python -m tests.studies.finetuning run       # fits, and trains what each method advises
+    python -m tests.studies.finetuning lines     # lets the advised network write docstrings, and scores them
     python -m tests.studies.finetuning table     # prints its part of docs/validation.md
 
 Networks of 25k, 83k and 332k parameters, trained on books at 20 tokens a parameter, read 3,000 examples of a
@@ -18,6 +19,7 @@ import ast
 import hashlib
 import json
 import lzma
+import re
 import sysconfig
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
@@ -28,6 +30,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from bayeslaw.advice.prediction import predict
 from bayeslaw.assets import POSTERIOR
@@ -39,6 +42,7 @@ from bayeslaw.posterior.netcdf import read_posterior
 from bayeslaw.target import Target
 from tests.studies.fits import fit_default
 from tests.studies.tables import markdown, percent, read_rows, study_parser
+from tests.studies.validation.comparison import holm
 
 ROOT = Path(__file__).parents[2]
 BOOKS = ROOT.parent / "shared" / "data" / "gutenberg"
@@ -48,6 +52,9 @@ RESULTS = Path(__file__).parent / "results" / "finetuning.jsonl"
 RUNS = RESULTS.with_suffix(".csv")
 TASKS = ("authors", "docstrings")
 WORDS = "last words"
+LINES = "lines"
+WRITER = "ours, 48 small runs"
+"""Method whose network writes docstrings, with one seed."""
 TRAIN, VALIDATION = 3000, 1000
 AUTHORS = 20
 LETTERS = {"passage": 260, "function": 190, "line": 70}
@@ -261,6 +268,68 @@ def run_advice() -> None:
         )
 
 
+def write_lines() -> None:
+    """Train the writer's advice again, keep its weights, and score what it writes of functions set apart."""
+    from bayeslaw.lab.train import run
+
+    rows = read_rows(RESULTS)
+    if any(row["task"] == LINES for row in rows):
+        return
+    largest = [spec for spec in plan.read(PLAN) if spec.study == "docstrings"][-1]
+    given = next(row for row in rows if row["task"] == "docstrings" and row["method"] == WRITER)
+    spec = _spec(largest, given, SEEDS[0])
+    folder = OUT / "written" / spec.run_id
+    run.execute(spec, folder, keep_weights=True)
+    pairs = read_rows(OUT / "docstrings" / "validation.jsonl")
+    written = greedy(folder, [pair["text"] for pair in pairs])
+    scores = [rouge_l(pair["answer"], line) for pair, line in zip(pairs, written, strict=True)]
+    row = {"task": LINES, "method": WRITER, "seed": SEEDS[0], "rouge_l": float(np.mean(scores))}
+    count, most = len(set(written)), max(written, key=written.count)
+    _append([row | {"different": count, "of": len(written), "commonest": most}])
+
+
+def greedy(folder: Path, texts: Sequence[str], most: int = 24) -> list[str]:
+    """What a network writes after each text: its likeliest token again and again, until it ends the line."""
+    import torch
+    from tokenizers import Tokenizer
+
+    from bayeslaw.lab.models import networks
+    from bayeslaw.lab.train import weights
+
+    begun = weights.read(folder)
+    model = networks.build(RunSpec(**begun.spec).shape, seed=0).eval()
+    weights.load(begun, model, str(folder))
+    tokenizer = Tokenizer.from_str(begun.tokenizer)
+    end, room = begun.spec["vocabulary"] - 1, begun.spec["sequence_length"] - most
+    written = []
+    for text in texts:
+        read = [*tokenizer.encode(text).ids[: room - 1], end]
+        line: list[int] = []
+        while len(line) < most:
+            with torch.no_grad():
+                token = int(model(torch.tensor([[*read, *line]]))[0, -1].argmax())
+            if token == end:
+                break
+            line.append(token)
+        written.append(tokenizer.decode(line))
+    return written
+
+
+def rouge_l(reference: str, written: str) -> float:
+    """F1 of the longest common subsequence of words, in lower case without marks (Lin 2004).
+
+    >>> rouge_l("Return the name.", "return a name")
+    0.6666666666666666
+    """
+    one, other = (re.findall(r"\w+", text.lower()) for text in (reference, written))
+    longest = [0] * (len(other) + 1)
+    for word in one:
+        before = list(longest)
+        for k, same in enumerate(other):
+            longest[k + 1] = before[k] + 1 if same == word else max(longest[k], before[k + 1])
+    return 2 * longest[-1] / (len(one) + len(other)) if longest[-1] else 0.0
+
+
 def _spec(spec: RunSpec, given: Settings, seed: int) -> RunSpec:
     batch = min(
         max(1, round(given["batch_tokens"] / spec.sequence_length)) * spec.sequence_length, spec.tokens
@@ -296,18 +365,63 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         head += ["sd of seeds", "gap", "accuracy"]
         title = f"Fine-tuning of 332k parameters, {task}: {len(SEEDS)} seeds of each advice"
         parts.append(markdown(title, head, body))
+        parts.append(_paired(own, task))
+    lines = [row for row in rows if row["task"] == LINES]
+    body = [
+        [
+            row["method"],
+            f"{row['rouge_l']:.3f}",
+            f"{row['different']} of {row['of']}",
+            f"“{row['commonest']}”",
+        ]
+        for row in lines
+    ]
+    title = "First lines of docstrings that 332k parameters write of functions set apart, greedily, one seed"
+    parts.append(markdown(title, ["settings of", "ROUGE-L", "different lines", "the commonest"], body))
     words = [row for row in rows if row["task"] == WORDS]
     body = [[row["network"], f"{row['nats']:.2f}", percent(row["right"], 1)] for row in words]
     title = f"Last words of {VALIDATION} passages of books set apart, without training on them"
     parts.append(markdown(title, ["network", "nats a word", "words guessed"], body))
-    return "\n\n".join(parts)
+    return "\n\n".join([*(part for part in parts if part), energy(pd.read_csv(RUNS))])
+
+
+def _paired(own: pd.DataFrame, task: str) -> str:
+    """Each method's loss less ours, seed by seed: Student's t over the seeds, corrected for the lines."""
+    losses = own.pivot(index="seed", columns="method", values="loss")
+    first = losses.columns[losses.columns.str.startswith("ours, 48")][0]
+    others = [name for name in own["method"].unique() if name != first]
+    differences = losses[others].sub(losses[first], axis=0)
+    p = stats.ttest_1samp(differences.to_numpy(), 0.0).pvalue
+    half = stats.t.ppf(0.975, len(losses) - 1) * differences.std() / len(losses) ** 0.5
+    body = [
+        [
+            name,
+            f"{mean:+.4f}",
+            f"{mean - half[name]:+.4f} to {mean + half[name]:+.4f}",
+            *(f"{q:.3f}" if q >= 0.001 else f"{q:.0e}" for q in chances),
+        ]
+        for (name, mean), *chances in zip(differences.mean().items(), p, holm(p), strict=True)
+    ]
+    title = f"{task}: loss of the other less that of “{first}”, {len(losses)} pairs of seeds"
+    return markdown(title, ["other", "mean difference, nats", "95% interval", "p, paired t", "Holm"], body)
+
+
+def energy(runs: pd.DataFrame) -> str:
+    """What the sweep cost, by the records of its runs."""
+    kwh, grams = runs["energy_joules"].sum() / 3.6e6, runs["co2e_grams"].sum()
+    return (
+        f"The sweep's {len(runs)} runs took {runs['cpu_seconds'].sum() / 3600:.1f} CPU hours, {kwh:.2g} kWh "
+        f"and {grams:.2g} g CO2e ({runs['energy_kind'].iloc[0]})."
+    )
 
 
 def main() -> None:
-    parser = study_parser(__doc__, "prepare")
+    parser = study_parser(__doc__, "prepare", "lines")
     given = parser.parse_args()
     if given.what == "prepare":
         prepare()
+    elif given.what == "lines":
+        write_lines()
     elif given.what == "run":
         run_advice()
     else:

@@ -18,12 +18,14 @@ import pandas as pd
 
 from bayeslaw.advice.decision import decide
 from bayeslaw.advice.target_surface import optimum_draws, surface_at
+from bayeslaw.assets import POSTERIOR
 from bayeslaw.errors import BadInput
 from bayeslaw.evaluation import baselines
 from bayeslaw.evaluation.heldout import law_advisor
-from bayeslaw.law.parameters import PARAMETERS, Parameter, register
+from bayeslaw.law.parameters import CELL_SHIFTS, DEFAULT_PARTS, PARAMETERS, SIZE_SHIFTS, Parameter, register
 from bayeslaw.law.published import LAWS
 from bayeslaw.posterior.draws import Posterior
+from bayeslaw.posterior.netcdf import read_posterior
 from bayeslaw.posterior.prior import prior_posterior
 from bayeslaw.runs.cells import finished_runs
 from bayeslaw.runs.io import table_sha256
@@ -225,19 +227,30 @@ def _posterior(table: _Table, parts: tuple[str, ...], prior: str) -> Posterior:
         return approximate(table.runs, parts, effort=Effort(optimization=0))
 
 
-def _vague(row: Parameter) -> Parameter:
-    return replace(row, sd=4 * row.sd)
+def _wider(times: float) -> Callable[[Parameter], Parameter]:
+    return lambda row: replace(row, sd=times * row.sd)
 
 
-def _flat(row: Parameter) -> Parameter:
-    return replace(row, mean=0.0, sd=1e-2, between_optimizers=1e-2, between_studies=1e-2)
+def _held(mean: float) -> Callable[[Parameter], Parameter]:
+    """At a value, in all groups."""
+    return lambda row: replace(row, mean=mean, sd=1e-2, between_optimizers=1e-2, between_studies=1e-2)
 
+
+OPTIMA = ("alpha", "gamma_path", "delta", "beta", "epsilon", "epsilon_n")
+"""Laws of the best rate and batch."""
+DEVIATIONS = tuple(f"log_tau_{name}" for name in CELL_SHIFTS) + tuple(
+    f"log_tau_size_{name}" for name in SIZE_SHIFTS
+)
+"""Spreads of what cells, and all cells of one N, have of their own: the discrepancy of the core."""
 
 PRIORS = {
-    "vague": dict.fromkeys(("alpha", "gamma_path", "delta", "beta", "epsilon", "epsilon_n"), _vague),
-    "no ridge": dict.fromkeys(("rho", "rho_high"), _flat),
+    "vague": dict.fromkeys(OPTIMA, _wider(4)),
+    "flat": dict.fromkeys(OPTIMA, _wider(30)),
+    "no ridge": dict.fromkeys(("rho", "rho_high"), _held(0.0)),
+    "no deviations": dict.fromkeys(DEVIATIONS, _held(np.log(1e-5))),
 }
-"""Rows of the law that an ablation changes: laws of the optima four times as wide; a rate that ignores B."""
+"""Rows of the law that an ablation changes: laws of the optima 4 and 30 times as wide; a rate that ignores B;
+cells without deviations of their own, 1e-5 of ln loss and nats."""
 
 
 @contextlib.contextmanager
@@ -269,6 +282,27 @@ def ours(
         )
 
     return advise
+
+
+def with_population(seen: Seen, target: World, seed: int) -> Settings | None:
+    """The population of the shipped posterior as prior, with all the parts of the law that it knows.
+
+    None where the runs are of a study that it holds: they would count twice.
+    """
+    if seen.family.known_study:
+        return None
+    posterior = _of_population(_Table(seen.runs))
+    return _pair(decide(surface_at(posterior, target.target, independent=True)))
+
+
+@functools.lru_cache(maxsize=4)
+def _of_population(table: _Table) -> Posterior:
+    from bayeslaw.inference.approximation import approximate
+    from bayeslaw.inference.effort import Effort
+
+    return approximate(
+        table.runs, DEFAULT_PARTS, effort=Effort(optimization=0), population=read_posterior(POSTERIOR)
+    )
 
 
 def near_optimal_only(runs: pd.DataFrame) -> pd.DataFrame:

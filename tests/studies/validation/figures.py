@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bayeslaw.errors import BadInput
 from bayeslaw.plots.axes import OKABE_ITO, round_ticks
 from tests.studies.validation.methods import METHODS
 from tests.studies.validation.scores import by_task, gaps, relative_compute
@@ -36,8 +37,10 @@ WORDS = {
     "nothing": "no runs",
 }
 
-IN_SAMPLE = {("scalebench-adamw", "step law")}
-"""Methods that were fitted to the family's own targets: shown hollow, and not on the front."""
+
+def in_sample(rows: Sequence[Row]) -> set[str]:
+    """Methods that were fitted to the runs of these rows: shown hollow, and not on the front."""
+    return {row["method"] for row in rows if METHODS[row["method"]].in_sample(row["known_study"])}
 
 
 def points(rows: Sequence[Row]) -> dict[str, tuple[float, float]]:
@@ -69,57 +72,103 @@ def front(places: dict[str, tuple[float, float]]) -> list[str]:
 
 
 def pareto(rows: Sequence[Row]) -> Figure:
-    """Cost against gap, one panel a family, with the front and a numbered legend."""
+    """Cost against gap, one panel a family, with the front and a numbered legend.
+
+    Raises:
+        BadInput: no method of these rows advises on all tasks of a family.
+    """
     from matplotlib.figure import Figure
 
     rows = [row for row in rows if row["method"] in METHODS]
-    families = list(dict.fromkeys(row["family"] for row in rows))
-    shown = [f for f in families if len(points([r for r in rows if r["family"] == f])) > 1]
+    by_family = {f: [r for r in rows if r["family"] == f] for f in dict.fromkeys(r["family"] for r in rows)}
+    shown = {family: places for family, mine in by_family.items() if (places := points(mine))}
+    if not shown:
+        raise BadInput(
+            "no method has advice on all tasks of a family; expected trials to draw; run more methods"
+        )
     columns, lines = min(2, len(shown)), math.ceil(len(shown) / 2)
     figure = Figure(figsize=(4.6 * columns + 3.2, 1.2 + 4.2 * lines), layout="constrained")
     axes = figure.subplots(lines, columns, squeeze=False).ravel()
     for spare in axes[len(shown) :]:
         spare.remove()
-    names = [n for n in METHODS if any(n in points([r for r in rows if r["family"] == f]) for f in shown)]
-    for ax, family in zip(axes, shown, strict=False):
-        _panel(ax, points([row for row in rows if row["family"] == family]), names, family)
+    names = [name for name in METHODS if any(name in places for places in shown.values())]
+    spots = [
+        _panel(ax, places, in_sample(by_family[family]), family)
+        for ax, (family, places) in zip(axes, shown.items(), strict=False)
+    ]
     figure.supylabel("loss gap (L − L_opt) / L_opt, mean over tasks and seeds [%]", fontsize="medium")
     _legend(figure, names)
+    figure.draw_without_rendering()  # labels need the places of the axes
+    for ax, mine in zip(axes, spots, strict=False):
+        _number(ax, {str(names.index(name) + 1): at for name, at in mine.items()})
     return figure
 
 
-def _panel(ax: Axes, places: dict[str, tuple[float, float]], names: Sequence[str], family: str) -> None:
-    best = front({name: at for name, at in places.items() if (family, name) not in IN_SAMPLE})
-    line = np.array([places[name] for name in best])
-    ax.plot(100 * line[:, 0], 100 * np.maximum(line[:, 1], LEAST), color="#999999", lw=1, zorder=1)
+Place = tuple[float, float]
+
+
+def _panel(ax: Axes, places: dict[str, Place], fitted: Collection[str], family: str) -> dict[str, Place]:
+    """Draw a family's methods; returns where they stand."""
+    best = front({name: at for name, at in places.items() if name not in fitted})
     spots = {name: (100 * cost, 100 * max(gap, LEAST)) for name, (cost, gap) in places.items()}
+    ax.plot(*zip(*(spots[name] for name in best), strict=True), color="#999999", lw=1, zorder=1)
     for name, at in spots.items():
         colour, marker = LOOKS[_look(name)]
-        face = "none" if (family, name) in IN_SAMPLE else colour
+        face = "none" if name in fitted else colour
         ax.scatter(
             *at, edgecolor=colour, facecolor=face, marker=marker, s=70 if marker == "*" else 28, zorder=2
         )
-    for together in _neighbours(spots):
-        label = ", ".join(str(names.index(name) + 1) for name in together)
-        ax.annotate(label, spots[together[0]], (4, 3), textcoords="offset points", fontsize=7)
     ax.set(xscale="log", yscale="log", title=family)
     for axis in (ax.xaxis, ax.yaxis):
         round_ticks(axis)
+    ax.margins(0.08)
     ax.set_xlabel("FLOPs of search and target run [% of 20 target runs]")
     ax.grid(alpha=0.3)
+    return spots
 
 
-def _neighbours(spots: dict[str, tuple[float, float]], near: float = 0.06) -> list[list[str]]:
-    """Points that share a label, since theirs would cover each other: within ``near`` nats."""
-    groups: list[list[str]] = []
-    for name, at in spots.items():
-        for group in groups:
-            if np.abs(np.log(at) - np.log(spots[group[0]])).max() < near:
-                group.append(name)
-                break
-        else:
-            groups.append([name])
-    return groups
+SIZE = 7
+"""Of a number in a panel [points]."""
+
+
+def _number(ax: Axes, spots: dict[str, Place]) -> None:
+    """Number the points, each where its number covers nothing and is near; a line leads further out."""
+    scale = 72 / float(ax.figure.dpi)
+    at = {label: scale * ax.transData.transform(spot) for label, spot in spots.items()}
+    frame = scale * np.asarray(ax.bbox.extents)
+    taken = [(*place, 3.0, 3.0) for place in at.values()]
+    for label, place in sorted(at.items(), key=lambda item: _crowd(item[1], at.values())):
+        half = (0.3 * SIZE * len(label) + 0.5, 0.5 * SIZE)
+        middle = min(_around(place), key=lambda m: (_covered(m, half, taken, frame), np.hypot(*(m - place))))
+        taken.append((*middle, *half))
+        far = np.hypot(*(middle - place)) > 12
+        leader = {"arrowstyle": "-", "color": "#999999", "lw": 0.5, "shrinkA": 3, "shrinkB": 2}
+        ax.annotate(
+            label, spots[label], tuple(middle - place), textcoords="offset points", ha="center", va="center",
+            fontsize=SIZE, arrowprops=leader if far else None,
+        )  # fmt: skip
+
+
+def _crowd(place: np.ndarray, others: Iterable[np.ndarray]) -> int:
+    """Points within 20 points of print: the most crowded are numbered last, further out."""
+    return sum(np.hypot(*(place - other)) < 20 for other in others)
+
+
+def _around(place: np.ndarray) -> list[np.ndarray]:
+    """Places for the middle of a label: circles about its point [points]."""
+    turns = np.linspace(0, 2 * np.pi, 16, endpoint=False) + np.pi / 4
+    return [place + r * np.array([np.cos(t), np.sin(t)]) for r in (8, 12, 17, 23, 30, 38) for t in turns]
+
+
+def _covered(middle: np.ndarray, half: Place, taken: Iterable[tuple[float, ...]], frame: np.ndarray) -> float:
+    """Area that a label would share with what is there, and lose outside the frame [square points]."""
+    area = 0.0
+    for x, y, width, height in taken:
+        wide = half[0] + width - abs(middle[0] - x)
+        high = half[1] + height - abs(middle[1] - y)
+        area += max(wide, 0.0) * max(high, 0.0)
+    outside = np.maximum(frame[:2] - (middle - half), 0) + np.maximum(middle + half - frame[2:], 0)
+    return area + 100.0 * float(outside.sum())
 
 
 def _legend(figure: Figure, names: Sequence[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
@@ -16,6 +16,7 @@ from tests.studies.validation.designs import SMALL, budget, by_design, proxies
 from tests.studies.validation.searches import (
     Search,
     at_random,
+    by_ax,
     by_optuna,
     by_protein,
     by_sobol,
@@ -47,6 +48,8 @@ class Method:
         seeds: the most that it is run with: some are slow.
         needs: a package that is not among ours.
         ablation: whether it is a part of ours removed, compared with ours only.
+        fitted_on: beginnings of the names of studies whose runs it was fitted to: advice there is in-sample.
+        cites: the same of studies that its priors cite: advice there is not independent.
     """
 
     name: str
@@ -57,11 +60,21 @@ class Method:
     seeds: int = 1
     needs: str = ""
     ablation: bool = False
+    fitted_on: tuple[str, ...] = ()
+    cites: tuple[str, ...] = ()
 
     @property
     def missing(self) -> bool:
         """Whether its package is not installed."""
         return bool(self.needs) and importlib.util.find_spec(self.needs) is None
+
+    def in_sample(self, study: str) -> bool:
+        """Whether it was fitted to the runs of a study, named as in the shipped posterior."""
+        return bool(study) and study.startswith(self.fitted_on)
+
+    def cited(self, study: str) -> bool:
+        """Whether its priors cite the study."""
+        return bool(study) and study.startswith(self.cites)
 
 
 def _searching(place: Place, name: str, seeds: int, needs: str, search: Callable[..., Search]) -> Method:
@@ -72,6 +85,11 @@ def _searching(place: Place, name: str, seeds: int, needs: str, search: Callable
 OPTUNA = {"Optuna TPE": "TPESampler", "Optuna CMA-ES": "CmaEsSampler", "Optuna GP": "GPSampler"}
 MOST, SLOW, PART = 3, 2, 2
 """Seeds of fast and of slow methods, and of ablations that need a fit of their own."""
+
+STEP_LAW = ("step", "bjorck", "kaplan")
+"""Laws fitted to Step Law's runs: the Step Law, and those without a law of the batch, which take its own."""
+CITED = ("steplaw", "marin", "schaipp")
+"""Studies of the shipped posterior that the reasons of our priors cite (``bayeslaw.law.parameters``)."""
 
 RANDOM, OURS = "random search, at the target", "ours, 24 small runs"
 """The baseline and the method that all others are compared with."""
@@ -88,6 +106,8 @@ def _methods() -> list[Method]:
             slow = sampler == "GPSampler" and place == "target"
             needs = "cmaes" if sampler == "CmaEsSampler" else "optuna"
             found.append(_searching(place, name, SLOW if slow else MOST, needs, by_optuna(sampler)))
+        if place == "target":
+            found.append(_searching(place, "Ax", 1, "ax", by_ax))
     small = partial(Method, place="pool", search=at_random, trials=SMALL, seeds=MOST)
     found += [
         Method("Protein, multi-fidelity", "pool", advice.best_run, by_protein, SMALL, 1, "pufferlib"),
@@ -97,7 +117,7 @@ def _methods() -> list[Method]:
         Method("width rule from a proxy", "proxy", advice.width_rule, at_random, TRIALS, MOST),
     ]
     found += [
-        Method(f"{name} law", "nothing", advice.law(name))
+        Method(f"{name} law", "nothing", advice.law(name), fitted_on=("steplaw",) if name in STEP_LAW else ())
         for name in ("step", "deepseek", "bjorck", "kaplan", "porian")
     ]
     regressions = {
@@ -124,6 +144,8 @@ def _methods() -> list[Method]:
         removed("ours, diverged runs removed", advise=advice.ours(select=advice.finished_only), seeds=PART),
         removed("ours, ridge removed", advise=advice.ours(prior="no ridge"), seeds=PART),
         removed("ours, priors four times as wide", advise=advice.ours(prior="vague"), seeds=PART),
+        removed("ours, flat priors of the optima", advise=advice.ours(prior="flat"), seeds=PART),
+        removed("ours, cells' own deviations removed", advise=advice.ours(prior="no deviations"), seeds=PART),
         removed(
             "ours, drift, second order and smooth parts added", advise=advice.ours(DEFAULT_PARTS), seeds=PART
         ),
@@ -132,11 +154,19 @@ def _methods() -> list[Method]:
             advise=advice.ours(DEFAULT_PARTS, median=True),
             seeds=PART,
         ),
+        removed(
+            "ours, these parts added, shipped population as prior", advise=advice.with_population, seeds=PART
+        ),
     ]
     return found
 
 
-METHODS: dict[str, Method] = {method.name: method for method in _methods()}
+METHODS: dict[str, Method] = {
+    method.name: replace(method, cites=CITED if method.name.startswith("ours") else ())
+    for method in _methods()
+}
+USUAL = [name for name, method in METHODS.items() if method.needs not in ("pufferlib", "ax")]
+"""Methods of the default run: Protein and Ax take minutes a search."""
 
 
 def asked(method: Method, family: Family, target: World | None, seed: int) -> Search | None:

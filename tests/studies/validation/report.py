@@ -39,7 +39,7 @@ def tables(rows: Sequence[Row]) -> str:
             _compared(mine, [m for m in _known(mine) if METHODS[m].ablation],
                       f"{kind}: what each part is worth; below 0, the part helps"),
         ]  # fmt: skip
-    parts.append(_published(rows))
+    parts += [_published(rows), _broken(tried)]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -47,6 +47,37 @@ def _known(rows: Sequence[Row]) -> list[str]:
     """Methods of the rows, in the order of the table of methods."""
     here = {row["method"] for row in rows}
     return [name for name in METHODS if name in here]
+
+
+def _marked(name: str, rows: Sequence[Row]) -> str:
+    """The method with ‡ where any of its rows is in-sample, † where its priors cite the sweep."""
+    studies = {row["known_study"] for row in rows if row["method"] == name}
+    if any(METHODS[name].in_sample(study) for study in studies):
+        return f"{name} ‡"
+    return f"{name} †" if any(METHODS[name].cited(study) for study in studies) else name
+
+
+def _marks(rows: Sequence[Row]) -> str:
+    """What the marks of these rows mean, and where they hold."""
+    words = {
+        "‡ fitted to runs of this sweep, so in-sample": lambda m, study: m.in_sample(study),
+        "† its priors cite this sweep, so not independent of it": lambda m, study: m.cited(study),
+    }
+    said = []
+    for text, holds in words.items():
+        where = {row["family"] for row in rows if holds(METHODS[row["method"]], row["known_study"])}
+        said += [f"{text}: {', '.join(sorted(where))}."] if where else []
+    return "  \n".join(said)
+
+
+def _broken(rows: Sequence[Row]) -> str:
+    """Methods that broke, with the first error of each."""
+    first: dict[tuple[str, str], str] = {}
+    for row in rows:
+        if row.get("error"):
+            first.setdefault((row["family"], row["method"]), row["error"].replace("|", "/"))
+    body = [[family, method, error] for (family, method), error in first.items()]
+    return markdown("methods that broke, and have no advice there", ["family", "method", "first error"], body)
 
 
 def _tasks(rows: Sequence[Row]) -> str:
@@ -86,7 +117,8 @@ def _methods(rows: Sequence[Row], kind: str) -> str:
     body = [_method(rows, name, curves) for name in _known(rows) if not METHODS[name].ablation]
     head = ["method", "tasks with advice", "mean gap", "median", "worst", "FLOPs, % of 20 target runs"]
     head += ["advised run fails", "trials saved", "kWh", "kg CO2e", "seeds"]
-    return markdown(f"{kind}: loss gap and cost", head, body)
+    table = markdown(f"{kind}: loss gap and cost", head, body)
+    return f"{table}\n\n{marks}" if (marks := _marks(rows)) else table
 
 
 def _method(rows: Sequence[Row], name: str, curves: dict[Any, list[float]]) -> list[str]:
@@ -97,7 +129,7 @@ def _method(rows: Sequence[Row], name: str, curves: dict[Any, list[float]]) -> l
     count = f"{len(known)} of {len(found)}"
     seeds = str(len({row["seed"] for row in every}))
     if not known:
-        return [name, count, *["-"] * 8, seeds]
+        return [_marked(name, rows), count, *["-"] * 8, seeds]
     saved = [
         np.mean([trials_saved(r, curves[t]) for r in found[t] if r["gap"] is not None])
         for t in known
@@ -105,7 +137,7 @@ def _method(rows: Sequence[Row], name: str, curves: dict[Any, list[float]]) -> l
     ]
     flat = np.concatenate([np.array(each) for each in known.values()])
     return [
-        name,
+        _marked(name, rows),
         count,
         percent(float(np.mean([np.mean(each) for each in known.values()]))),
         percent(float(np.median(flat))),
@@ -127,7 +159,7 @@ def _to_reach(rows: Sequence[Row], kind: str) -> str:
         if METHODS[name].ablation or not mine:
             continue
         cells = [_reaching(mine, tolerance) for tolerance in TOLERANCES]
-        body.append([name, *cells])
+        body.append([_marked(name, rows), *cells])
     head = ["method", *(f"to the best loss + {tolerance:.1%}" for tolerance in TOLERANCES)]
     title = (
         f"{kind}: target runs' worth of FLOPs / thousands of optimizer steps, medians (share that gets there)"
@@ -147,7 +179,14 @@ def _reaching(rows: Sequence[Row], tolerance: float) -> str:
 def _compared(rows: Sequence[Row], others: Sequence[str], title: str) -> str:
     def line(each: Comparison) -> list[str]:
         width = f"{100 * each.lower:+.3f} to {100 * each.upper:+.3f}"
-        return [each.other, str(each.tasks), f"{100 * each.mean:+.3f}", width, _p(each.p), _p(each.holm)]
+        return [
+            _marked(each.other, rows),
+            str(each.tasks),
+            f"{100 * each.mean:+.3f}",
+            width,
+            _p(each.p),
+            _p(each.holm),
+        ]
 
     head = ["other", "tasks", "mean difference, % of the loss", "95% bootstrap", "p, paired t", "Holm"]
     return markdown(title, head, [line(each) for each in compare(rows, OURS, others)])

@@ -93,6 +93,7 @@ def by_protein(worlds: Sequence[World], trials: int, seed: int) -> Search:
     spaces = {f"x{k}": _unit() for k in range(dimensions)} | ({"cost": _unit()} if len(worlds) > 1 else {})
     np.random.seed(seed)
     random.seed(seed)
+    pyro.clear_param_store()  # an earlier search of the process must not leave it its length scales
     pyro.set_rng_seed(seed)
     torch.set_num_threads(1)
     cost = np.log([world.cost for world in worlds])
@@ -109,3 +110,24 @@ def by_protein(worlds: Sequence[World], trials: int, seed: int) -> Search:
 
 def _unit() -> dict[str, Any]:
     return {"distribution": "uniform", "min": 0.0, "max": 1.0, "mean": 0.5, "scale": "auto"}
+
+
+def by_ax(worlds: Sequence[World], trials: int, seed: int) -> Search:
+    """Ax's ``Client`` with its default strategy: the middle, Sobol points, then BoTorch's modular GP."""
+    import logging
+
+    import torch
+    from ax.api.client import Client
+    from ax.api.configs import RangeParameterConfig
+
+    logging.getLogger("ax.api.client").setLevel(logging.ERROR)
+    torch.set_num_threads(1)
+    world = worlds[0]
+    client = Client(random_seed=seed)
+    names = [f"x{k}" for k in range(world.box.dimensions)]
+    client.configure_experiment([RangeParameterConfig(name, (0.0, 1.0), "float") for name in names])
+    client.configure_optimization("-loss")
+    for _ in range(trials):
+        ((index, asked),) = client.get_next_trials(1).items()
+        outcome = yield setting_at(world, [float(asked[name]) for name in names])
+        client.complete_trial(index, {"loss": outcome.loss})

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import multiprocessing
 import time
 import warnings
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,11 +19,12 @@ import pandas as pd
 
 from bayeslaw.processes import die_with_parent
 from bayeslaw.rehearsal.many import append
-from tests.studies.validation.advice import Seen, Settings, as_runs
+from tests.studies.validation.advice import SWEPT, Seen, Settings, as_runs
 from tests.studies.validation.methods import METHODS, Method, asked
 from tests.studies.validation.scores import best_of
 from tests.studies.validation.searches import History, run_search
-from tests.studies.validation.worlds import Family, World, answer, families
+from tests.studies.validation.sources import digest, sources
+from tests.studies.validation.worlds import Family, World, answer
 
 Row = dict[str, Any]
 RESULTS = Path(__file__).parents[1] / "results" / "validation.jsonl"
@@ -45,72 +48,154 @@ def read(path: Path) -> list[Row]:
     return [json.loads(line) for line in lines]
 
 
-def key(row: Row) -> tuple[str, str, str, int]:
-    """Family, task, method and seed: what is in the table once."""
-    return row["family"], row["task"], row["method"], row["seed"]
+def key(row: Row) -> tuple[str, str, str, str, int]:
+    """Table's digest, family, task, method and seed: what is in the table of trials once."""
+    return row.get("table", ""), row["family"], row["task"], row["method"], row["seed"]
+
+
+def of_tables(rows: Sequence[Row], paths: Sequence[Path]) -> list[Row]:
+    """Rows of these files as they are; all rows where a file is not there to compare with."""
+    if not all(path.is_file() for path in paths):
+        return list(rows)
+    digests = {digest(path) for path in paths}
+    return [row for row in rows if row.get("table") in digests]
 
 
 def units(found: Sequence[Family], names: Sequence[str], seeds: int) -> list[Unit]:
-    """Seed by seed, so that an interrupted study has all methods with its first seeds; Protein last.
-
-    Protein takes minutes a search.
-    """
-    every = [
+    """Seed by seed, so that an interrupted study has all methods with its first seeds."""
+    return [
         Unit(family.name, name, seed)
         for seed in range(seeds)
         for family in found
         for name in names
         if seed < METHODS[name].seeds
     ]
-    return sorted(every, key=lambda unit: METHODS[unit.method].needs == "pufferlib")
 
 
 def run(paths: Sequence[Path], results: Path, names: Sequence[str], seeds: int, workers: int) -> None:
     """Append what the table lacks. Methods whose package is missing are left out, and said so."""
+    began = time.perf_counter()
     for name in names:
         if METHODS[name].missing:
             print(f"left out, {METHODS[name].needs} is not installed: {name}")
     names = [name for name in names if not METHODS[name].missing]
-    found = [family for path in paths for family in families(path)]
+    for note in (note for each in sources(paths) for note in each.notes):
+        print(note)
+    found = [family for each in sources(paths) for family in each.families]
     done = {key(row) for row in read(results)}
     for row in (published_row(family, world) for family in found for world in family.targets):
         if row and key(row) not in done:
             append(results, row)
     waiting = _waiting(found, names, seeds, done)
-    print(f"{len(waiting)} units to run")
-    if workers == 1:
-        _alone(paths, results, waiting, done)
-        return
-    context = multiprocessing.get_context("spawn")  # JAX does not survive a fork
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=die_with_parent) as executor:
-        shares = _shares(waiting, workers)
-        for job in [executor.submit(_alone, tuple(paths), results, part, done) for part in shares]:
-            job.result()
+    tasks = sum(len(family.targets) for family in found)
+    print(
+        f"families: {len(found)}; tasks: {tasks}; to run, each a method with a seed: {len(waiting)}",
+        flush=True,
+    )
+    _work(paths, results, waiting, done, workers)
+    print(f"{results}: complete after {(time.perf_counter() - began) / 60:.1f} minutes", flush=True)
 
 
 def _waiting(found: Sequence[Family], names: Sequence[str], seeds: int, done: set[Any]) -> list[Unit]:
     """Units of which the table lacks a row."""
-    tasks = {family.name: [world.name for world in family.targets] for family in found}
+    tasks = {
+        family.name: [(family.table, family.name, world.name) for world in family.targets] for family in found
+    }
     return [
         unit
         for unit in units(found, names, seeds)
-        if any((unit.family, task, unit.method, unit.seed) not in done for task in tasks[unit.family])
+        if any((*task, unit.method, unit.seed) not in done for task in tasks[unit.family])
     ]
 
 
-def _shares(waiting: Sequence[Unit], workers: int) -> list[list[Unit]]:
-    """Units of one family and seed together, since they share fits."""
-    keys = sorted({(u.seed, u.family) for u in waiting})
-    return [[u for u in waiting if keys.index((u.seed, u.family)) % workers == k] for k in range(workers)]
+def _work(
+    paths: Sequence[Path], results: Path, waiting: Sequence[Unit], done: set[Any], workers: int
+) -> None:
+    """All groups, by processes that each take the next when they are free."""
+    usual = usual_seconds()
+    total = sum(usual.get(unit.method, 1.0) for unit in waiting)
+    context = multiprocessing.get_context("spawn")  # JAX does not survive a fork
+    progress = Progress(context.Value("d", 0.0), total, time.time())
+    if workers == 1:
+        for group in groups(waiting, usual):
+            _alone(paths, results, group, done, progress)
+        return
+    begin = functools.partial(_begin, progress)
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=begin) as executor:
+        jobs = [executor.submit(_alone, tuple(paths), results, g, done) for g in groups(waiting, usual)]
+        try:
+            for job in as_completed(jobs):
+                job.result()
+        except BaseException:
+            executor.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
-def _alone(paths: Sequence[Path], results: Path, part: Sequence[Unit], done: set[Any]) -> None:
-    found = {family.name: family for path in paths for family in families(path)}
-    for unit in part:
-        _append(results, found[unit.family], unit, done)
+def usual_seconds() -> dict[str, float]:
+    """Median seconds of a unit of each method in the committed table."""
+    rows = [row for row in read(RESULTS) if "seconds" in row]
+    units: dict[tuple[str, str, int], float] = defaultdict(float)
+    for row in rows:
+        units[row["method"], row["family"], row["seed"]] += row["seconds"]
+    by_method: dict[str, list[float]] = defaultdict(list)
+    for (method, _, _), seconds in units.items():
+        by_method[method].append(seconds)
+    return {method: float(np.median(seconds)) for method, seconds in by_method.items()}
 
 
-def _append(results: Path, family: Family, unit: Unit, done: set[Any]) -> None:
+def groups(waiting: Sequence[Unit], usual: dict[str, float]) -> list[list[Unit]]:
+    """Units that one process does one after the other, the first seeds and then the dearest groups first.
+
+    Those of one family and seed share fits; but for designs, whose runs are their own.
+    """
+    found: dict[tuple[int, str, bool], list[Unit]] = defaultdict(list)
+    for unit in waiting:
+        found[unit.seed, unit.family, METHODS[unit.method].place == "design"].append(unit)
+    cost = {at: sum(usual.get(unit.method, 1.0) for unit in group) for at, group in found.items()}
+    return [found[at] for at in sorted(found, key=lambda at: (at[0], -cost[at]))]
+
+
+class Progress(NamedTuple):
+    """What all processes share: the expected seconds of units done, and of all; when the work began."""
+
+    done: Any
+    total: float
+    began: float
+
+    def step(self, seconds: float) -> str:
+        """Count a unit that was expected to take so long, and say how far the work is."""
+        with self.done.get_lock():
+            self.done.value += seconds
+            share = min(self.done.value / self.total, 1.0)
+        spent = (time.time() - self.began) / 60
+        return f"[{share:.0%}, {spent:.1f} min, about {spent * (1 / share - 1):.1f} min left]"
+
+
+_shared: list[Progress] = []
+"""In a worker: the progress of all."""
+
+
+def _begin(progress: Progress) -> None:
+    die_with_parent()
+    _shared[:] = [progress]
+
+
+def _alone(
+    paths: Sequence[Path],
+    results: Path,
+    group: Sequence[Unit],
+    done: set[Any],
+    progress: Progress | None = None,
+) -> None:
+    usual, progress = usual_seconds(), progress or _shared[0]
+    found = {family.name: family for each in sources(paths) for family in each.families}
+    for unit in group:
+        said = _append(results, found[unit.family], unit, done)
+        print(f"{progress.step(usual.get(unit.method, 1.0))} {said}\n", end="", flush=True)
+
+
+def _append(results: Path, family: Family, unit: Unit, done: set[Any]) -> str:
+    """Make the rows of a unit, append those that are not there, and say what they are."""
     began = time.perf_counter()
     rows = list(made(family, METHODS[unit.method], unit.seed))
     seconds = time.perf_counter() - began
@@ -119,24 +204,34 @@ def _append(results: Path, family: Family, unit: Unit, done: set[Any]) -> None:
             append(results, row | {"seconds": round(seconds / len(rows), 2)})
     gaps = [row["gap"] for row in rows if row["gap"] is not None]
     mean = f"mean gap {np.mean(gaps):.3%}" if gaps else "no advice"
-    print(f"{unit.family} | {unit.method} | seed {unit.seed}: {mean}, {seconds:.1f} s", flush=True)
+    broken = next((f", {row['error']}" for row in rows if row["error"]), "")
+    return f"{unit.family} | {unit.method} | seed {unit.seed}: {mean}, {seconds:.1f} s{broken}"
 
 
 # ----------------------------------------------------------------------------------------------- one unit
 
 
 def made(family: Family, method: Method, seed: int) -> Iterator[Row]:
-    """Search, advise and score: a row for each target of the family."""
+    """Search, advise and score: a row for each target of the family.
+
+    Where a method breaks on a table, its row says how, without advice: the others go on.
+    """
     shared: History | None = None
     for target in family.targets:
-        if method.place == "target" or shared is None:
-            search = asked(method, family, target, seed)
-            shared = run_search(search, lambda s, k: answer(s, seed, k)) if search else []
-        runs = _published(family) if method.place == "sweep" else as_runs(shared)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            advised = method.advise(Seen(family, runs), target, seed)
-        yield row_of(family, method, seed, target, shared, advised, runs)
+        advised, error = None, ""
+        shared = None if method.place == "target" else shared
+        runs = pd.DataFrame(columns=list(SWEPT))
+        try:
+            if shared is None:
+                search = asked(method, family, target, seed)
+                shared = run_search(search, lambda s, k: answer(s, seed, k)) if search else []
+            runs = _published(family) if method.place == "sweep" else as_runs(shared)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                advised = method.advise(Seen(family, runs), target, seed)
+        except Exception as broken:
+            error = " ".join(f"{type(broken).__name__}: {broken}".split())[:300]
+        yield row_of(family, method, seed, target, shared or [], advised, runs) | {"error": error}
 
 
 def _published(family: Family) -> pd.DataFrame:
@@ -181,6 +276,8 @@ def row_of(
     own_steps = own * target.target.tokens / batch if batch else 0.0
     total = spent + own * target.cost
     return {
+        "table": family.table,
+        "known_study": family.known_study,
         "family": family.name,
         "kind": family.kind,
         "task": target.name,
@@ -217,6 +314,8 @@ def published_row(family: Family, world: World, trials: int = 20) -> Row | None:
     values, chance = best_of(mine["error"].tolist(), min(trials, len(mine)))
     total = np.cumsum(chance)
     return {
+        "table": family.table,
+        "known_study": family.known_study,
         "family": family.name,
         "kind": family.kind,
         "task": world.name,
