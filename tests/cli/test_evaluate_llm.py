@@ -98,7 +98,7 @@ def test_a_server_is_not_asked_where_no_cell_can_be_scored(folder, monkeypatch, 
 
 
 def test_a_model_of_135m_parameters_gave_no_settings(tmp_path, monkeypatch, capsys):
-    """What SmolLM2-135M-Instruct, served locally, answered to the command of docs/files.md, from its record."""
+    """What SmolLM2-135M-Instruct, served locally, answered to the command of docs/files.md: its record."""
     monkeypatch.chdir(tmp_path)
     runs = read_runs(BOOKS)
     runs = runs[runs["optimizer"] == "adamw"]
