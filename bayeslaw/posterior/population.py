@@ -149,8 +149,9 @@ def conflicts(posterior: Posterior, population: Population) -> dict[str, float]:
                 prior = (float(shared.mean[row]), float(np.sqrt(shared.covariance[row, row] + spread)))
                 found[f"{name} ({study}, {optimizer})"] = _surprise(posterior.group[name][:, i], prior)
     for name, prior in population.study.items():
-        for i, study in enumerate(posterior.studies):
-            found[f"{name} ({study})"] = _surprise(posterior.study[name][:, i], prior)
+        if name in posterior.study:
+            for i, study in enumerate(posterior.studies):
+                found[f"{name} ({study})"] = _surprise(posterior.study[name][:, i], prior)
     return {name: value for name, value in found.items() if abs(value) > SURPRISING}
 
 

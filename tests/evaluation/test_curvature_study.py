@@ -31,7 +31,12 @@ def run(width, depth, rate, best, sharpness):
     if rate not in (3e-3, 1e-2):
         return row
     value = sharpness(width, depth, rate)
-    names = ("curvature_seconds", "lambda_max_at_0.08", "lambda_preconditioned_at_0.08")
+    names = (
+        "curvature_seconds",
+        "curvature_gradients",
+        "lambda_max_at_0.08",
+        "lambda_preconditioned_at_0.08",
+    )
     return row | dict.fromkeys(names, value) | {"critical_learning_rate_at_0.08": 2 / value}
 
 

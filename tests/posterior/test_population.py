@@ -101,6 +101,13 @@ def test_agreement_is_no_conflict(others):
     assert set(away) == {"log_noise (ours)", "log_noise (theirs)"}
 
 
+def test_a_fit_of_fewer_parts_than_the_populations_is_compared_in_what_it_has(others):
+    population = population_of(others, ["adamw", "muon"])
+    without = replace(others, study={name: x for name, x in others.study.items() if name != "share"})
+    assert "share" in population.study
+    assert conflicts(without, population) == {}
+
+
 def test_runs_do_not_count_twice(others):
     with pytest.raises(BadInput, match="holds the study ours, whose runs would count twice"):
         population_of(others, ["adamw"], ["ours"])
