@@ -84,9 +84,11 @@ def _measured(here: Landscape, step: NextStep, learning_rate: float) -> tuple[Cu
 
 def write(folder: Path, rows: Sequence[Row]) -> None:
     """The rows so far, in one file; numbers that are missing are empty."""
-    with write_atomically(folder / ROWS) as temporary:
-        with temporary.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file, lineterminator="\n").writerows([COLUMNS, *map(_texts, rows)])
+    with (
+        write_atomically(folder / ROWS) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as file,
+    ):
+        csv.writer(file, lineterminator="\n").writerows([COLUMNS, *map(_texts, rows)])
 
 
 def _texts(row: Row) -> list[str]:
