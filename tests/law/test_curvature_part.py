@@ -10,6 +10,7 @@ from bayeslaw.advice.cells import cells_of
 from bayeslaw.advice.prediction import about_covariates, predict
 from bayeslaw.errors import BadInput
 from bayeslaw.inference.approximation import approximate
+from bayeslaw.inference.effort import EFFORTS
 from bayeslaw.law.observations import prepare
 from bayeslaw.target import Target
 
@@ -77,7 +78,7 @@ def test_a_group_that_is_measured_in_some_cells_only_is_refused_and_one_without_
 
 
 def test_the_slope_is_recovered_and_used():
-    fit = approximate(measured_runs(), parts=["curvature"], draws=300)
+    fit = approximate(measured_runs(), parts=["curvature"], draws=300, effort=EFFORTS["quick"])
     slope = fit.common["alpha_sharpness"]
     assert abs(slope.mean() - SLOPE) < 3 * slope.std()
     assert slope.std() < 0.25

@@ -346,7 +346,7 @@ def _counts(runs: pd.DataFrame, cells: pd.DataFrame, main: pd.DataFrame) -> Row:
     spread = np.nanmedian([spread_of(rows) for _, rows in group_cells(runs)])
     own = float(main["rate"].std())
     moments = [name for name in runs if name.startswith("lambda_max_at_")]
-    four = runs.loc[runs[moments].notna().sum(axis=1) == 4, "curvature_gradients"]
+    four = runs[runs[moments].notna().sum(axis=1) == 4]
     return {
         "what": "counts",
         "runs": len(runs),
@@ -354,7 +354,9 @@ def _counts(runs: pd.DataFrame, cells: pd.DataFrame, main: pd.DataFrame) -> Row:
         "cells": len(cells),
         "spread": float(spread),
         "spread_main": own,
-        "four": [float(f(four)) for f in (np.mean, np.min, np.max)] if len(four) else None,
+        "four": [float(f(four["curvature_gradients"])) for f in (np.mean, np.min, np.max)]
+        if len(four)
+        else None,
         "ceiling": 1 - float(spread) ** 2 / own**2,
     }
 
