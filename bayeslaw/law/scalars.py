@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bayeslaw.arrays import Floats
-from bayeslaw.theory.schedule_bounds import schedule_scalars, schedule_shape
+from bayeslaw.theory.schedule_bounds import Scalars, schedule_scalars, schedule_shape
 
 COORDINATES = ("shift", "cost")
 STEPS = 20_000
@@ -45,8 +45,12 @@ def schedule_coordinates(kind: ArrayLike, share: ArrayLike) -> dict[str, Floats]
 
 @cache
 def _about_linear(is_cosine: bool, share: float) -> tuple[float, float]:
-    decay, final = ("cosine", COSINE_ENDS) if is_cosine else ("linear", 0.0)
-    own = schedule_scalars(schedule_shape(STEPS, decay, share=share, final=final))
-    linear = schedule_scalars(schedule_shape(STEPS))
+    own, linear = _scalars(is_cosine, share), _scalars(False, 1.0)
     distance, noise = math.log(own.distance / linear.distance), math.log(own.noise / linear.noise)
     return (distance - noise) / 2, (distance + noise) / 2
+
+
+@cache
+def _scalars(is_cosine: bool, share: float) -> Scalars:
+    decay, final = ("cosine", COSINE_ENDS) if is_cosine else ("linear", 0.0)
+    return schedule_scalars(schedule_shape(STEPS, decay, share=share, final=final))
