@@ -54,6 +54,7 @@ def test_a_judge_knows_its_error():
     assert 0.2 < np.sqrt(np.mean(np.square(z))) < 2.5
 
 
+@pytest.mark.slow
 def test_structures_are_scored_on_the_same_cells():
     rows = list(compare(sweep(runs=400), ["core", "smooth"], quickly, along=["params"]))
     assert [(row["fold"], row["structure"]) for row in rows] == [

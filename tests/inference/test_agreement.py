@@ -89,9 +89,8 @@ def test_predicted_runs_are_those_of_the_likelihood(runs, monkeypatch, parts, ap
     assert scaled - mean == pytest.approx(log_scale, abs=1e-5)
 
 
-@pytest.mark.parametrize(
-    "parts", [pytest.param((), marks=pytest.mark.slow), DEFAULT_PARTS], ids=["core", "default"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("parts", [(), DEFAULT_PARTS], ids=["core", "default"])
 def test_a_group_of_one_batch_has_its_level_there(parts, runs, monkeypatch):
     """Nobody measured what the best batch would gain: the likelihood has no excess of the batch."""
     runs = runs.assign(batch_tokens=np.where(runs["study"] == "b", 3e5, runs["batch_tokens"]))

@@ -113,6 +113,7 @@ def test_it_stops_when_enough_and_a_seed_fixes_the_draws(known):
     assert (drawn.x == known[0].x[:, :100]).all()
 
 
+@pytest.mark.slow
 def test_divergences_are_drawn_anew_in_smaller_steps(blocks, monkeypatch):
     """Long steps diverge in the funnel's neck; what is returned are the blocks without divergence."""
     monkeypatch.setattr(module, "ACCEPT", 0.5)

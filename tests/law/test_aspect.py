@@ -53,6 +53,7 @@ def test_shapes_and_normalisations_are_cells_of_their_own():
     assert without.off.mean() == pytest.approx(0.25)  # the other normalisation departs from the usual one
 
 
+@pytest.mark.slow
 def test_the_slope_is_recovered_and_used():
     fit = approximate(shaped(), parts=["shape"], draws=300, effort=EFFORTS["quick"])
     slope = fit.common["alpha_aspect"]

@@ -74,6 +74,7 @@ def test_on_they_are_cells_of_their_own():
     assert {"alpha_share", "offset_share"} <= set(structure_of(observed).common)
 
 
+@pytest.mark.slow
 def test_the_slope_in_the_decay_share_is_recovered_and_used():
     fit = approximate(scheduled(), parts=["schedule_slope"], draws=300, effort=EFFORTS["quick"])
     slope = fit.common["alpha_share"]

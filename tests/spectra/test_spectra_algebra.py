@@ -324,7 +324,7 @@ def test_misuse_is_one_clear_error(call, message):
     ("module", "absent"),
     [
         ("spectra", {"torch", "jax", "optax"}),
-        ("spectra.for_torch", {"jax"}),
+        pytest.param("spectra.for_torch", {"jax"}, marks=pytest.mark.slow),
         ("spectra.for_jax", {"torch", "optax"}),
     ],
 )

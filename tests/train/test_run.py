@@ -344,6 +344,7 @@ def test_without_a_second_derivative_the_rest_is_measured_and_the_reason_told_on
     assert (rows["gradients"] > 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*bf16")
 def test_the_plan_for_a_gpu_trains_where_it_is_tiny(spec, tmp_path):
     """Its own optimizers, precision and moments; width, tokens, batch and corpus are this test's."""
