@@ -52,17 +52,9 @@ def prior_draw(sweep):
     return {name: np.asarray(values) for name, values in drawn.items()}, np.asarray(moments)
 
 
-@pytest.mark.parametrize(
-    ("parts", "apart"),
-    [
-        (DEFAULT_PARTS, 100.0),
-        *(
-            pytest.param(*given, marks=pytest.mark.slow)
-            for given in (((), 1.0), ((), 100.0), (DEFAULT_PARTS, 1.0))
-        ),
-    ],
-    ids=["default-far", "core-near", "core-far", "default-near"],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("apart", [1.0, 100.0], ids=["near", "far"])
+@pytest.mark.parametrize("parts", [(), DEFAULT_PARTS], ids=["core", "default"])
 def test_predicted_runs_are_those_of_the_likelihood(runs, monkeypatch, parts, apart):
     """Mean and scale of every run, through model and advisor, of studies near and far apart."""
     by = np.where(runs["study"] == "b", apart, 1.0)

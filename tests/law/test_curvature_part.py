@@ -77,6 +77,7 @@ def test_a_group_that_is_measured_in_some_cells_only_is_refused_and_one_without_
     assert len(prepare(apart, parts=["curvature"]).groups) == 2
 
 
+@pytest.mark.slow
 def test_the_slope_is_recovered_and_used():
     fit = approximate(measured_runs(), parts=["curvature"], draws=300, effort=EFFORTS["quick"])
     slope = fit.common["alpha_sharpness"]

@@ -401,6 +401,7 @@ def test_sizes_are_read_as_people_write_them(page_file):
     assert dict(zip([text for text, _ in PEOPLE_WRITE], read, strict=True)) == dict(PEOPLE_WRITE)
 
 
+@pytest.mark.slow
 def test_the_script_is_right_and_quick_on_the_shipped_posterior(tmp_path, monkeypatch):
     """An answer redraws the page at each key: it may evaluate so many functions per draw, and no more."""
     monkeypatch.setattr(figures, "figures", lambda *_: "")

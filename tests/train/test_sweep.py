@@ -264,6 +264,7 @@ def test_no_workers_and_no_ray_are_refused(tmp_path, command, capsys, monkeypatc
     )
 
 
+@pytest.mark.slow
 def test_the_default_executor_is_the_local_pool(tmp_path):
     report, _ = swept(tmp_path, SPECS[:2], works.train, functools.partial(executor_local.run, workers=1))
     assert len({row["pid"] for row in report.records.values()} - {os.getpid()}) == 1
