@@ -95,10 +95,12 @@ class Target:
         return {"params_nonembedding": self.params_nonembedding, "tokens": self.tokens, **self.covariates}
 
     @classmethod
-    def of_cell(cls, cell: Cell, batch_tokens: float | None = None) -> Target:
-        """A run in a cell."""
-        n, d = cell.params_nonembedding, cell.tokens
-        return cls(n, d, cell.optimizer, cell.study, batch_tokens, dict(cell.others))
+    def of_cell(
+        cls, cell: Cell, batch_tokens: float | None = None, measured: Mapping[str, float] | None = None
+    ) -> Target:
+        """A run in a cell; ``measured`` are covariates of its runs that do not name the cell."""
+        n, d, others = cell.params_nonembedding, cell.tokens, {**dict(cell.others), **(measured or {})}
+        return cls(n, d, cell.optimizer, cell.study, batch_tokens, others)
 
 
 def parse_target(text: str, study: str | None = None) -> Target:

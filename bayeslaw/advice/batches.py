@@ -203,7 +203,7 @@ def advise_batches(
     Raises:
         BadInput: as ``schedules.batches.running_optimum``.
     """
-    usual = {"wsd": max(0.0, 1 - until), "constant": 0.0}
+    usual = USUAL_SHARES | {"wsd": max(0.0, 1 - until)}
     kind, share = ("cosine", 1.0) if exchange else (schedule, decay_share)
     share = usual.get(kind, 1.0) if share is None else share
     asked = replace(target, covariates={**target.covariates, "schedule": kind, "share": share})

@@ -85,7 +85,7 @@ def batch_(
             "schedule batch: --seesaw takes the place of a cosine's decay; expected no --schedule and no "
             "--decay-share; leave them out"
         )
-    of_schedule(schedule, decay_share)
+    asked = of_schedule(schedule, decay_share)
     if output:
         check_writable(output)
     sizes = size("--params", params), size("--tokens", tokens)
@@ -94,7 +94,7 @@ def batch_(
     known = read_posterior(path)
     refuse_unknown_study(study, known.studies, path)
     target = Target(*sizes, canonical(optimizer.strip().lower(), known.optimizers), study)
-    kind = (schedule or "wsd").strip().lower()
+    kind = str(asked.get("schedule") or "wsd")
     result = advise_batches(known, target, seesaw, bounds, until, schedule=kind, decay_share=decay_share)
     if output:
         with write_atomically(output) as temporary:

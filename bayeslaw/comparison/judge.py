@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -37,8 +37,7 @@ class Judged:
     @property
     def target(self) -> Target:
         """A run in the cell, of a batch that is free."""
-        target = Target.of_cell(self.cell.key)
-        return replace(target, covariates={**target.covariates, **self.measured})
+        return Target.of_cell(self.cell.key, measured=self.measured)
 
 
 def judged_cells(runs: pd.DataFrame, seed: int = 0) -> list[Judged]:

@@ -63,8 +63,8 @@ def _target(cell: SmoothedCell, rows: pd.DataFrame) -> Target:
 
     ``rows``, of the cell, tell what was measured on its networks.
     """
-    target = Target.of_cell(cell.key, None if cell.axis == "both" else cell.batch_tokens)
-    return replace(target, covariates={**target.covariates, **measured_at(rows)})
+    batch = None if cell.axis == "both" else cell.batch_tokens
+    return Target.of_cell(cell.key, batch, measured_at(rows))
 
 
 def _score_losses(advisor: Advisor, finished: pd.DataFrame, level: float) -> LossScores | None:
