@@ -135,7 +135,8 @@ def predict_(
         raise BadInput(
             f"--tuned {tuned}: given without --law; expected a rule that carries it; add --law all"
         )
-    result = _prediction(target, posterior, level, sequence_length, lambda_max)
+    known, named = _asked(target, posterior, level)
+    result = _prediction(known, named, posterior, level, sequence_length, lambda_max)
     bill = bill_of(training_flops(target.params_nonembedding, target.tokens), device, reached, price_per_hour)
     text = {"export": exported(result, export, sequence_length)} if export else {}
     if as_json:
@@ -164,9 +165,12 @@ def _laws(
     if law != ALL:
         print_json({"inputs": _inputs(named)} | answers[0]) if as_json else print_law(answers[0], named)
         return
+    from bayeslaw.advice.prediction import learning_rate_slopes
+
     rules = [rule_answer(rule, run, named) for rule in RULES.values()] if run else []
-    result = _prediction(target, posterior, level)
-    field = agreement(answers, named, result, _slopes(target, posterior))
+    known, ours = _asked(target, posterior, level)
+    result = _prediction(known, ours, posterior, level)
+    field = agreement(answers, named, result, learning_rate_slopes(known, ours))
     if as_json:
         told = {"inputs": _inputs(target), "posterior": result, "laws": answers, "agreement": field}
         print_json(told | ({"rules": rules} if run else {}))
@@ -174,30 +178,8 @@ def _laws(
         print_comparison(result, answers, field, rules)
 
 
-def _slopes(target: Any, path: Path | None) -> dict[str, float]:
-    """Exponents of the posterior's learning rate at a target."""
-    from bayeslaw.advice.prediction import learning_rate_slopes
-    from bayeslaw.assets import POSTERIOR
-    from bayeslaw.posterior.netcdf import read_posterior
-
-    posterior = read_posterior(path or POSTERIOR)
-    return learning_rate_slopes(posterior, _by_its_name(target, posterior.optimizers))
-
-
-def _prediction(
-    target: Any,
-    path: Path | None,
-    level: float,
-    sequence_length: int | None = None,
-    lambda_max: float | None = None,
-) -> Any:
-    """Answer of the posterior, with the name of its file. Refuses a study that was not fitted.
-
-    A posterior that does not know what sequences are worth does not ask for their length.
-    """
-    from dataclasses import replace
-
-    from bayeslaw.advice.prediction import predict
+def _asked(target: Any, path: Path | None, level: float) -> tuple[Any, Any]:
+    """The posterior, and the target with the optimizer's name in it. Refuses a study that was not fitted."""
     from bayeslaw.assets import POSTERIOR
     from bayeslaw.intervals import check_level
     from bayeslaw.posterior.netcdf import read_posterior
@@ -209,9 +191,29 @@ def _prediction(
     named = _by_its_name(target, posterior.optimizers)
     if named.optimizer != target.optimizer:
         say(f"note: optimizer {target.optimizer} read as {named.optimizer}")
+    return posterior, named
+
+
+def _prediction(
+    posterior: Any,
+    target: Any,
+    path: Path | None,
+    level: float,
+    sequence_length: int | None = None,
+    lambda_max: float | None = None,
+) -> Any:
+    """Answer of the posterior, with the name of its file.
+
+    A posterior that does not know what sequences are worth does not ask for their length.
+    """
+    from dataclasses import replace
+
+    from bayeslaw.advice.prediction import predict
+    from bayeslaw.assets import POSTERIOR
+
     if sequence_length is not None and "sequence" in posterior.pivot:
-        named = replace(named, covariates={**named.covariates, "sequence": float(sequence_length)})
-    return of_file(predict(posterior, named, level, lambda_max=lambda_max), path)
+        target = replace(target, covariates={**target.covariates, "sequence": float(sequence_length)})
+    return of_file(predict(posterior, target, level, lambda_max=lambda_max), path or POSTERIOR)
 
 
 def _by_its_name(target: Any, known: Sequence[str] = ()) -> Any:
