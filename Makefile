@@ -26,6 +26,9 @@ site: $(STAMP)  # the documentation as a site, out/site/index.html; reading it n
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	NO_MKDOCS_2_WARNING=1 PYTHONPATH=. $(BIN)/mkdocs build --strict --quiet
 
+# Bytecode is kept, whatever the shell says: the tests start hundreds of interpreters.
+export PYTHONDONTWRITEBYTECODE =
+
 # Two processes, a file in one of them; one thread each, so that they do not wait for each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 

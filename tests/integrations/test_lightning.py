@@ -8,13 +8,10 @@ import signal
 
 import pytest
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
-from torch import nn
 from torch.utils.data import DataLoader
 
 from bayeslaw.assets import EXAMPLE_SWEEP
 from bayeslaw.errors import BadInput
-from bayeslaw.integrations.for_lightning import BayeslawCallback
 from bayeslaw.runs.io import read_runs
 from tests.support.documents import ROOT
 
@@ -35,40 +32,18 @@ def as_before():
     signal.signal(signal.SIGINT, interrupt)
 
 
-class Module(LightningModule):
-    """The loss is what the weights add up to: it is 3, then falls a little with each step."""
+def fit(folder, at=None, columns=None, **options):
+    """The trainer after the fit; ``at`` is a step and what happens to trainer and module after it."""
+    from lightning.pytorch import Trainer
 
-    def __init__(self):
-        super().__init__()
-        self.words = nn.Embedding(5, 2)
-        self.weights = nn.Parameter(torch.tensor([1.0, 2.0]))
+    from bayeslaw.integrations.for_lightning import BayeslawCallback
+    from tests.support.lightning_module import At, Module
 
-    def training_step(self, batch, index):
-        return self.weights.sum()
-
-    def validation_step(self, batch, index):
-        self.log("val_loss", self.weights.sum())
-
-    def configure_optimizers(self):
-        return torch.optim.SGD([self.weights], lr=1e-3, momentum=0.5)
-
-
-class At(Callback):
-    """Does something to trainer and module after a step."""
-
-    def __init__(self, step, act):
-        self.step, self.act = step, act
-
-    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-        if trainer.global_step == self.step:
-            self.act(trainer, pl_module)
-
-
-def fit(folder, *others, columns=None, **options):
     callback = BayeslawCallback(folder / "runs", **{"study": "ours", "batch_tokens": 100, **(columns or {})})
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     options = {"max_steps": 20, "accelerator": "cpu", "enable_model_summary": False, **quiet, **options}
     data = DataLoader(torch.zeros(20, 1), 1)
+    others = [] if at is None else [At(*at)]
     trainer = Trainer(callbacks=[*others, callback], **options)
     trainer.fit(Module(), data, data)
     return trainer
@@ -121,7 +96,7 @@ def spoil(trainer, module):
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(tmp_path):
-    trainer = fit(tmp_path, At(5, spoil))
+    trainer = fit(tmp_path, (5, spoil))
     row = recorded(tmp_path)
     assert (trainer.global_step, row["status"], row["tokens_seen"]) == (6, "diverged", 600)
 
@@ -131,7 +106,7 @@ def stop(trainer, module):
 
 
 def test_a_run_that_is_stopped_early_is_not_finished(tmp_path):
-    fit(tmp_path, At(5, stop))
+    fit(tmp_path, (5, stop))
     assert recorded(tmp_path)["status"] == "stopped"
 
 
@@ -144,7 +119,7 @@ def test_exceptions_are_recorded(tmp_path, exception, seen, status):
         raise exception
 
     with pytest.raises(seen):
-        fit(tmp_path, At(5, fail))
+        fit(tmp_path, (5, fail))
     assert recorded(tmp_path)["status"] == status
 
 
