@@ -7,6 +7,7 @@ code 2.
 
 from __future__ import annotations
 
+import copy
 import errno
 import sys
 from typing import Annotated
@@ -72,6 +73,16 @@ schedule.command("batch")(batch_)
 app.add_typer(schedule)
 
 
+def _of(arguments: list[str]) -> typer.Typer:
+    """The application with the one command that is asked for, if it is one: Typer builds the options of each."""
+    asked = [command for command in app.registered_commands if [command.name] == arguments[:1]]
+    if not asked:
+        return app
+    alone = copy.copy(app)
+    alone.registered_commands, alone.registered_groups = asked, []
+    return alone
+
+
 def main() -> None:
     """Run the command line: a BadInput becomes its message on stderr and exit code 2, never a traceback.
 
@@ -80,7 +91,7 @@ def main() -> None:
     replace_what_cannot_be_written()
     with all_written():
         try:
-            app()
+            _of(sys.argv[1:])()
         except BadInput as error:
             say(f"error: {error}")
             sys.exit(2)
