@@ -74,7 +74,7 @@ app.add_typer(schedule)
 
 
 def _of(arguments: list[str]) -> typer.Typer:
-    """The application with the one command that is asked for, if it is one: Typer builds the options of each."""
+    """The application with the command that is asked for alone, since Typer builds the options of each."""
     asked = [command for command in app.registered_commands if [command.name] == arguments[:1]]
     if not asked:
         return app
