@@ -1,12 +1,14 @@
-"""From the shipped sweep to networks a few times larger, actually trained. Slow, outside CI, resumable.
+"""From our small networks to larger ones, actually trained. Slow, outside CI, resumable.
 
-    python -m tests.studies.transfer plan     # fits bayeslaw/assets/books.csv, writes out/transfer/plan.csv
-    python -m bayeslaw.lab.train.sweep --plan out/transfer/plan.csv --out out/transfer --workers 2
+    python -m tests.studies.transfer plan     # fits books.csv, writes out/transfer/1M/plan.csv
+    python -m bayeslaw.lab.train.sweep --plan out/transfer/1M/plan.csv --out out/transfer/1M --workers 2
     python -m tests.studies.transfer collect  # results/transfer.jsonl: one line a run, predictions beside it
     python -m tests.studies.transfer table    # prints its part of docs/benchmarks.md, draws docs/transfer.png
 
-Trained are the settings that ``bayeslaw predict`` recommends, the same at other learning rates, and what the
-baselines recommend, with the same weight decay and momentum, which they know nothing of.
+With ``--params 332k``, and that in place of ``1M``, the same for a smaller target. Fitted are the runs of
+smaller networks than the target. Trained are the settings that ``bayeslaw predict`` recommends, the same at
+other learning rates, and what the baselines recommend, with the same weight decay and momentum, which they
+know nothing of.
 """
 
 from __future__ import annotations
@@ -37,8 +39,9 @@ SWEEP = ROOT / "bayeslaw" / "assets" / "books.csv"
 RESULTS = Path(__file__).parent / "results" / "transfer.jsonl"
 OUT = ROOT / "out" / "transfer"
 OPTIMIZERS = ("adamw", "muon")
-PARAMS, TOKENS_PER_PARAM = 1e6, 20
-SCALE = f"N = {params_of(size_for(PARAMS)):,}, D = {TOKENS_PER_PARAM} N"
+SIZES = {"1M": 1e6, "332k": 332e3}
+"""Parameters of the targets, as asked for; the shapes of the lab come near them."""
+TOKENS_PER_PARAM = 20
 SCAN = (0.5, 2.0)
 AROUND = (1 / 16, 4.0)
 """The curve of predictions, in multiples of the recommended learning rate."""
@@ -51,40 +54,46 @@ CONSTANT = {"study": "books", "corpus": "../shared/data/gutenberg", "warmup_shar
 """As in train/plans/books.toml."""
 
 
-def target_of(optimizer: str, params: float = PARAMS) -> Target:
+def target_of(optimizer: str, params: float = SIZES["1M"]) -> Target:
     n = params_of(size_for(params))
     tokens = round(TOKENS_PER_PARAM * n / SEQUENCE) * SEQUENCE
     return Target(float(n), float(tokens), optimizer, CONSTANT["study"])
 
 
-def plan() -> None:
+def smaller(size: str) -> pd.DataFrame:
+    """The runs of the sweep with networks smaller than the target."""
+    runs = read_runs(SWEEP)
+    below = runs["params_nonembedding"] < params_of(size_for(SIZES[size]))
+    return runs[below].reset_index(drop=True)
+
+
+def plan(size: str) -> None:
     """Fit once, then write what is to be trained and what is expected of it."""
-    OUT.mkdir(parents=True, exist_ok=True)
-    posterior, runs = fitted(), read_runs(SWEEP)
+    out = OUT / size
+    out.mkdir(parents=True, exist_ok=True)
+    posterior, runs = fitted(size), smaller(size)
     rows, advice = [], {}
     for optimizer in OPTIMIZERS:
-        target = target_of(optimizer)
+        target = target_of(optimizer, SIZES[size])
         advice[optimizer] = predict(posterior, target)
         for label, settings in trials(advice[optimizer].recommendation, runs, target):
             rows.append(row_of(label, settings, target))
-    (OUT / "advice.json").write_text(
+    (out / "advice.json").write_text(
         json.dumps({name: told.to_json() for name, told in advice.items()}, indent=1)
     )
     table = pd.DataFrame(rows)
     telling = ("recommended", "argmin", "rate", "Huber")  # first comes first, in case time runs out
     order = table["run_id"].map(lambda name: next(i for i, word in enumerate(telling) if word in name))
-    table.iloc[np.argsort(order, kind="stable")].to_csv(OUT / "plan.csv", index=False)
+    table.iloc[np.argsort(order, kind="stable")].to_csv(out / "plan.csv", index=False)
     print(table.to_string())
-    print(
-        "next: python -m bayeslaw.lab.train.sweep --plan out/transfer/plan.csv --out out/transfer --workers 2"
-    )
+    told = out.relative_to(ROOT)
+    print(f"next: python -m bayeslaw.lab.train.sweep --plan {told}/plan.csv --out {told} --workers 2")
 
 
-def fitted() -> Posterior:
-    path = OUT / "posterior.nc"
+def fitted(size: str) -> Posterior:
+    path = OUT / size / "posterior.nc"
     if not path.exists():
-        runs = read_runs(SWEEP)
-        write_posterior(fit_core(runs, sources=(SWEEP.name,)), path)
+        write_posterior(fit_core(smaller(size), sources=(SWEEP.name,)), path)
     return read_posterior(path)
 
 
@@ -117,15 +126,17 @@ def row_of(label: str, settings: dict[str, float], target: Target) -> dict[str, 
     }
 
 
-def collect() -> None:
-    """Measured losses, and the posterior's predictions of them."""
+def collect(size: str) -> None:
+    """Measured losses of one size, and the posterior's predictions of them; other sizes stay as they are."""
     from bayeslaw.lab.train import record
 
-    advice = json.loads((OUT / "advice.json").read_text())
-    posterior = fitted()
-    lines = []
-    for run_id in pd.read_csv(OUT / "plan.csv")["run_id"]:
-        found = record.read(OUT / "runs" / run_id)
+    out = OUT / size
+    advice = json.loads((out / "advice.json").read_text())
+    posterior = fitted(size)
+    kept_n = params_of(size_for(SIZES[size]))
+    lines = [json.dumps(row) + "\n" for row in read_rows(RESULTS) if row["params_nonembedding"] != kept_n]
+    for run_id in pd.read_csv(out / "plan.csv")["run_id"]:
+        found = record.read(out / "runs" / run_id)
         if found is None:
             continue
         kept = ("optimizer", "params_nonembedding", "tokens", "learning_rate", "batch_tokens", "weight_decay")
@@ -153,10 +164,24 @@ def predicted(posterior: Posterior, settings: pd.DataFrame) -> list[dict[str, fl
     return [interval(each, 0.9).to_json() for each in draws.T]
 
 
+def by_size() -> dict[float, list[dict[str, Any]]]:
+    """Rows of each number of parameters, the largest first."""
+    rows = read_rows(RESULTS)
+    sizes = sorted({row["params_nonembedding"] for row in rows}, reverse=True)
+    return {n: [row for row in rows if row["params_nonembedding"] == n] for n in sizes}
+
+
+def scale(n: float) -> str:
+    return f"N = {n:,.0f}, D = {TOKENS_PER_PARAM} N"
+
+
 def table() -> str:
+    return "\n\n".join(table_of(n, rows) for n, rows in by_size().items())
+
+
+def table_of(n: float, rows: list[dict[str, Any]]) -> str:
     """Predicted against measured, best loss first within an optimizer."""
     body = []
-    rows = read_rows(RESULTS)
     best = {
         o: min((r["loss"] for r in rows if r["optimizer"] == o and r["loss"]), default=np.nan)
         for o in OPTIMIZERS
@@ -171,7 +196,7 @@ def table() -> str:
         body.append([r["optimizer"], label, *settings, loss, excess, span])
     head = ["optimizer", "settings of", "peak learning rate", "batch, tokens"]
     head += ["loss, nats/token", "over the best", "predicted, 90% interval"]
-    return markdown(f"Trained at {SCALE}", head, body)
+    return markdown(f"Trained at {scale(n)}", head, body)
 
 
 def draw() -> None:
@@ -181,15 +206,17 @@ def draw() -> None:
     from bayeslaw.plots import save_figure
     from bayeslaw.plots.axes import round_ticks
 
-    rows = read_rows(RESULTS)
-    figure = Figure(figsize=(10, 4.4), layout="constrained")
-    axes = figure.subplots(1, len(OPTIMIZERS), squeeze=False)[0]
-    for ax, optimizer in zip(axes, OPTIMIZERS, strict=True):
-        draw_one(ax, [r for r in rows if r["optimizer"] == optimizer])
-        ax.set(xscale="log", xlabel="peak learning rate", ylabel="validation loss, nats/token")
-        ax.set_title(f"{optimizer}, {SCALE}")
-        round_ticks(ax.xaxis)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize="small")
+    sizes = by_size()
+    figure = Figure(figsize=(10, 0.6 + 3.8 * len(sizes)), layout="constrained")
+    axes = figure.subplots(len(sizes), len(OPTIMIZERS), squeeze=False)
+    for line, (n, rows) in zip(axes, sizes.items(), strict=True):
+        for ax, optimizer in zip(line, OPTIMIZERS, strict=True):
+            draw_one(ax, [r for r in rows if r["optimizer"] == optimizer])
+            ax.set(xscale="log", xlabel="peak learning rate", ylabel="validation loss, nats/token")
+            ax.set_title(f"{optimizer}, {scale(n)}")
+            round_ticks(ax.xaxis)
+    labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(*labels, loc="outside lower center", ncols=4, fontsize="small")
     save_figure(figure, ROOT / "docs" / "transfer.png")
 
 
@@ -221,12 +248,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("what", choices=["plan", "collect", "table"])
-    what = parser.parse_args().what
-    if what == "table":
+    parser.add_argument("--params", choices=SIZES, default="1M", help="the target's size; 1M by default")
+    given = parser.parse_args()
+    if given.what == "table":
         print(table())
         draw()
     else:
-        {"plan": plan, "collect": collect}[what]()
+        {"plan": plan, "collect": collect}[given.what](given.params)
 
 
 if __name__ == "__main__":
