@@ -88,19 +88,22 @@ def _decide_rate_and_batch(at: TargetSurface) -> Settings:
 def within_reach(at: TargetSurface, name: str, best: Floats) -> tuple[float, float]:
     """Range of a setting's logarithm that advice keeps to: ``ALLOWANCE`` beyond what the group's runs tried.
 
-    What was tried is carried to the target by the median of the best setting. An end does not hold where half
-    of the draws of the best setting or more say that it lies beyond, nor where nobody knows what was tried.
+    What was tried is carried to the target by the median of the best setting. The range holds however sure the
+    draws are that the best setting lies beyond: how far beyond is what the law's shape says, and no run.
 
     Args:
         at: surface of the target.
         name: ``learning_rate`` or ``batch_tokens``.
         best: draws of the logarithm of the best setting, (draw,).
+
+    Returns:
+        Its ends; infinite where nobody knows what was tried.
     """
     if name not in at.tried:
         return -math.inf, math.inf
-    first, middle, third = np.quantile(best, [0.25, 0.5, 0.75])
-    low, high = (middle + end for end in (at.tried[name][0] - ALLOWANCE, at.tried[name][1] + ALLOWANCE))
-    return float(low if low <= third else -math.inf), float(high if high >= first else math.inf)
+    middle = float(np.median(best))
+    lowest, highest = at.tried[name]
+    return middle + lowest - ALLOWANCE, middle + highest + ALLOWANCE
 
 
 def _half_width(draws: Floats) -> float:

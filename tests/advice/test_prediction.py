@@ -373,19 +373,18 @@ def test_advice_far_from_the_likeliest_rate_says_why(certain):
     ]
 
 
-def test_advice_keeps_within_four_times_of_what_was_tried(certain):
-    """Runs that all lie below the best rate hold the advice back, unless draws leave no doubt of it."""
+@pytest.mark.parametrize("sd", [0.1, 1.5])
+def test_advice_keeps_within_four_times_of_what_was_tried(certain, sd):
+    """Runs that all lie below the best rate hold the advice back, however sure the draws are."""
     reach = {("ours", "adamw"): {"learning_rate": (-3.0, -2.2)}}
-    unsure = replace(with_uncertain_rate(certain, sd=1.5), tried=reach)
-    result = predict(unsure, replace(LARGE, batch_tokens=4e5))
-    rates = log_lr_at_batch(surface_at(unsure, result.target, independent=True), np.log(4e5))
+    posterior = replace(with_uncertain_rate(certain, sd=sd), tried=reach)
+    result = predict(posterior, replace(LARGE, batch_tokens=4e5))
+    rates = log_lr_at_batch(surface_at(posterior, result.target, independent=True), np.log(4e5))
     held = np.exp(np.median(rates) - 2.2 + np.log(4.0))
     assert result.recommendation["learning_rate"] == pytest.approx(held, rel=1e-3)
     assert [
         w for w in result.warnings if w.startswith("the learning rate is held at 4 times the largest that")
     ]
-    sure = replace(with_uncertain_rate(certain, sd=0.1), tried=reach)
-    assert predict(sure, result.target).recommendation["learning_rate"] > 1.5 * held
 
 
 @pytest.mark.parametrize("level", [0.0, 1.0, -1.0, 90.0, float("nan")])

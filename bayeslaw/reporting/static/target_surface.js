@@ -203,9 +203,9 @@ const target_surface = {
   /* Range of a setting's logarithm that advice keeps to: ALLOWANCE beyond what the group's runs tried. */
   within_reach(at, name, best) {
     if (!(name in at.tried)) return [-Infinity, Infinity];
-    const [first, middle, third] = quantiles(best, [0.25, 0.5, 0.75]);
-    const [low, high] = [middle + at.tried[name][0] - ALLOWANCE, middle + at.tried[name][1] + ALLOWANCE];
-    return [low <= third ? low : -Infinity, high >= first ? high : Infinity];
+    const [middle] = quantiles(best, [0.5]);
+    const [lowest, highest] = at.tried[name];
+    return [middle + lowest - ALLOWANCE, middle + highest + ALLOWANCE];
   },
 
   half_width(draws) {
