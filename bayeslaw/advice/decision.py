@@ -88,8 +88,8 @@ def _decide_rate_and_batch(at: TargetSurface) -> Settings:
 def within_reach(at: TargetSurface, name: str, best: Floats) -> tuple[float, float]:
     """Range of a setting's logarithm that advice keeps to: ``ALLOWANCE`` beyond what the group's runs tried.
 
-    What was tried is carried to the target by the median of the best setting. The range holds however sure the
-    draws are that the best setting lies beyond: how far beyond is what the law's shape says, and no run.
+    What was tried is carried to the target by the median of the best setting. The range holds however sure
+    the draws are that the best setting lies beyond: how far beyond is what the law's shape says, and no run.
 
     Args:
         at: surface of the target.
