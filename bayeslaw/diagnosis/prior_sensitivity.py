@@ -11,7 +11,7 @@ from scipy.stats import norm
 
 from bayeslaw.advice.target_surface import surface_at, surface_draws
 from bayeslaw.arrays import Floats
-from bayeslaw.law.parameters import PARAMETERS, SPREAD_LOG_SD, SPREADS
+from bayeslaw.law.parameters import PARAMETERS, SPREAD_LOG_SD, SPREADS, usual_shifts
 from bayeslaw.posterior.convergence import arviz_module
 from bayeslaw.posterior.draws import Posterior
 from bayeslaw.posterior.prior import known_bowls, prior_posterior
@@ -115,9 +115,11 @@ def log_priors(posterior: Posterior, target: Target) -> dict[str, Floats]:
     p = surface_draws(posterior, target.study, target.optimizer)
     own = posterior.common_prior | posterior.study_prior
     found = {name: norm.logpdf(p[name], *prior) for name, prior in own.items()}
+    parts = posterior.provenance.get("parts", ())
     for name, (mean, sd) in posterior.group_prior.items():
+        (usual,) = usual_shifts(name, [target.optimizer], parts)
         spreads = [getattr(posterior, kind)[name] for kind in SPREADS]
-        found[name] = norm.logpdf(p[name], mean, np.sqrt(sd**2 + sum(s**2 for s in spreads)))
+        found[name] = norm.logpdf(p[name], mean + usual, np.sqrt(sd**2 + sum(s**2 for s in spreads)))
         for kind, spread in zip(SPREADS, spreads, strict=True):
             median = np.log(getattr(PARAMETERS[name], kind))
             found[name] = found[name] + norm.logpdf(np.log(spread), median, SPREAD_LOG_SD)

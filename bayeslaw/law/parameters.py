@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 
 from bayeslaw.arrays import Floats
+from bayeslaw.runs.optimizer_families import log_usual_rates
 from bayeslaw.text import short
 
 Level = Literal["group", "study", "common"]
@@ -83,11 +84,15 @@ class Parameter:
     part: str = ""
 
 
+INTERCEPT, MULTIPLES = "alpha", "multiples"
+"""The intercept of the best learning rate, and the part of the law that moves its prior by optimizer."""
+
 PARTS = {
     "drift": "the shape of the basin drifts with D and N: ridge, and fading of the batch's bowl",
     "second": "laws of the optima to second order in ln N and ln D",
     "smooth": "deviations of cells are smooth in ln N and ln D, a Gaussian process",
     "sequence": "the best batch is counted in sequences rather than in tokens",
+    MULTIPLES: "priors of best learning rates are apart by the optimizers' usual multiples of AdamW's",
     "schedule": "the best learning rate moves by 1/2 ln(X1/X2) of the schedule, the loss by its 1/2 ln(X1 X2)",
     "schedule_free": "as schedule, with deviations by the decay share and the kind of schedule",
     "schedule_slope": "the best learning rate and the loss depend on the kind of schedule and on its decay share",
@@ -99,7 +104,7 @@ PARTS = {
 }
 """Parts of the law beyond its core; `bayeslaw compare` tells what each is worth."""
 
-DEFAULT_PARTS = ("drift", "second", "smooth", "sequence")
+DEFAULT_PARTS = ("drift", "second", "smooth", "sequence", MULTIPLES)
 """What a fit has by default. ``schedule`` and ``shape`` are for tables that vary them apart from the optimizer
 and from N, ``curvature`` for those that measure it, ``theory`` and ``lmo`` are there to be compared (``law.ties``)."""
 
@@ -134,6 +139,24 @@ def belongs(part: str, parts: Collection[str]) -> bool:
     (True, True, False)
     """
     return not part or not set(part.split()).isdisjoint(parts)
+
+
+def usual_shifts(name: str, optimizers: Iterable[str], parts: Collection[str]) -> Floats:
+    """By how much the priors of a group parameter are apart for optimizers, with part ``MULTIPLES``.
+
+    Args:
+        name: of the parameter; only the intercept of the learning rate has usual multiples.
+        optimizers: names.
+        parts: of the fit.
+
+    Returns:
+        ln of each one's usual rate over AdamW's, 0 where none is usual, (optimizer,).
+
+    >>> usual_shifts("alpha", ["adamw", "sgd", "muon"], ["multiples"]).round(2)
+    array([0.  , 4.61, 0.  ])
+    """
+    known = np.nan_to_num(np.array(log_usual_rates(optimizers)))
+    return known if name == INTERCEPT and MULTIPLES in parts else np.zeros(len(known))
 
 
 def _optional(part: str, name: str, mean: float, sd: float, why: str, level: Level = "study") -> Parameter:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from bayeslaw.arrays import Floats, Ints
 from bayeslaw.law.observations import Observations
-from bayeslaw.law.parameters import SPREAD_LOG_SD, SPREADS, Parameter, of_level
+from bayeslaw.law.parameters import INTERCEPT, SPREAD_LOG_SD, SPREADS, Parameter, of_level, usual_shifts
 from bayeslaw.law.population import Population, Prior, Shared
 from bayeslaw.law.terms import OPTIMA, QUANTITIES, blocks, covariates_in, moved_priors
 from bayeslaw.law.ties import Tie, tie_of, tied
@@ -27,6 +27,8 @@ class Structure:
         study, common: parameter -> (mean, sd).
         spreads: kind of spread -> group parameter -> (mean, sd) of its logarithm.
         shared: group parameter -> what a population of other studies says of it; the row holds for the rest.
+        usual: ln of each optimizer's usual rate over AdamW's, by which the means of alpha are apart; 0 where
+            none is usual or the part is not in the fit, (optimizer,).
         tie: what ties exponents, if anything does; their rows have its latent q integrated out.
     """
 
@@ -37,6 +39,7 @@ class Structure:
     common: dict[str, Prior]
     spreads: dict[str, dict[str, Prior]]
     shared: dict[str, Shared]
+    usual: Floats
     tie: Tie | None = None
 
 
@@ -45,7 +48,7 @@ def structure_of(observed: Observations) -> Structure:
     everywhere = np.arange(len(observed.group_study))
     members = {"surface": everywhere} | observed.groups_with
     known = {name: index for name, index in members.items() if len(index)}
-    return structure(known, observed.pivot, observed.parts, observed.population)
+    return structure(known, observed.pivot, observed.parts, observed.population, observed.optimizers)
 
 
 def structure(
@@ -53,6 +56,7 @@ def structure(
     pivot: Mapping[str, float],
     parts: Collection[str] = (),
     population: Population | None = None,
+    optimizers: Sequence[str] = (),
 ) -> Structure:
     """The parameters of blocks that have groups, or may have some.
 
@@ -61,6 +65,7 @@ def structure(
         pivot: covariate -> natural value where its coordinate is 0; names those that the fit knows.
         parts: of the law, beyond its core (``parameters.PARTS``).
         population: takes the place of the rows' priors, where it knows a parameter; at the same pivot.
+        optimizers: names, in the order in which indices count them.
     """
     unknown = _of_unknown_covariates(pivot)
     named = {
@@ -90,6 +95,7 @@ def structure(
         common={name: moved[name] for name in common},
         spreads=spreads,
         shared={},
+        usual=usual_shifts(INTERCEPT, optimizers, parts),
         tie=tie,
     )
     return found if population is None else _informed(found, population)
@@ -149,7 +155,8 @@ def shared_moments(known: Structure, names: Iterable[str], optimizers: Ints) -> 
         else:
             row = known.group[name]
             sd = lines[name].sd if name in lines else row.sd
-            moments.append((np.full(k, row.mean), np.full((k, k), sd**2), 1.0))
+            usual = known.usual[optimizers] if name == INTERCEPT else 0.0
+            moments.append((np.full(k, row.mean) + usual, np.full((k, k), sd**2), 1.0))
     means, covariances, on_top = zip(*moments, strict=True)
     return np.stack(means), np.stack(covariances), np.array(on_top)
 

@@ -10,7 +10,14 @@ from scipy import stats
 
 from bayeslaw.arrays import Floats
 from bayeslaw.errors import BadInput
-from bayeslaw.law.parameters import PARAMETERS, SPREAD_LOG_SD, derived, natural, short_name
+from bayeslaw.law.parameters import (
+    PARAMETERS,
+    SPREAD_LOG_SD,
+    derived,
+    natural,
+    short_name,
+    usual_shifts,
+)
 from bayeslaw.law.published import THEORY, published
 from bayeslaw.plots.axes import (
     BLUE,
@@ -167,6 +174,7 @@ def _prior_of(posterior: Posterior, name: str, group: Group | str | None) -> tup
     mean = parts[0][0] - sum(part[0] for part in parts[1:])
     variance = np.array([sum(part[1] ** 2 for part in parts)])
     if group is not None:
+        mean += float(usual_shifts(name, [group[1]], posterior.provenance.get("parts", ()))[0])
         rng = np.random.default_rng(0)
         for kind in ("between_optimizers", "between_studies"):
             variance = variance + rng.permutation(prior_spread(name, kind, 300)) ** 2

@@ -16,7 +16,7 @@ from dataclasses import replace
 import numpy as np
 
 from bayeslaw.arrays import Floats
-from bayeslaw.law.parameters import NUGGET, derived
+from bayeslaw.law.parameters import INTERCEPT, MULTIPLES, NUGGET, derived, usual_shifts
 from bayeslaw.posterior.draws import Posterior
 from bayeslaw.runs.optimizer_families import log_usual_rates
 from bayeslaw.target import NEVER_SEEN
@@ -95,12 +95,14 @@ def factor_draws(posterior: Posterior, name: str, value: str, seed: int = 0) -> 
 
 
 def population_draws(posterior: Posterior, seed: int = 0) -> dict[str, Floats]:
-    """The mean of each parameter's population given all groups; parameter -> shape (draw,)."""
+    """The mean of each parameter's population given all groups, as of AdamW; parameter -> shape (draw,)."""
     rng = keyed_rng(seed, "population")
+    parts = posterior.provenance.get("parts", ())
     result = {}
     for name in posterior.group:
         mean, sd = posterior.group_prior[name]
-        values, covariance, _ = seen_groups(posterior, name)
+        values, covariance, index = seen_groups(posterior, name)
+        values = values - usual_shifts(name, [posterior.groups[i][1] for i in index], parts)
         cross = np.full_like(values, sd**2)
         variance = np.full(posterior.draws, sd**2)
         normal = rng.standard_normal(posterior.draws)
@@ -182,7 +184,7 @@ def keyed_rng(seed: int, *keys: object) -> np.random.Generator:
 def _unseen(posterior: Posterior, name: str, study: str | None, optimizer: str, normal: Floats) -> Floats:
     mean, sd = posterior.group_prior[name]
     values, covariance, index = seen_groups(posterior, name)
-    own, others = usual_shifts(name, optimizer, [posterior.groups[i][1] for i in index])
+    own, others = usual_rates(posterior, name, optimizer, [posterior.groups[i][1] for i in index])
     same_study = np.array([posterior.groups[i][0] == study for i in index], float)
     same_optimizer = np.array([posterior.groups[i][1] == optimizer for i in index], float)
     optimizers, studies = posterior.between_optimizers[name], posterior.between_studies[name]
@@ -191,28 +193,35 @@ def _unseen(posterior: Posterior, name: str, study: str | None, optimizer: str, 
     return own + conditional_draw(values - others, mean, covariance, cross, variance, normal)
 
 
-def usual_shifts(name: str, optimizer: str, seen: Sequence[str]) -> tuple[float, Floats]:
-    """What is usual of a parameter of an optimizer that no run has, and of those that have runs, AdamW at 0.
+def usual_rates(posterior: Posterior, name: str, optimizer: str, seen: Sequence[str]) -> tuple[float, Floats]:
+    """What is usual of a parameter of an optimizer, and of those that have runs, AdamW at 0.
 
     Learning rates of optimizers have other units, and usual multiples of each other
-    (`bayeslaw.runs.optimizer_families.USUAL_RATES`): what is drawn for one never seen is its deviation.
+    (`bayeslaw.runs.optimizer_families.USUAL_RATES`): what is drawn is the deviation from it. Fits without
+    part ``multiples`` know nothing of it where the optimizer has runs.
 
     Args:
+        posterior: the fit.
         name: of the parameter; only alpha, the level of the best learning rate, has such multiples.
         optimizer: the one that is wanted.
         seen: that of each group with runs.
 
     Returns:
-        ln of its multiple, and of each seen group's, (group,): the mean of the others' where none is usual.
-        All 0 where it has runs, or nothing is usual of it or of all that do.
+        ln of its multiple, and of each seen group's, (group,). Where none is usual, 0 in a fit with the part;
+        without it the mean of the others'. All 0 without it where the optimizer has runs, or nothing is usual
+        of it or of all that do.
     """
+    parts = posterior.provenance.get("parts", ())
+    if MULTIPLES in parts:
+        own, *others = usual_shifts(name, [optimizer, *seen], parts)
+        return float(own), np.array(others)
     nothing = 0.0, np.zeros(len(seen))
-    if name != "alpha" or optimizer in seen:
+    if name != INTERCEPT or optimizer in seen:
         return nothing
-    (own,), others = log_usual_rates([optimizer]), np.array(log_usual_rates(seen))
-    if np.isnan(own) or np.isnan(others).all():
+    (wanted,), known = log_usual_rates([optimizer]), np.array(log_usual_rates(seen))
+    if np.isnan(wanted) or np.isnan(known).all():
         return nothing
-    return own, np.where(np.isnan(others), np.nanmean(others), others)
+    return wanted, np.where(np.isnan(known), np.nanmean(known), known)
 
 
 def seen_groups(posterior: Posterior, name: str) -> tuple[Floats, Floats, list[int]]:

@@ -16,7 +16,7 @@ from bayeslaw.errors import BadInput
 from bayeslaw.law.parameters import SPREADS
 from bayeslaw.law.population import Population, Prior, Shared
 from bayeslaw.posterior.draws import Posterior
-from bayeslaw.posterior.pooling import same_labels, seen_groups, usual_shifts
+from bayeslaw.posterior.pooling import same_labels, seen_groups, usual_rates
 
 COMMON_TO_STUDIES = 0.5
 """Share of the prior variance of a study's parameter (level, noise, spreads of cells) that all studies have
@@ -105,7 +105,7 @@ def _shared(posterior: Posterior, name: str, optimizers: Sequence[str]) -> Share
     weights = np.linalg.solve(covariance, np.swapaxes(cross, 1, 2))  # (draw, seen, optimizer)
     centre = mean + np.einsum("dso,ds->do", weights, values - mean)
     for column, optimizer in enumerate(optimizers):
-        own, others = usual_shifts(name, optimizer, seen)
+        own, others = usual_rates(posterior, name, optimizer, seen)
         centre[:, column] += own - weights[:, :, column] @ others
     remaining = sd**2 + spread * same_labels(optimizers, optimizers) - cross @ weights
     between = np.atleast_2d(np.cov(centre, rowvar=False))
