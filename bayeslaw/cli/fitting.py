@@ -30,7 +30,7 @@ def fit_(
             help="Parts of the law beyond its core, joined by commas, or core for none of them. "
             "`bayeslaw compare` tells what each is worth."
         ),
-    ] = "drift,second,smooth,sequence",
+    ] = "drift,second,smooth,sequence,multiples",
     effort: Annotated[
         str | None,
         typer.Option(
