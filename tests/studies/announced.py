@@ -7,7 +7,8 @@ Independent targets: the five optimizers of books.csv, from runs of 9k parameter
 130M to 520M; six simulated truths, from 20M to 300M parameters to 3B. Each fit has 0, 4 or 16 runs drawn at
 random from the smaller cells. The law is the core, the core and its default parts, or those without
 optimizers' usual multiples. All fits are Laplace approximations. The judges of real targets are fits to all
-runs of that optimizer (for Marin the shipped posterior), so they are models too. See ../shared/data/README.md for the origin of Marin's runs.
+runs of that optimizer (for Marin the shipped posterior), so they are models too. See
+../shared/data/README.md for the origin of Marin's runs.
 """
 
 from __future__ import annotations
