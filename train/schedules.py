@@ -16,8 +16,9 @@ def fraction(
 ) -> float:
     """Fraction of the peak learning rate at ``step`` of 0, 1, ..., steps - 1, or between two of them.
 
-    Linear warm-up reaches 1 in its last step. "wsd" falls in the last ``decay_share`` of the steps after it. The last step of the run has ``final``, except with
-    "constant", and with "inverse_sqrt", which falls as sqrt(warm-up / step) (Vaswani et al. 2017).
+    Linear warm-up reaches 1 in its last step. "wsd" falls in the last ``decay_share`` of the steps after
+    it. The last step of the run has ``final``, except with "constant", and with "inverse_sqrt", which falls
+    as sqrt(warm-up / step) (Vaswani et al. 2017).
 
     >>> [round(fraction("linear", step, 6, 2, 0.0), 2) for step in range(6)]
     [0.5, 1.0, 0.75, 0.5, 0.25, 0.0]

@@ -429,7 +429,10 @@ def _check_decay_share(spec: RunSpec) -> None:
         return
     if spec.schedule != "wsd":
         raise _bad(
-            spec, "decay_share", f"nothing, {spec.schedule} has no such setting", "leave it empty, or take wsd"
+            spec,
+            "decay_share",
+            f"nothing, {spec.schedule} has no such setting",
+            "leave it empty, or take wsd",
         )
     if not 0 < spec.decay_share <= 1:
         raise _bad(

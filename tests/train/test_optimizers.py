@@ -150,7 +150,8 @@ def test_wsd_falls_over_the_share_that_is_asked_for():
     assert half[9:60] == pytest.approx([1.0] * 51)
     assert half[84] == pytest.approx(0.5)
     whole, linear = (
-        [schedules.fraction(name, step, 110, 10, 0.1, 1.0) for step in range(110)] for name in ("wsd", "linear")
+        [schedules.fraction(name, step, 110, 10, 0.1, 1.0) for step in range(110)]
+        for name in ("wsd", "linear")
     )
     assert whole == pytest.approx(linear)
 

@@ -111,12 +111,18 @@ def test_the_digest_names_choices_not_names():
             "run r1: decay_share = 1.5; expected above 0 and at most 1: share of the steps after the warm-up "
             "in which the rate falls; give 0.2 for the last fifth, or take the schedule constant",
         ),
-        ({"schedule": "wsd", "decay_share": 0.0}, "run r1: decay_share = 0.0; expected above 0 and at most 1"),
+        (
+            {"schedule": "wsd", "decay_share": 0.0},
+            "run r1: decay_share = 0.0; expected above 0 and at most 1",
+        ),
         (
             {"decay_share": 0.2},
             "run r1: decay_share = 0.2; expected nothing, cosine has no such setting; leave it empty",
         ),
-        ({"schedule": "constant", "decay_share": 0.1}, "run r1: decay_share = 0.1; expected nothing, constant"),
+        (
+            {"schedule": "constant", "decay_share": 0.1},
+            "run r1: decay_share = 0.1; expected nothing, constant",
+        ),
         ({"schedule": "step"}, "run r1: schedule = step; expected one of constant, linear, cosine, wsd, "),
         ({"precision": "fp8"}, "run r1: precision = fp8; expected one of no, bf16, fp16"),
         ({"warmup_tokens": 100_096}, "run r1: warmup_tokens = 100096; expected less than tokens = 100096"),
