@@ -189,7 +189,7 @@ def _repeat_noise(t: pd.DataFrame) -> dict[str, float]:
 
 
 def best_shares(points: Runs, paired: float) -> Iterator[Row]:
-    """Losses by decay share at each length and peak, where the least lies, and what laws and ``advise`` choose.
+    """Losses by decay share at each length and peak; where the least lies; what laws and ``advise`` choose.
 
     Args:
         points: of ``load``.
