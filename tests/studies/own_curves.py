@@ -11,7 +11,7 @@ tenth is the final loss. Which decay share is best is judged by the validation l
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -80,7 +80,11 @@ def of_peak(runs: Runs, peak: float) -> Runs:
     return runs.where(runs.table["peak"] == peak)
 
 
-def fits_of(law: str, fitted: Runs) -> dict[str, list[tuple[float | None, ScheduleFit]]]:
+Fits = dict[str, list[tuple[float | None, ScheduleFit]]]
+"""Fits to all peaks together and to each alone, each with its peak, None for all."""
+
+
+def fits_of(law: str, fitted: Runs) -> Fits:
     """The law fitted to all peaks together, and to each alone, with the peak."""
 
     def fit(runs: Runs) -> ScheduleFit:
@@ -119,10 +123,8 @@ def tenths(fit: ScheduleFit, ahead: Runs) -> Tenths:
     )
 
 
-def scored(law: str, points: Runs) -> Iterator[Row]:
+def scored(law: str, every: Fits, found: Mapping[str, Task]) -> Iterator[Row]:
     """Errors per mille of tenths and of last tenths, and coverage, of each task."""
-    found = tasks(points)
-    every = fits_of(law, next(iter(found.values())).fitted)
     for how, fits in every.items():
         for name, task in found.items():
             parts = [
@@ -188,15 +190,13 @@ def _repeat_noise(t: pd.DataFrame) -> dict[str, float]:
     return found
 
 
-def best_shares(points: Runs, paired: float) -> Iterator[Row]:
+def best_shares(fits: Mapping[str, Fits], paired: float) -> Iterator[Row]:
     """Losses by decay share at each length and peak; where the least lies; what laws and ``advise`` choose.
 
     Args:
-        points: of ``load``.
+        fits: by law.
         paired: standard deviation of a loss against others of its seed, per mille.
     """
-    fitted = next(iter(tasks(points).values())).fitted
-    fits = {law: fits_of(law, fitted) for law in LAWS}
     for (tokens, peak), rows in _by_share():
         shares, losses = rows["share"].to_numpy(float), rows["loss"].to_numpy(float)
         noise = np.random.default_rng(0).standard_normal((NOISY_DRAWS, len(losses)))
@@ -245,9 +245,11 @@ def _advised(fit: ScheduleFit, steps: int, peak: float | None) -> Row:
 def run() -> list[Row]:
     """All result lines."""
     points = load()
-    floor = noise(points)
-    rows = [row for law in LAWS for row in scored(law, points)]
-    return [floor, *rows, *best_shares(points, floor["paired_validation"])]
+    floor, found = noise(points), tasks(points)
+    fitted = next(iter(found.values())).fitted
+    fits = {law: fits_of(law, fitted) for law in LAWS}
+    rows = [row for law in LAWS for row in scored(law, fits[law], found)]
+    return [floor, *rows, *best_shares(fits, floor["paired_validation"])]
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -303,23 +305,31 @@ def _shares(rows: Sequence[Row]) -> str:
     ]
     title = "Validation loss over the least of its row [‰], by decay share (0: constant, 1: linear)"
     shares = [f"{share:g}" for share in rows[0]["shares"]]
-    return markdown(title, ["tokens", "peak", *shares, "best (90% interval)"], body)
+    return markdown(title, ["tokens", "peak", *shares, "best (90% interval by the noise of shares)"], body)
 
 
 def _choices(rows: Sequence[Row]) -> str:
-    """The share that each law chooses, and the mean of what it costs."""
+    """The share that each law and ``advise`` choose, and the mean of what it costs."""
     head = [f"{_thousands(row['tokens'])}, {row['peak']:g}" for row in rows]
     body = [["measured", *map(_measured, rows), "0.0"]]
     for name in rows[0]["chosen"]:
         chosen = [row["chosen"][name] for row in rows]
-        costs = [row["excess"][row["shares"].index(share)] for row, share in zip(rows, chosen, strict=True)]
-        body.append([name, *(f"{share:g}" for share in chosen), f"{np.mean(costs):.1f}"])
+        body.append([name, *(f"{share:g}" for share in chosen), _mean_cost(rows, chosen)])
     for name in rows[0]["advise"]:
         told = [row["advise"][name] for row in rows]
         shown = [f"{x['decay']} {x['share']:.2g} ({x['lower']:.2g} to {x['upper']:.2g})" for x in told]
-        body.append([f"schedule advise {name}", *shown, "-"])
-    title = "Decay share of the least loss; of the measured ones by each law; by advise, with its interval"
+        body.append([f"schedule advise {name}", *shown, _mean_cost(rows, [x["share"] for x in told])])
+    title = (
+        "Decay share of the least validation loss; that of each law among the measured ones; that of advise, "
+        "with its interval, whose cost is that of the nearest measured one"
+    )
     return markdown(title, ["by", *head, "mean cost, ‰"], body)
+
+
+def _mean_cost(rows: Sequence[Row], chosen: Sequence[float]) -> str:
+    """Of the measured shares nearest to the chosen ones."""
+    nearest = [np.argmin(np.abs(np.subtract(row["shares"], x))) for row, x in zip(rows, chosen, strict=True)]
+    return f"{np.mean([row['excess'][at] for row, at in zip(rows, nearest, strict=True)]):.1f}"
 
 
 def _measured(row: Row) -> str:
