@@ -432,7 +432,7 @@ def _check_decay_share(spec: RunSpec) -> None:
             spec,
             "decay_share",
             f"nothing, {spec.schedule} has no such setting",
-            "leave it empty, or take wsd",
+            "leave it empty, or take the schedule wsd",
         )
     if not 0 < spec.decay_share <= 1:
         raise _bad(
