@@ -321,15 +321,15 @@ def _choices(rows: Sequence[Row]) -> str:
         body.append([f"schedule advise {name}", *shown, _mean_cost(rows, [x["share"] for x in told])])
     title = (
         "Decay share of the least validation loss; that of each law among the measured ones; that of advise, "
-        "with its interval, whose cost is that of the nearest measured one"
+        "with its interval, and its cost straight between the measured ones"
     )
     return markdown(title, ["by", *head, "mean cost, ‰"], body)
 
 
 def _mean_cost(rows: Sequence[Row], chosen: Sequence[float]) -> str:
-    """Of the measured shares nearest to the chosen ones."""
-    nearest = [np.argmin(np.abs(np.subtract(row["shares"], x))) for row, x in zip(rows, chosen, strict=True)]
-    return f"{np.mean([row['excess'][at] for row, at in zip(rows, nearest, strict=True)]):.1f}"
+    """Straight between the measured shares."""
+    costs = [np.interp(x, row["shares"], row["excess"]) for row, x in zip(rows, chosen, strict=True)]
+    return f"{np.mean(costs):.1f}"
 
 
 def _measured(row: Row) -> str:
