@@ -17,7 +17,6 @@ from typing import Any
 
 from bayeslaw.errors import BadInput
 from bayeslaw.files import write_atomically
-from bayeslaw.integrations.schedules import WSD_DECAY
 from bayeslaw.lab.models.counts import flops_per_token, params_embedding, params_nonembedding
 from bayeslaw.lab.train.energy import co2e_grams
 from bayeslaw.lab.train.spec import USUAL, RunSpec, digest
@@ -40,9 +39,6 @@ OUTSIDE = ("batch_schedule", "lr_dropout", "epochs", "init", "task")
 """Choices that no law knows. They are told only where they are made, as ``extra_NAME``: a fit then sets the
 run apart."""
 
-DECAY_SHARES = {"constant": 0.0, "wsd": WSD_DECAY}
-"""Share of the steps after warm-up in which the rate falls; all of them with other schedules."""
-
 
 def row(
     spec: RunSpec, status: str, loss_val: float | None, loss_smoothed: float | None, tokens_seen: int
@@ -64,7 +60,7 @@ def row(
         **{f"extra_{name}": value for name in OUTSIDE if (value := getattr(spec, name)) != USUAL[name]},
         "steps": spec.steps,
         "final_lr_ratio": spec.fraction_at(spec.steps - 1),
-        "decay_share": DECAY_SHARES.get(spec.schedule, 1.0),
+        "decay_share": spec.falling_share,
         "normalization": spec.norm,
         "loss": loss_val if status == "finished" else None,
         "loss_kind": "val_final",

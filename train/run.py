@@ -507,10 +507,12 @@ def _batch_choices(path: Path, given: dict[str, Any]) -> dict[str, Any]:
     """Choices of a batch plan in a JSON file; those that it makes cannot be given beside it."""
     content = _choices(path)
     plan = plan_from(content, str(path))
+    decays = content.get("schedule") == "wsd" and "decay_share" in content
     choices = {
         "batch_tokens": plan.batch_tokens,
         "learning_rate": plan.learning_rate,
         **({"schedule": content["schedule"]} if "schedule" in content else {}),
+        **({"decay_share": content["decay_share"]} if decays else {}),
     }
     if twice := [name for name in choices if given[name] is not None]:
         option = "--" + twice[0].replace("_", "-")

@@ -25,6 +25,7 @@ from bayeslaw.lab.models.transformer import Shape
 from bayeslaw.lab.train.optimizers import OPTIMIZERS, Settings
 from bayeslaw.lab.train.schedules import NAMES, fraction
 from bayeslaw.lab.train.stages import Stage, sequences_before, stage_at, stages
+from bayeslaw.law.scalars import usual_decay_share
 from bayeslaw.schedules.batches import BatchPlan, parse_switches
 
 PRECISIONS = ("no", "bf16", "fp16")
@@ -88,6 +89,8 @@ class RunSpec:
         task: of ``data.tasks``, whose examples ``corpus`` then holds: "classify" or "write". Empty: the
             next token of the corpus.
         columns: of the examples: "TEXT,ANSWER".
+        decay_share: share of the steps after the warm-up in which the rate of wsd falls, above 0 and at most
+            1, such as 0.1; by default 0.2.
     """
 
     run_id: str
@@ -129,6 +132,7 @@ class RunSpec:
     init: str = ""
     task: str = ""
     columns: str = "text,answer"
+    decay_share: float | None = None
 
     @property
     def network(self) -> Network:
@@ -191,6 +195,11 @@ class RunSpec:
         return round(self.warmup_tokens / self.batch_tokens)
 
     @property
+    def falling_share(self) -> float:
+        """Share of the steps after warm-up in which the rate falls."""
+        return usual_decay_share(self.schedule) if self.decay_share is None else self.decay_share
+
+    @property
     def curvature_steps(self) -> dict[str, int]:
         """Steps done at each measurement of curvature, by the share of the run as it was given."""
         given = self.curvature_at or ("1" if self.curvature_sequences else "")
@@ -212,7 +221,8 @@ class RunSpec:
         done, whole = (
             sequences_before(self.stages, i) / self.batch_sequences for i in (step + 1, self.steps)
         )
-        return fraction(self.schedule, done - 1, whole, self.warmup_steps, self.final_lr_ratio)
+        share = self.falling_share
+        return fraction(self.schedule, done - 1, whole, self.warmup_steps, self.final_lr_ratio, share)
 
     def sequences_at(self, step: int) -> tuple[int, int]:
         """Place of a step's first sequence in the order of the run, and how many it reads."""
@@ -308,7 +318,7 @@ def meanings() -> dict[str, str]:
 
 
 def checked(spec: RunSpec) -> RunSpec:
-    """Check a spec and fill in its optimizer's usual values.
+    """Check a spec and fill in its optimizer's usual values; a decay share that is the usual one is left out.
 
     Raises:
         BadInput: names the run, the field, its value and what was expected.
@@ -335,6 +345,8 @@ def checked(spec: RunSpec) -> RunSpec:
             if getattr(spec, name) is None
         },
     )
+    if filled.decay_share == usual_decay_share(filled.schedule):
+        filled = replace(filled, decay_share=None)  # as a spec without one, so that both are one run
     if filled.curvature_at and not filled.curvature_sequences:
         filled = replace(filled, curvature_sequences=CURVATURE_SEQUENCES)
     _check_numbers(filled)
@@ -373,6 +385,7 @@ def _check_numbers(spec: RunSpec) -> None:
             spec, "batch_tokens", f"at most tokens = {spec.tokens}", "take a smaller batch or more tokens"
         )
     _check_batch_schedule(spec)
+    _check_decay_share(spec)
     if spec.network.images and (spec.epochs > 1 or spec.task):
         raise _bad(
             spec, "epochs", "1 and no task, since images are read as often as it takes", "leave it out"
@@ -408,6 +421,26 @@ def _check_batch_schedule(spec: RunSpec) -> None:
     places = [stage.first_step for stage in spec.stages] + [spec.steps]
     if any(a >= b for a, b in itertools.pairwise(places)):
         raise _bad(spec, "batch_schedule", "a step or more between switches", "leave one out")
+
+
+def _check_decay_share(spec: RunSpec) -> None:
+    """Refuse a share that WSD cannot have, or that the schedule does not have."""
+    if spec.decay_share is None:
+        return
+    if spec.schedule != "wsd":
+        raise _bad(
+            spec,
+            "decay_share",
+            f"nothing, {spec.schedule} has no such setting",
+            "leave it empty, or take the schedule wsd",
+        )
+    if not 0 < spec.decay_share <= 1:
+        raise _bad(
+            spec,
+            "decay_share",
+            "above 0 and at most 1: share of the steps after the warm-up in which the rate falls",
+            "give 0.2 for the last fifth, or take the schedule constant",
+        )
 
 
 def _check_curvature(spec: RunSpec) -> None:

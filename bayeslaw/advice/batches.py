@@ -13,9 +13,10 @@ from bayeslaw.advice.decision import decide
 from bayeslaw.advice.prediction import about_fit, about_group, assumed
 from bayeslaw.advice.target_surface import TargetSurface, surface_at
 from bayeslaw.arrays import Floats
+from bayeslaw.errors import BadInput
 from bayeslaw.intervals import Interval, interval
-from bayeslaw.law.scalars import schedule_coordinates
-from bayeslaw.law.terms import optimum_of
+from bayeslaw.law.scalars import schedule_coordinates, usual_decay_share
+from bayeslaw.law.terms import FACTORS, optimum_of
 from bayeslaw.posterior.draws import Posterior
 from bayeslaw.results import Result, Section
 from bayeslaw.schedules.batches import (
@@ -33,11 +34,12 @@ from bayeslaw.text import percent, setting, short
 SPAN = 3 * np.log(2.0)
 """Way below D in ln tokens over which the exponent of the best batch is taken: a plan's three doublings."""
 
-USUAL_SHARES = {"constant": 0.0, "wsd": 0.2}
-"""Decay share of runs whose table tells only the kind; all of the run with other schedules."""
-
 SHAPED = ("constant", "wsd", "linear", "cosine")
 """Schedules whose learning rates can be converted."""
+
+
+NO_SCHEDULE = {"unknown", "mixed"}
+"""What stands in the place of a schedule in a posterior's conventions."""
 
 
 class BatchLaw(NamedTuple):
@@ -201,11 +203,13 @@ def advise_batches(
             ``wsd``, none with ``constant``, else the whole run.
 
     Raises:
-        BadInput: as ``schedules.batches.running_optimum``.
+        BadInput: as ``schedules.batches.running_optimum``; a schedule that neither the posterior nor
+            ``SHAPED`` has.
     """
-    usual = USUAL_SHARES | {"wsd": max(0.0, 1 - until)}
+    _check_schedule(posterior, schedule)
     kind, share = ("cosine", 1.0) if exchange else (schedule, decay_share)
-    share = usual.get(kind, 1.0) if share is None else share
+    if share is None:
+        share = max(0.0, 1 - until) if kind == "wsd" else usual_decay_share(kind)
     asked = replace(target, covariates={**target.covariates, "schedule": kind, "share": share})
     knows = _knows_schedules(posterior)
     assumes = assumed(posterior, asked)
@@ -239,6 +243,19 @@ def advise_batches(
     )
 
 
+def _check_schedule(posterior: Posterior, schedule: str) -> None:
+    """Refuse a schedule that is neither in ``SHAPED`` nor that of any run of the posterior."""
+    told = {str(convention["schedule"]) for convention in posterior.conventions.values()
+            if "schedule" in convention}  # fmt: skip
+    seen = [values for name, values in posterior.factor_values.items() if FACTORS[name].column == "schedule"]
+    known = sorted({*SHAPED, *told, *(str(value) for values in seen for value in values)} - NO_SCHEDULE)
+    if schedule not in known:
+        raise BadInput(
+            f"batch plan: schedule = {schedule}; expected one of {', '.join(known)}, which the posterior or "
+            "this library knows; name one of them"
+        )
+
+
 def _knows_schedules(posterior: Posterior) -> bool:
     return "share" in posterior.pivot
 
@@ -247,8 +264,8 @@ def _conversion(assumes: Mapping[str, str | float], kind: str, share: float) -> 
     """From learning rates of the assumed schedule to those of another; 1 where it has no known shape."""
     if assumes["schedule"] not in SHAPED:
         return 1.0
-    kinds, shares = [str(assumes["schedule"]), kind], [USUAL_SHARES.get(str(assumes["schedule"]), 1.0), share]
-    before, after = schedule_coordinates(kinds, shares)["shift"]
+    usual = str(assumes["schedule"])
+    before, after = schedule_coordinates([usual, kind], [usual_decay_share(usual), share])["shift"]
     return float(np.exp(after - before))
 
 

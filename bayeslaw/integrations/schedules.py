@@ -11,9 +11,7 @@ from typing import Any
 
 from bayeslaw.errors import BadInput
 from bayeslaw.integrations.advice import Advice, optimizer_settings
-
-WSD_DECAY = 0.2
-"""Share of the steps after warm-up in which WSD decays (Hu et al. 2024, arXiv:2404.06395, use 0.1 to 0.2)."""
+from bayeslaw.law.scalars import WSD_DECAY
 
 WARMUP_SHARE = 0.05
 

@@ -21,9 +21,22 @@ from bayeslaw.arrays import Floats
 from bayeslaw.theory.schedule_bounds import Scalars, schedule_scalars, schedule_shape
 
 COORDINATES = ("shift", "cost")
+
+WSD_DECAY = 0.2
+"""Share in which WSD falls where nothing else is said (Hu et al. 2024, arXiv:2404.06395, use 0.1 to 0.2)."""
+
 STEPS = 20_000
 COSINE_ENDS = 0.1
 """Last rate of a cosine over its peak: most of the fitted ones have it."""
+
+
+def usual_decay_share(kind: str) -> float:
+    """Decay share of a schedule of which only the kind is told.
+
+    >>> [usual_decay_share(kind) for kind in ("constant", "wsd", "cosine")]
+    [0.0, 0.2, 1.0]
+    """
+    return {"constant": 0.0, "wsd": WSD_DECAY}.get(kind, 1.0)
 
 
 def schedule_coordinates(kind: ArrayLike, share: ArrayLike) -> dict[str, Floats]:

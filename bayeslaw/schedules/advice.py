@@ -35,6 +35,8 @@ ALIKE, OTHER_SHAPE = 0.5, 0.5
 
 REACH = 4.0
 """Times the longest fitted schedule beyond which advice is doubtful."""
+SHORT = 16.0
+"""Times shorter than that, below which it is: curves for advice differ by less among themselves."""
 
 
 class Option(NamedTuple):
@@ -236,6 +238,11 @@ def _warnings(fit: ScheduleFit, steps: int, peak: float | None) -> list[str]:
             f"{steps:g} steps are {steps / fit.steps:.2g} times the longest schedule fitted "
             f"({fit.steps:g}): the "
             "best share of so long a run was not seen"
+        )
+    if steps < fit.steps / SHORT:
+        said.append(
+            f"{steps:g} steps are {fit.steps / steps:.2g} times fewer than the longest schedule fitted has "
+            f"({fit.steps:g}): the best share of so short a run was not seen; give curves of your own"
         )
     low, high = fit.peaks
     if peak is not None and not 0.5 * low <= peak <= 2 * high:

@@ -13,6 +13,7 @@ import pytest
 
 from bayeslaw.advice.batches import advise_batches, batch_law
 from bayeslaw.advice.prediction import predict
+from bayeslaw.errors import BadInput
 from bayeslaw.posterior.netcdf import write_posterior
 from bayeslaw.schedules.batches import plan_from, running_optimum
 from bayeslaw.target import Target
@@ -99,6 +100,21 @@ def test_a_schedule_without_a_known_shape_is_not_converted(posterior):
     assert "schedule unknown: their learning rates are not converted to wsd" in found.warnings[-1]
 
 
+def test_a_schedule_of_the_posteriors_own_runs_is_known(posterior):
+    told = posterior.conventions["ours"] | {"schedule": "multistep"}
+    other = replace(posterior, conventions=posterior.conventions | {"ours": told})
+    assert advise_batches(other, TARGET, schedule="multistep").conversion == 1.0
+    seen = replace(
+        posterior,
+        factor={"schedule": np.zeros((posterior.draws, 2))},
+        factor_spread={"schedule": np.ones(posterior.draws)},
+        factor_values={"schedule": ("cosine", "multistep")},
+    )
+    assert advise_batches(seen, TARGET, schedule="multistep").assumes["schedule"] == "multistep"
+    with pytest.raises(BadInput, match="expected one of constant, cosine, linear, multistep, wsd, which"):
+        advise_batches(seen, TARGET, schedule="mixed")
+
+
 def test_growth_toml_has_cosine_rates_times_the_shift_of_its_own_schedules():
     plan = tomllib.loads((Path(__file__).parents[2] / "train" / "plans" / "growth.toml").read_text())
     fixed = [part for part in plan["part"] if "seed" in part and "batch_schedule" not in part]
@@ -168,6 +184,11 @@ def test_the_command_writes_a_plan_that_the_lab_reads(posterior, tmp_path, monke
         (["--min-batch", "none"], "--min-batch none: expected a finite number above 0"),
         (["--study", "nobody"], "--study nobody: not in p.nc; expected one of"),
         (["--decay-share", "2"], "--decay-share 2: expected a share from 0 to 1"),
+        (
+            ["--schedule", "bananas"],
+            "batch plan: schedule = bananas; expected one of constant, cosine, linear, wsd, which the "
+            "posterior or this library knows",
+        ),
         (
             ["--seesaw", "--schedule", "wsd"],
             "--seesaw takes the place of a cosine's decay; expected no --schedule",

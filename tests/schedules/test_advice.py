@@ -67,6 +67,7 @@ def test_pooled_advice():
     assert cost["linear", 0.2, 0.0] < cost["linear", 0.1, 0.0]
     assert "no law of the schedule gives a reason for warm-up" in found["warmup_from"]
     assert found["warnings"] == []
+    assert "50 times fewer than the longest" in advise(pooled_fit(), 1000, None)["warnings"][0]
     assert "20 times the longest schedule" in advise(pooled_fit(), 1_000_000, None)["warnings"][0]
 
 

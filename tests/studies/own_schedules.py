@@ -1,9 +1,14 @@
 """Laws of the schedule and a regression on its numbers, on our own small networks; and who diverges.
 
+Final losses are predicted here, curves in ``own_curves``, which this study runs and prints, too.
+
     python -m train.sweep --plan train/plans/schedules.toml --out out/schedules --workers 1
     python -m train.collect out/schedules -o tests/studies/results/own_schedules.csv
-    python -m tests.studies.own_schedules run     # results/own_schedules.jsonl, a minute
-    python -m tests.studies.own_schedules table   # prints its part of docs/benchmarks.md
+    python -m tests.studies.own_schedules curves   # results/own_curves.parquet from out/schedules
+    python -m tests.studies.own_schedules run      # results/own_schedules.jsonl, some minutes
+    python -m tests.studies.own_schedules table    # prints its part of docs/benchmarks.md
+
+Final losses and divergence are of the first two parts of the plan: one seed, and a decay share of 0.2.
 
 The runs of Schaipp et al. are those of ``tests.studies.schedules``. The regression
 (``bayeslaw.schedules.regression``) is in the spirit of Opt-Laws, whose features are not published.
@@ -14,27 +19,22 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from bayeslaw.arrays import Floats
-from bayeslaw.runs.io import read_runs
 from bayeslaw.schedules.features import schedule_features
 from bayeslaw.schedules.fitting import fit_schedule, predicted_losses
 from bayeslaw.schedules.laws import LAWS
 from bayeslaw.schedules.regression import fit_regression
+from tests.studies import own_curves
 from tests.studies import schedules as public
-from tests.studies.tables import Row, markdown, read_rows, run_or_print
-from train.schedules import fraction
+from tests.studies.own_runs import HOT, collect_curves, own
+from tests.studies.tables import Row, markdown, read_rows, study_parser
 
-RUNS = Path(__file__).parent / "results" / "own_schedules.csv"
 RESULTS = Path(__file__).parent / "results" / "own_schedules.jsonl"
-WARM = 0.1
-"""Warm-up of the runs whose losses are predicted, as a share of the steps."""
-HOT = 0.05
-"""Peak learning rate above which runs are there to diverge."""
 REGRESSION = "regression"
 
 
@@ -48,17 +48,11 @@ class Task(NamedTuple):
     truth: Floats
 
 
-def rates(row: Any) -> Floats:
-    """Learning rates of a run of the lab, at each step."""
-    steps, warmup = round(row.tokens / row.batch_tokens), round(row.warmup_tokens / row.batch_tokens)
-    shape = [fraction(row.schedule, step, steps, warmup, row.final_lr_ratio) for step in range(steps)]
-    return row.learning_rate * np.array(shape)
-
-
-def own() -> pd.DataFrame:
-    """Our runs, with the schedule of each."""
-    runs = read_runs(RUNS)
-    return runs.assign(rates=[rates(row) for row in runs.itertuples()])
+def first_parts() -> pd.DataFrame:
+    """The runs of the first two parts of the plan."""
+    runs = own()
+    usual = (runs["schedule"] != "wsd") | (runs["share"] == own_curves.USUAL)
+    return runs[usual & (runs["seed"] == 0)].reset_index(drop=True)
 
 
 def tasks(runs: pd.DataFrame) -> Iterator[Task]:
@@ -133,16 +127,17 @@ def divergences(runs: pd.DataFrame) -> Iterator[Row]:
 
 def run() -> None:
     """Write all result lines anew."""
-    runs = own()
+    runs = first_parts()
     rows = [scored(method, task) for task in tasks(runs) for method in (*LAWS, REGRESSION)]
-    rows += divergences(runs)
+    rows += [*divergences(runs), *own_curves.run()]
     RESULTS.write_text("".join(json.dumps(row) + "\n" for row in rows))
     print(f"{RESULTS} written")
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Losses by law and task, then divergence."""
-    return "\n\n".join([_losses(rows), *_divergence([r for r in rows if r["what"] == "divergence"])])
+    """Losses by law and task, curves, then divergence."""
+    diverged = [row for row in rows if row["what"] == "divergence"]
+    return "\n\n".join([_losses(rows), own_curves.table(rows), *_divergence(diverged)])
 
 
 def _losses(rows: Sequence[Row]) -> str:
@@ -184,5 +179,13 @@ def _divergence(rows: Sequence[Row]) -> list[str]:
     return [markdown(title, ["warm-up", *(f"peak {p:g}" for p in peaks)], body), note]
 
 
+def main() -> None:
+    what = study_parser(__doc__, "curves").parse_args().what
+    if what == "table":
+        print(table(read_rows(RESULTS)))
+    else:
+        {"curves": collect_curves, "run": run}[what]()
+
+
 if __name__ == "__main__":
-    run_or_print(__doc__, run, lambda: table(read_rows(RESULTS)))
+    main()

@@ -145,6 +145,17 @@ def test_wsd_holds_its_peak_until_the_last_fifth():
     assert rates[99] == pytest.approx(0.5)
 
 
+def test_wsd_falls_over_the_share_that_is_asked_for():
+    half = [schedules.fraction("wsd", step, 110, 10, 0.0, 0.5) for step in range(110)]
+    assert half[9:60] == pytest.approx([1.0] * 51)
+    assert half[84] == pytest.approx(0.5)
+    whole, linear = (
+        [schedules.fraction(name, step, 110, 10, 0.1, 1.0) for step in range(110)]
+        for name in ("wsd", "linear")
+    )
+    assert whole == pytest.approx(linear)
+
+
 @pytest.mark.parametrize("schedule", schedules.NAMES)
 def test_schedules_without_warm_up_stay_finite(schedule):
     assert all(0 <= schedules.fraction(schedule, step, 3, 0, 0.0) <= 1 for step in range(3))

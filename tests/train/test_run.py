@@ -174,7 +174,7 @@ def test_a_switch_to_the_same_settings_changes_nothing(spec, tmp_path):
 
 
 def test_batches_of_a_plan_read_every_sequence_once(spec, tmp_path, monkeypatch):
-    plan = {"batch_tokens": 512, "learning_rate": 0.01, "schedule": "wsd", "inputs": {}}
+    plan = {"batch_tokens": 512, "learning_rate": 0.01, "schedule": "wsd", "decay_share": 0.4}
     plan["switches"] = [{"share": 0.25, "batch_tokens": 1024, "learning_rate": 0.014}]
     (tmp_path / "plan.json").write_text(json.dumps(plan))
     sizes = []
@@ -193,8 +193,10 @@ def test_batches_of_a_plan_read_every_sequence_once(spec, tmp_path, monkeypatch)
     assert [size for size, _ in sizes] == [16] * 3 + [32] * 4 + [24]
     assert sum(size for size, _ in sizes) * 32 == 6_400
     assert [rate for _, rate in sizes[2:5]] == [0.01, 0.014, 0.014]
+    assert sizes[5][1] < 0.014  # in the last 0.4, not in the last fifth
     found = record.read(tmp_path / "r")
     assert found["extra_batch_schedule"] == "0.25:1024:0.014"
+    assert (found["schedule"], found["decay_share"]) == ("wsd", 0.4)
     assert (found["batch_tokens"], found["learning_rate"], found["steps"]) == (512, 0.01, 8)
     assert found["final_lr_ratio"] == pytest.approx(0.1)
     assert pd.read_csv(tmp_path / "r" / record.CURVE)["tokens"].tolist() == [6_400]

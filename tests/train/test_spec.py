@@ -38,6 +38,25 @@ def test_a_batch_schedule_falls_on_whole_batches_and_moves_the_rate():
     assert spec.learning_rate_at(spec.steps - 1) == pytest.approx(2e-4)
 
 
+def test_a_decay_share_moves_the_decay_and_the_digest():
+    wsd = checked(replace(SPEC, schedule="wsd", final_lr_ratio=0.0))
+    longer = checked(replace(wsd, decay_share=0.5))
+    falls = [sum(spec.fraction_at(step) < 1 for step in range(2, spec.steps)) for spec in (wsd, longer)]
+    assert falls == [5, 12]  # of 23 steps after the warm-up
+    assert (wsd.falling_share, longer.falling_share) == (0.2, 0.5)
+    assert digest(longer) != digest(wsd)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "share"), [("wsd", 0.2), ("cosine", 1.0), ("constant", 0.0), ("inverse_sqrt", 1.0)]
+)
+def test_the_usual_decay_share_is_the_run_without_one(schedule, share):
+    """So that runs keep their ids, and that a collected table can be a plan."""
+    plain = checked(replace(SPEC, schedule=schedule))
+    assert checked(replace(plain, decay_share=share)) == plain
+    assert plain.falling_share == share
+
+
 def test_curvature_is_due_at_steps_of_the_run():
     assert checked(SPEC).curvature_steps == {}
     assert replace(SPEC, curvature_sequences=16).curvature_steps == {"1": 25}
@@ -86,6 +105,23 @@ def test_the_digest_names_choices_not_names():
         (
             {"parametrization": "mup", "optimizer": "sgd"},
             "run r1: parametrization = mup; expected standard with sgd, or one of adamw, lion, rmsprop ",
+        ),
+        (
+            {"schedule": "wsd", "decay_share": 1.5},
+            "run r1: decay_share = 1.5; expected above 0 and at most 1: share of the steps after the warm-up "
+            "in which the rate falls; give 0.2 for the last fifth, or take the schedule constant",
+        ),
+        (
+            {"schedule": "wsd", "decay_share": 0.0},
+            "run r1: decay_share = 0.0; expected above 0 and at most 1",
+        ),
+        (
+            {"decay_share": 0.2},
+            "run r1: decay_share = 0.2; expected nothing, cosine has no such setting; leave it empty",
+        ),
+        (
+            {"schedule": "constant", "decay_share": 0.1},
+            "run r1: decay_share = 0.1; expected nothing, constant",
         ),
         ({"schedule": "step"}, "run r1: schedule = step; expected one of constant, linear, cosine, wsd, "),
         ({"precision": "fp8"}, "run r1: precision = fp8; expected one of no, bf16, fp16"),
