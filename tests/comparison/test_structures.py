@@ -120,8 +120,8 @@ def test_an_unknown_part_is_refused():
         structure_named("drift+magic")
     assert str(caught.value) == (
         "--structures drift+magic: no part 'magic' of the law; expected core, or some of drift, second, "
-        "smooth, sequence, multiples, schedule, schedule_free, schedule_slope, shape, curvature, theory, lmo joined "
-        "by +; give it as drift+second"
+        "smooth, sequence, multiples, schedule, schedule_free, schedule_slope, shape, curvature, theory, lmo "
+        "joined by +; give it as drift+second"
     )
 
 
