@@ -362,7 +362,9 @@ def test_a_table_without_tasks_ends_with_one_message_and_code_2(
     assert "at least two numbers of epochs" in capsys.readouterr().err
 
 
-def test_results_in_a_folder_that_is_not_there_are_refused_before_any_work(sweep: Path, tmp_path: Path) -> None:
+def test_results_in_a_folder_that_is_not_there_are_refused_before_any_work(
+    sweep: Path, tmp_path: Path
+) -> None:
     results = tmp_path / "none" / "trials.jsonl"
     with (
         patch.object(command, "run", lambda *_: pytest.fail("worked")),
