@@ -84,7 +84,7 @@ def fits(cell: Cell) -> Iterator[tuple[str, Posterior, str | None]]:
 
 
 def copies(cell: Cell, batch: float | None) -> Iterator[tuple[str, Row]]:
-    """Settings of single runs: the best on books at the same N and D, the best of the next smaller on code."""
+    """Settings of single runs: the best on books at the same N and D, and of the next smaller on code."""
     place = ["optimizer", "params_nonembedding", "tokens"]
     same = books()[(books()[place] == [getattr(cell, name) for name in place]).all(axis=1)]
     if batch is not None:
