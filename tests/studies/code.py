@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +35,7 @@ from bayeslaw.text import short
 from tests.studies.tables import Row, counted, markdown, percent, read_rows, run_or_print
 from tests.studies.validation.advice import posterior_of
 
+ROOT = Path(__file__).parents[2]
 RUNS = Path(__file__).parent / "results" / "code.csv"
 RESULTS = RUNS.with_suffix(".jsonl")
 CODE = "shapes-code"
@@ -46,6 +47,17 @@ SEQUENCE = 128
 CURVE_BATCH = 640
 """Batch [tokens] at which the plan tries several rates: that of the core's advice in whole sequences."""
 PARTS = {"core": (), "default": DEFAULT_PARTS}
+COPY_BOOKS = "best on books at this size, copied"
+COPY_CODE = "best of the next smaller on code, copied"
+ORDER = [
+    *(f"ours, books, {law}{asked}" for asked in ("", ", as if on books") for law in PARTS),
+    *(f"ours, books and smaller code, {law}" for law in PARTS),
+    "ours, shipped posterior",
+    COPY_BOOKS,
+    COPY_CODE,
+]
+COMMON = (24_848.0, 55_536.0, 222_000.0)
+"""N of the replayed cells on which every method advises."""
 
 
 @functools.cache
@@ -72,33 +84,33 @@ def smaller_code(cell: Cell) -> pd.DataFrame:
     return code()[code()["params_nonembedding"] < cell.params_nonembedding]
 
 
-def fits(cell: Cell) -> Iterator[tuple[str, Posterior, str | None]]:
-    """Our methods for a cell: name, posterior, and the study that is asked about (None: one never seen)."""
+def fits(cell: Cell) -> Iterator[tuple[str, Callable[[], Posterior], str | None]]:
+    """Our methods for a cell: name, the fit, and the study that is asked about (None: one never seen)."""
     for law, parts in PARTS.items():
-        yield f"ours, books, {law}", posterior_of(books(), parts), None
+        fit = functools.partial(posterior_of, books(), parts)
+        yield f"ours, books, {law}", fit, None
+        yield f"ours, books, {law}, as if on books", fit, "books" if cell == LIVE else "shapes"
     if len(smaller := smaller_code(cell)):
         both = pd.concat([books(), smaller], ignore_index=True)
         for law, parts in PARTS.items():
-            yield f"ours, books and smaller code, {law}", posterior_of(both, parts), CODE
-    yield "ours, shipped posterior", read_posterior(POSTERIOR), None
+            yield f"ours, books and smaller code, {law}", functools.partial(posterior_of, both, parts), CODE
+    yield "ours, shipped posterior", functools.partial(read_posterior, POSTERIOR), None
 
 
 def copies(cell: Cell, batch: float | None) -> Iterator[tuple[str, Row]]:
-    """Settings of single runs: the best on books at the same N and D, and of the next smaller on code."""
+    """Settings of single runs, with that batch [tokens] where it is fixed.
+
+    The best on books at the same N and D, and the best of the next smaller network on code.
+    """
     place = ["optimizer", "params_nonembedding", "tokens"]
     same = books()[(books()[place] == [getattr(cell, name) for name in place]).all(axis=1)]
-    if batch is not None:
-        same = same[same["batch_tokens"] == batch]
-    yield "best on books at this size, copied", _best(same)
-    if len(smaller := smaller_code(cell)):
-        next_below = smaller["params_nonembedding"] == smaller["params_nonembedding"].max()
-        yield "best of the next smaller on code, copied", _best(smaller[next_below])
-
-
-def _best(runs: pd.DataFrame) -> Row:
-    finished = finished_runs(runs)
-    row = finished.loc[finished["loss"].idxmin()]
-    return {name: float(row[name]) for name in SETTINGS}
+    smaller = smaller_code(cell)
+    below = smaller[smaller["params_nonembedding"] == smaller["params_nonembedding"].max()]
+    for method, runs in {COPY_BOOKS: same, COPY_CODE: below}.items():
+        usable = finished_runs(runs if batch is None else runs[runs["batch_tokens"] == batch])
+        if len(usable):
+            best = usable.loc[usable["loss"].idxmin()]
+            yield method, {name: float(best[name]) for name in SETTINGS}
 
 
 def asked(posterior: Posterior, cell: Cell, study: str | None, batch: float | None) -> Row:
@@ -110,132 +122,106 @@ def asked(posterior: Posterior, cell: Cell, study: str | None, batch: float | No
     return USUAL | given | {"interval": [best.lower, best.upper]}
 
 
-def advice(cell: Cell, batch: float | None = None) -> Iterator[tuple[str, Row]]:
-    """Each method's settings for a cell; with a batch [tokens] the learning rate alone is advised."""
-    for method, posterior, study in fits(cell):
-        yield method, asked(posterior, cell, study, batch)
-    yield from copies(cell, batch)
-
-
-def results() -> Iterator[Row]:
-    """Advice for the live cell, with intervals at the curve's batch; for those of shapes.csv, judged."""
-    for method, given in advice(LIVE):
-        yield {"method": method, **_place(LIVE), **given}
-    for method, posterior, study in fits(LIVE):
-        at = asked(posterior, LIVE, study, CURVE_BATCH)
-        yield {"method": method, **_place(LIVE), **at, "at": CURVE_BATCH}
-    for key, rows in group_cells(code()):
-        cell = smooth_cell(key, rows)
-        for method, given in advice(key, float(round(cell.batch_tokens))):
-            yield {"method": method, **_place(key), **given, **judged(cell, given)}
-
-
-def _place(cell: Cell) -> Row:
-    return {"study": cell.study, "params": cell.params_nonembedding, "tokens": cell.tokens}
-
-
-def judged(cell: SmoothedCell, given: Row) -> Row:
-    """What a learning rate costs at the cell's batch, and whether its interval holds the cell's best one."""
-    at = given["learning_rate"], cell.batch_tokens
-    row = {"regret": float(cell.regret(*at)[0]), "among_runs": bool(cell.inside(*at)[0])}
-    return row | {"best": cell.learning_rate, "error": cell.noise, "holds": _holds(given, cell)}
-
-
-def _holds(given: Row, cell: SmoothedCell) -> bool | None:
-    """None for a method without an interval."""
-    if "interval" not in given:
-        return None
-    low, high = given["interval"]
-    return bool(low <= cell.learning_rate <= high)
+def places() -> Iterator[tuple[Cell, int | None]]:
+    """Cells that are advised on, each with its batch [tokens] where that is fixed."""
+    yield LIVE, None
+    yield LIVE, CURVE_BATCH
+    for cell, rows in group_cells(code()):
+        yield cell, int(rows["batch_tokens"].iloc[0])
 
 
 def run() -> None:
-    """Fit, advise and judge anew."""
-    lines = []
-    for row in results():
-        print(row["method"], short(row["params"]), {name: row[name] for name in SETTINGS}, flush=True)
-        lines.append(json.dumps(row) + "\n")
-    RESULTS.write_text("".join(lines))
+    """Append the advice that is not there."""
+    done = {(row["method"], row["params"], row["fixed_batch"]) for row in read_rows(RESULTS)}
+    for cell, batch in places():
+        size = {"params": cell.params_nonembedding, "fixed_batch": batch}
+        found = [
+            (method, asked(fit(), cell, study, batch))
+            for method, fit, study in fits(cell)
+            if (method, *size.values()) not in done
+        ]
+        copied = [pair for pair in copies(cell, batch) if (pair[0], *size.values()) not in done]
+        with RESULTS.open("a") as file:
+            file.writelines(json.dumps({"method": m} | size | row) + "\n" for m, row in [*found, *copied])
 
 
 # ------------------------------------------------------------------------------------------ tables
 
 
 def table(rows: Sequence[Row], runs: pd.DataFrame) -> str:
-    """The replayed cells, then the network that was trained.
+    """Learning rates at fixed batches, then the network that was trained with each whole advice.
 
     Args:
         rows: of ``run``.
-        runs: of the plan.
+        runs: of the plan, finished.
     """
-    return "\n\n".join([replayed([row for row in rows if row["study"] == CODE]), *live(rows, runs)])
+    return "\n\n".join([rates(rows, curves(runs)), whole(rows, runs), about(runs)])
 
 
-def replayed(rows: Sequence[Row]) -> str:
+def curves(runs: pd.DataFrame) -> dict[float, SmoothedCell]:
+    """By N: the curve of each cell of shapes.csv, and of the plan's runs at one batch."""
+    cells = [smooth_cell(key, own) for key, own in group_cells(code())]
+    cells.append(smooth_cell(LIVE, runs[runs["batch_tokens"] == CURVE_BATCH]))
+    return {cell.key.params_nonembedding: cell for cell in cells}
+
+
+def rates(rows: Sequence[Row], cells: dict[float, SmoothedCell]) -> str:
     """One line a method: learning rate and regret in each cell; the first has the cells' own curves."""
-    frame = pd.DataFrame(rows)
-    sizes = sorted(frame["params"].unique())
-    cells = frame.groupby("params").first()
-    body = [
-        [
-            "the cell's own runs: best rate (their error)",
-            *(f"{cells['best'][n]:.3g} ({percent(cells['error'][n], 1)})" for n in sizes),
-            *("-", "-", "-"),
-        ]
-    ]
-    for method, own in frame.groupby("method", sort=False):
-        at = own.set_index("params")
-        known = own["holds"].dropna()
-        widths = [high / low for low, high in own["interval"].dropna()]
-        body.append(
-            [
-                str(method),
-                *(_rate(at.loc[n]) if n in at.index else "-" for n in sizes),
-                percent(own["regret"].mean(), 2),
-                counted(list(known.astype(bool))),
-                f"{np.median(widths):.3g} times" if widths else "-",
-            ]
-        )
-    head = ["method", *(f"N = {short(n)}" for n in sizes), "mean regret", "best rate in 90%", "width"]
-    title = "Source code, replayed: learning rate at 512 tokens a batch, and its regret"
-    return markdown(title, head, body)
-
-
-def _rate(row: pd.Series) -> str:
-    bound = "" if row["among_runs"] else ">= "
-    return f"{row['learning_rate']:.3g}: {bound}{percent(row['regret'], 2)}"
-
-
-def live(rows: Sequence[Row], runs: pd.DataFrame) -> Iterator[str]:
-    """One line a method that was trained, and what the rates about the core's advice say."""
-    tried = runs[runs["batch_tokens"] == CURVE_BATCH]
-    cell = smooth_cell(LIVE, tried)
-    body, said = [], []
+    own = ["the cell's own runs"]
+    own += [f"{cell.learning_rate:.3g} (error {percent(cell.noise, 1)})" for cell in cells.values()]
+    body = [[*own, "-", "-", "-"]]
+    advised: dict[str, dict[float, Row]] = {}
     for row in rows:
-        if row["study"] != LIVE.study:
-            continue
-        if "at" in row:
-            low, high = row["interval"]
-            verdict = "holds it" if _holds(row, cell) else "does not hold it"
-            said.append(f"{row['method']}: {low:.2g} to {high:.2g} {verdict}")
-            continue
-        settings = [f"{row['learning_rate']:.3g}", f"{whole_batch(row)}"]
-        settings += [f"{row[name]:.2g}" for name in USUAL]
-        loss = trained(row, runs)
-        shown = [f"{loss:.4f}", percent(loss / cell.loss - 1, 2)] if loss else ["not trained", "-"]
-        body.append([row["method"], *settings, *shown])
-    head = ["method", "peak learning rate", "batch, tokens", "weight decay", "beta1", "loss, nats"]
-    head.append("over the lowest of the curve")
+        if row["fixed_batch"] is not None:
+            advised.setdefault(row["method"], {})[row["params"]] = row
+    for method in sorted(advised, key=ORDER.index):
+        at = advised[method]
+        shown = [_rate(at[n], cell) if n in at else "-" for n, cell in cells.items()]
+        common = [_regret(at[n], cell) for n, cell in cells.items() if n in COMMON]
+        known = [(row["interval"], cells[n].learning_rate) for n, row in at.items() if "interval" in row]
+        inside = counted([low <= best <= high for (low, high), best in known])
+        widths = [high / low for (low, high), _ in known]
+        width = f"{np.median(widths):.2g} times" if widths else "-"
+        body.append([method, *shown, percent(float(np.mean(common)), 2), inside, width])
+    names = [f"N = {short(n)}" + (", trained" if n == LIVE.params_nonembedding else "") for n in cells]
+    head = ["rate by", *names, f"mean regret, {' to '.join(map(short, (min(COMMON), max(COMMON))))}"]
+    head += ["best rate in 90% interval", "its width"]
+    return markdown("Source code: learning rate at the cell's batch, and its regret", head, body)
+
+
+def _regret(row: Row, cell: SmoothedCell) -> float:
+    return float(cell.regret(row["learning_rate"], cell.batch_tokens)[0])
+
+
+def _rate(row: Row, cell: SmoothedCell) -> str:
+    beyond = "" if cell.inside(row["learning_rate"], cell.batch_tokens)[0] else "at least "
+    return f"{row['learning_rate']:.3g}: {beyond}{percent(_regret(row, cell), 2)}"
+
+
+def whole(rows: Sequence[Row], runs: pd.DataFrame) -> str:
+    """One line a method whose advice for the live cell was trained."""
+    body = []
+    for row in rows:
+        loss = trained(row, runs) if row["fixed_batch"] is None else None
+        if loss is not None:
+            settings = [f"{row['learning_rate']:.3g}", f"{whole_batch(row)}"]
+            settings += [f"{row[name]:.2g}" for name in USUAL]
+            gap = percent(loss / runs["loss"].min() - 1, 2)
+            body.append([row["method"], *settings, f"{loss:.4f}", gap])
+    head = ["settings of", "peak learning rate", "batch, tokens", "weight decay", "beta1", "loss, nats"]
     n, d = short(LIVE.params_nonembedding), short(LIVE.tokens)
-    yield markdown(f"Source code, trained: N = {n}, D = {d}, one seed of each advice", head, body)
-    seeds = tried[tried["learning_rate"].round(6) == tried["learning_rate"].mode()[0].round(6)]["loss"]
-    rates = ", ".join(f"{r:.3g}" for r in sorted(tried["learning_rate"].unique()))
-    apart = percent(float(np.ptp(np.log(seeds))), 2) if len(seeds) > 1 else "-"
-    yield (
-        f"The curve goes through {len(tried)} runs of {CURVE_BATCH} tokens a batch, with the core's other "
-        f"settings, at rates of {rates}: {cell.loss:.4f} at {cell.learning_rate:.3g}, with an error of "
-        f"{percent(cell.noise, 2)}; two seeds of the core's advice differ by {apart}. 90% intervals of the "
-        f"best rate there: {'; '.join(said)}."
+    title = f"Source code, trained with each whole advice: N = {n}, D = {d}, one seed"
+    return markdown(title, [*head, f"over the best of {len(runs)} runs"], body)
+
+
+def about(runs: pd.DataFrame) -> str:
+    """The rates that were tried about the core's advice, and how far its seeds are apart."""
+    tried = runs[runs["batch_tokens"] == CURVE_BATCH].sort_values("learning_rate")
+    points = ", ".join(
+        f"{loss:.4f} at {rate:.3g}" for rate, loss in zip(tried["learning_rate"], tried["loss"])
+    )
+    return (
+        f"The trained cell's curve goes through {len(tried)} runs of {CURVE_BATCH} tokens a batch: {points}."
     )
 
 
@@ -249,9 +235,14 @@ def trained(row: Row, runs: pd.DataFrame) -> float | None:
     same = runs["batch_tokens"] == whole_batch(row)
     for name in ("learning_rate", *USUAL):
         same &= np.isclose(runs[name], float(f"{row[name]:.4g}"), rtol=1e-6)
-    found = finished_runs(runs[same]).sort_values("seed")["loss"]
+    found = runs[same].sort_values("seed")["loss"]
     return float(found.iloc[0]) if len(found) else None
 
 
+def printed() -> str:
+    """The tables of the committed results."""
+    return table(read_rows(RESULTS), finished_runs(read_runs(RUNS)))
+
+
 if __name__ == "__main__":
-    run_or_print(__doc__, run, lambda: table(read_rows(RESULTS), read_runs(RUNS)))
+    run_or_print(__doc__, run, printed)
