@@ -1,4 +1,4 @@
-"""The study of another domain: its plan trains what was advised, and its tables judge by the cells' curves."""
+"""The study of another domain: its plan trains what was advised; its tables judge by the cells' curves."""
 
 from __future__ import annotations
 

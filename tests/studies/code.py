@@ -159,10 +159,10 @@ def table(rows: Sequence[Row], runs: pd.DataFrame) -> str:
 
 
 def curves(runs: pd.DataFrame) -> dict[float, SmoothedCell]:
-    """By N: the curve of each cell of shapes.csv, and of the plan's runs at one batch."""
-    cells = [smooth_cell(key, own) for key, own in group_cells(code())]
-    cells.append(smooth_cell(LIVE, runs[runs["batch_tokens"] == CURVE_BATCH]))
-    return {cell.key.params_nonembedding: cell for cell in cells}
+    """By N: the curve of each cell of shapes.csv, and of the plan's runs at one batch if they are enough."""
+    tried = runs[runs["batch_tokens"] == CURVE_BATCH]
+    cells = [smooth_cell(key, own) for key, own in [*group_cells(code()), (LIVE, tried)]]
+    return {cell.key.params_nonembedding: cell for cell in cells if np.isfinite(cell.loss)}
 
 
 def rates(rows: Sequence[Row], cells: dict[float, SmoothedCell]) -> str:
@@ -175,7 +175,7 @@ def rates(rows: Sequence[Row], cells: dict[float, SmoothedCell]) -> str:
         if row["fixed_batch"] is not None:
             advised.setdefault(row["method"], {})[row["params"]] = row
     for method in sorted(advised, key=ORDER.index):
-        at = advised[method]
+        at = {n: row for n, row in advised[method].items() if n in cells}
         shown = [_rate(at[n], cell) if n in at else "-" for n, cell in cells.items()]
         common = [_regret(at[n], cell) for n, cell in cells.items() if n in COMMON]
         known = [(row["interval"], cells[n].learning_rate) for n, row in at.items() if "interval" in row]
@@ -215,14 +215,12 @@ def whole(rows: Sequence[Row], runs: pd.DataFrame) -> str:
 
 
 def about(runs: pd.DataFrame) -> str:
-    """The rates that were tried about the core's advice, and how far its seeds are apart."""
+    """The rates that were tried at the batch of the core's advice."""
     tried = runs[runs["batch_tokens"] == CURVE_BATCH].sort_values("learning_rate")
     points = ", ".join(
-        f"{loss:.4f} at {rate:.3g}" for rate, loss in zip(tried["learning_rate"], tried["loss"])
+        f"{loss:.4f} at {rate:.3g}" for rate, loss in zip(tried["learning_rate"], tried["loss"], strict=True)
     )
-    return (
-        f"The trained cell's curve goes through {len(tried)} runs of {CURVE_BATCH} tokens a batch: {points}."
-    )
+    return f"With the core's other settings and {CURVE_BATCH} tokens a batch: {points}."
 
 
 def whole_batch(row: Row) -> int:
