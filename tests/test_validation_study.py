@@ -7,6 +7,7 @@ import runpy
 import sys
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -359,6 +360,17 @@ def test_a_table_without_tasks_ends_with_one_message_and_code_2(
     with pytest.raises(SystemExit, match="2"):
         runpy.run_path(command.__file__, run_name="__main__")
     assert "at least two numbers of epochs" in capsys.readouterr().err
+
+
+def test_results_in_a_folder_that_is_not_there_are_refused_before_any_work(
+    sweep: Path, tmp_path: Path
+) -> None:
+    results = tmp_path / "none" / "trials.jsonl"
+    with (
+        patch.object(command, "run", lambda *_: pytest.fail("worked")),
+        pytest.raises(BadInput, match=r"trials.jsonl: cannot be written, .*none is no folder; create it"),
+    ):
+        command.main(asked_for(sweep, results))
 
 
 def test_a_method_that_breaks_has_a_row_that_says_how_and_the_study_goes_on(family: Family) -> None:

@@ -77,17 +77,20 @@ def watch_(
       bayeslaw watch out/first
 
     Progress and time left, runs by status, loss against learning rate in each cell with the current fit,
-    the optimum round by round, the journal, and a run's curve on a click. Stop it with Ctrl-C.
+    the optimum round by round, the journal, and a run's curve on a click. Where the sweep or loop has
+    not begun, it is waited for. Stop it with Ctrl-C.
     """
     from contextlib import suppress
     from dataclasses import asdict
 
     from bayeslaw.watching.server import serve
-    from bayeslaw.watching.state import read_state
+    from bayeslaw.watching.state import read_state, wait_for
 
     if as_json:
         print_json({"folder": folder} | asdict(read_state(folder).progress))
         return
-    with serve(folder, host, port, posterior) as server, suppress(KeyboardInterrupt):
-        say(f"http://{host}:{server.server_address[1]}")
-        server.serve_forever()
+    with suppress(KeyboardInterrupt):
+        wait_for(folder, say)
+        with serve(folder, host, port, posterior) as server:
+            say(f"http://{host}:{server.server_address[1]}")
+            server.serve_forever()

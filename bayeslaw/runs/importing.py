@@ -94,7 +94,8 @@ def import_runs(
     Raises:
         BadInput: a required column is missing or of unknown unit, or a row is invalid.
     """
-    return imported(source, study, adapter, mapping, constants, diverged_ratio, rename, confirm)[:2]
+    found = imported(source, study, adapter, mapping, constants, diverged_ratio, rename, confirm)
+    return found.table, [*found.notes, *_in_words(found.readings)]
 
 
 def imported(
@@ -107,7 +108,7 @@ def imported(
     rename: Mapping[str, str] | None = None,
     confirm: bool = False,
 ) -> Imported:
-    """As `import_runs`, with how each role was read."""
+    """As `import_runs`, with how each role was read apart from the notes."""
     name, mapping, constants = str(source), dict(mapping or {}), dict(constants or {})
     _check_constants(constants, name)
     found = None if adapter else found_at(source)
@@ -160,7 +161,7 @@ def convert(
         confirm: as in `import_runs`.
 
     Returns:
-        A run table, not yet checked row by row, notes on how columns were read, and a reading per role.
+        A run table, not yet checked row by row, notes on columns and rows, and a reading per role.
 
     Raises:
         BadInput: names everything that is missing or ambiguous at once.
@@ -183,14 +184,16 @@ def convert(
     _require(table, roles, raw, guessed, source)
     columns = {role: raw[name] for role, name in roles.items()}
     own = [role for role in roles if role in BY_NAME or role.startswith("extra_")]
-    notes = [*_reading_notes(roles, raw), *united, *_peak_notes(roles, raw, {*mapping, *constants}, source)]
+    kept = [name for name in raw if name not in roles.values()]
+    notes = [f"kept without using: {', '.join(kept)}"] if kept else []
+    notes += [*united, *_peak_notes(roles, raw, {*mapping, *constants}, source)]
     if "loss_kind" not in table and "loss" in roles:
         table["loss_kind"] = loss_kind(roles["loss"])
     notes += _add_status(table, columns.get("status"))
     notes += _stop_short(table, columns)
     direct = {roles[role] for role in own}
-    kept = raw[[name for name in raw if name not in direct]]
-    table = table.join(kept.rename(columns=lambda name: f"original_{name}" if name in BY_NAME else name))
+    rest = raw[[name for name in raw if name not in direct]]
+    table = table.join(rest.rename(columns=lambda name: f"original_{name}" if name in BY_NAME else name))
     notes += _add_ids(table, raw, borrowed=roles.get("run_id") != "run_id" and "run_id" not in mapping)
     said = dict.fromkeys(mapping, "said with --map") | dict.fromkeys(constants, "said with --set")
     said |= {each.role: f"guessed: {each.reason}" for each in guessed} | ({"study": "said"} if study else {})
@@ -289,13 +292,10 @@ def _hint(name: str, roles: Mapping[str, str], raw: pd.DataFrame) -> str:
     return HINTS[name]
 
 
-def _reading_notes(roles: Mapping[str, str], raw: pd.DataFrame) -> list[str]:
-    read = [f"{name} as {role}" for role, name in roles.items() if name != role]
-    kept = [name for name in raw if name not in roles.values()]
-    return [
-        *([f"read {', '.join(read)}"] if read else []),
-        *([f"kept without using: {', '.join(kept)}"] if kept else []),
-    ]
+def _in_words(readings: Sequence[Reading]) -> list[str]:
+    """One note on the roles that have another name in the table, or follow from others."""
+    read = [f"{column} as {role}" for role, column, _ in readings if column != role]
+    return [f"read {'; '.join(read)}"] if read else []
 
 
 def _peak_notes(roles: Mapping[str, str], raw: pd.DataFrame, said: set[str], source: str) -> list[str]:

@@ -65,7 +65,9 @@ def _progress(state: State) -> str:
     cells = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(text)}</dd></div>" for name, text in tiles)
     bar = f'<progress max="1" value="{share:.4f}">{share:.0%}</progress>'
     page = '<p><a href="/report.html">Report of the latest fit</a></p>' if state.report else ""
-    return f'{bar}<dl class="tiles">{cells}</dl><p class="quiet">{escape(_sign_of_life(state))}</p>{page}'
+    given = f" {state.given} runs that --runs gave are in the fits, not shown here." if state.given else ""
+    quiet = f'<p class="quiet">{escape(_sign_of_life(state) + given)}</p>'
+    return f'{bar}<dl class="tiles">{cells}</dl>{quiet}{page}'
 
 
 def _left(state: State) -> str:

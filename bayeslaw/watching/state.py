@@ -6,7 +6,7 @@ import csv
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,10 @@ from bayeslaw.loop import journal
 
 QUIET_SECONDS = 600.0
 """Without a new file for so long, runs that have not ended count as stopped."""
+
+FIRST_FILES = ("planned.json", "loop.json")
+"""What a sweep and a loop write before their first run or round, hidden files aside."""
+WAIT_SECONDS = 1.0
 
 Row = dict[str, Any]
 
@@ -50,6 +54,7 @@ class State:
         entries: of the loop's journal; none in a sweep.
         posterior: file of the latest fit; None where there is none.
         report: page that the loop wrote about it; likewise.
+        given: runs that the loop began with, whose tables lie elsewhere; known once its first fit is there.
     """
 
     folder: Path
@@ -58,6 +63,29 @@ class State:
     entries: list[dict[str, Any]] = field(default_factory=list)
     posterior: Path | None = None
     report: Path | None = None
+    given: int = 0
+
+
+def wait_for(folder: Path, say: Callable[[str], None]) -> None:
+    """Wait until a sweep or a loop has begun in a folder that does not exist yet, or holds nothing else.
+
+    Args:
+        folder: of the sweep or loop; one with other things in it is not waited for.
+        say: is told once that, and where, the wait is.
+    """
+    if not _awaited(folder):
+        return
+    say(f"{folder}: no sweep or loop has begun there yet; waiting for it, Ctrl-C ends")
+    while _awaited(folder):
+        time.sleep(WAIT_SECONDS)
+
+
+def _awaited(folder: Path) -> bool:
+    if not folder.exists():
+        return True
+    return folder.is_dir() and all(
+        path.name in FIRST_FILES or path.name.startswith(".") for path in folder.iterdir()
+    )
 
 
 def read_state(folder: Path, now: float | None = None) -> State:
@@ -92,6 +120,7 @@ def read_state(folder: Path, now: float | None = None) -> State:
         journal.read(folder) if rounds else [],
         posteriors[0] if posteriors else None,
         page if rounds and page.is_file() else None,
+        int(_number((_object(folder / "round-01" / "believed.json") or {}).get("runs")) or 0),
     )
 
 

@@ -61,6 +61,8 @@ def test_a_sweep_becomes_a_run_table(folder, monkeypatch, capsys):
         ]
     )
     assert "note: runs without a loss, counted as crashed: 1\n" in err
+    told = [line.split() for line in err.splitlines() if " lr " in line]
+    assert told == [["learning_rate", "lr", "a", "name", "of", "the", "learning_rate"]], "once, in the table"
     table = read_runs("runs.parquet")
     assert table["batch_tokens"].tolist() == [4096, 4096, 8192]
     assert table["status"].tolist() == ["finished", "finished", "crashed"]

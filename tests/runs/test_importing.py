@@ -68,13 +68,14 @@ def test_a_plain_sweep_is_read_by_its_names(sweep):
     }
     assert table["status"].tolist() == ["finished", "finished", "crashed"]
     assert notes == [
-        "read bs as batch_sequences, N as params_nonembedding, name as run_id, D as tokens, "
-        "seq_len as sequence_length, lr as learning_rate, val_loss as loss",
         "kept without using: comment",
         "no status column: runs with a loss count as finished",
         "runs without a loss, counted as crashed: 1",
         "of 3 runs, 1 crashed",
         "runs without a loss: 1 (r3)",
+        "read bs as batch_sequences; N as params_nonembedding; name as run_id; D as tokens; "
+        "seq_len as sequence_length; lr as learning_rate; val_loss as loss; "
+        "batch_sequences, sequence_length as batch_tokens",
     ]
 
 

@@ -29,6 +29,7 @@ import pandas as pd
 from bayeslaw.files import write_atomically
 from bayeslaw.lab.models.families import Size, params_of, size_for
 from bayeslaw.lab.train import record
+from bayeslaw.lab.train.energy import JOULES_PER_KWH, meter
 from bayeslaw.planning.candidates import drawn_from
 from bayeslaw.target import Target
 from tests.studies.tables import markdown, percent
@@ -208,7 +209,8 @@ def table() -> str:
     head = ["method", "runs", "FLOPs", "peak learning rate", "batch, tokens"]
     size = target_of(OPTIMIZER).params_nonembedding
     title = f"AdamW at N = {size:,.0f}, D = 20 N, trained as each method recommends"
-    return markdown(title, [*head, "loss, nats/token", "over the best"], body) + "\n\n" + announced()
+    parts = [markdown(title, [*head, "loss, nats/token", "over the best"], body), announced(), energy()]
+    return "\n\n".join(parts)
 
 
 def announced() -> str:
@@ -222,6 +224,18 @@ def announced() -> str:
         f"{percent(regret['expected'], 1)}, below {percent(regret['upper'], 1)} with 90%, and a loss of "
         f"{loss['median']:.3f} ({loss['lower']:.3f} to {loss['upper']:.3f}). It stopped because "
         f"{loop['stop']['reason']}."
+    )
+
+
+def energy() -> str:
+    """What training with each recommendation took, from the CPU seconds that its record has."""
+    ended = [run for name in METHODS if (run := found()[name].get("target"))]
+    least, most = (end(run["cpu_seconds"] for run in ended) for end in (min, max))
+    spent = meter("cpu")
+    low, high = (spent(seconds)[0] / JOULES_PER_KWH for seconds in (least, most))
+    return (
+        f"Each of these {len(ended)} runs took {least:,.0f} to {most:,.0f} CPU seconds, "
+        f"{low:.3f} to {high:.3f} kWh ({spent(least)[1]})."
     )
 
 

@@ -8,7 +8,7 @@
 With ``--params 332k``, and that in place of ``1M``, the same for a smaller target. Fitted are the runs of
 smaller networks than the target. Trained are the settings that ``bayeslaw predict`` recommends, the same at
 other learning rates, and what the baselines recommend, with the same weight decay and momentum, which they
-know nothing of.
+know nothing of. Where the sweep has runs of the target's size, drawn at random, their best one stands beside.
 """
 
 from __future__ import annotations
@@ -133,29 +133,40 @@ def collect(size: str) -> None:
     out = OUT / size
     advice = json.loads((out / "advice.json").read_text())
     posterior = fitted(size)
-    kept_n = params_of(size_for(SIZES[size]))
-    lines = [json.dumps(row) + "\n" for row in read_rows(RESULTS) if row["params_nonembedding"] != kept_n]
-    for run_id in pd.read_csv(out / "plan.csv")["run_id"]:
-        found = record.read(out / "runs" / run_id)
-        if found is None:
-            continue
-        kept = ("optimizer", "params_nonembedding", "tokens", "learning_rate", "batch_tokens", "weight_decay")
-        line = {
-            "run": run_id,
-            **{k: found[k] for k in (*kept, "momentum", "status", "loss", "flops", "cpu_seconds")},
+    n = params_of(size_for(SIZES[size]))
+    planned = pd.read_csv(out / "plan.csv")["run_id"]
+    found = {run: row for run in planned if (row := record.read(out / "runs" / run)) is not None}
+    rows = [row for row in read_rows(RESULTS) if row["params_nonembedding"] != n]
+    rows += [measured(run, row, posterior, advice) for run, row in (found | best_of_sweep(n)).items()]
+    RESULTS.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    print(f"{len(found)} of {len(planned)} planned runs")
+
+
+def best_of_sweep(n: float) -> dict[str, dict[str, Any]]:
+    """The best run of the sweep at the target's own size, which no fit and no baseline here has seen."""
+    runs = read_runs(SWEEP)
+    at = runs[(runs["params_nonembedding"] == n) & runs["optimizer"].isin(OPTIMIZERS)]
+    return {
+        f"{optimizer}-best-of-{len(rows)}-random-runs": rows.loc[rows["loss"].idxmin()].to_dict()
+        for optimizer, rows in at.groupby("optimizer")
+    }
+
+
+def measured(run: str, found: dict[str, Any], posterior: Posterior, advice: dict[str, Any]) -> dict[str, Any]:
+    """What a run did, and what the posterior said of it; of the recommended one, the curve about it."""
+    kept = ("optimizer", "params_nonembedding", "tokens", "learning_rate", "batch_tokens", "weight_decay")
+    kept = (*kept, "momentum", "status", "loss", "flops", "cpu_seconds")
+    frame = pd.DataFrame([{**found, "loss": 1.0, "status": "finished"}])
+    line = {"run": run, **{name: found[name] for name in kept}}
+    line |= {"predicted": predicted(posterior, frame)[0]}
+    if "recommended" in run:
+        rates = [float(found["learning_rate"] * factor) for factor in np.geomspace(*AROUND, 25)]
+        curve = predicted(posterior, frame.loc[[0] * len(rates)].assign(learning_rate=rates))
+        line |= {
+            "curve": [{"learning_rate": rate, **each} for rate, each in zip(rates, curve, strict=True)],
+            "regret": advice[found["optimizer"]]["regret"],
         }
-        frame = pd.DataFrame([{**found, "loss": 1.0, "status": "finished"}])
-        line |= {"predicted": predicted(posterior, frame)[0]}
-        if "recommended" in run_id:
-            rates = [float(found["learning_rate"] * factor) for factor in np.geomspace(*AROUND, 25)]
-            curve = predicted(posterior, frame.loc[[0] * len(rates)].assign(learning_rate=rates))
-            line |= {
-                "curve": [{"learning_rate": rate, **each} for rate, each in zip(rates, curve, strict=True)],
-                "regret": advice[found["optimizer"]]["regret"],
-            }
-        lines.append(json.dumps(line) + "\n")
-    RESULTS.write_text("".join(lines))
-    print(f"{len(lines)} runs")
+    return line
 
 
 def predicted(posterior: Posterior, settings: pd.DataFrame) -> list[dict[str, float]]:
@@ -192,7 +203,7 @@ def table_of(n: float, rows: list[dict[str, Any]]) -> str:
         loss = f"{r['loss']:.4f}" if r["loss"] else r["status"]
         span = f"{p['median']:.3f} ({p['lower']:.3f} to {p['upper']:.3f})"
         label = r["run"].removeprefix(r["optimizer"] + "-").replace("-", " ")
-        settings = [f"{r['learning_rate']:.3g}", f"{r['batch_tokens']:,}"]
+        settings = [f"{r['learning_rate']:.3g}", f"{r['batch_tokens']:,.0f}"]
         body.append([r["optimizer"], label, *settings, loss, excess, span])
     head = ["optimizer", "settings of", "peak learning rate", "batch, tokens"]
     head += ["loss, nats/token", "over the best", "predicted, 90% interval"]
@@ -215,8 +226,11 @@ def draw() -> None:
             ax.set(xscale="log", xlabel="peak learning rate", ylabel="validation loss, nats/token")
             ax.set_title(f"{optimizer}, {scale(n)}")
             round_ticks(ax.xaxis)
-    labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(*labels, loc="outside lower center", ncols=4, fontsize="small")
+    labelled = [ax.get_legend_handles_labels() for ax in axes.flat]
+    named = {
+        label: handle for handles, labels in labelled for handle, label in zip(handles, labels, strict=True)
+    }
+    figure.legend(named.values(), named, loc="outside lower center", ncols=4, fontsize="small")
     save_figure(figure, ROOT / "docs" / "transfer.png")
 
 
@@ -232,9 +246,17 @@ def draw_one(ax: Any, rows: list[dict[str, Any]]) -> None:
             ax.fill_between(at, low, high, color=BLUE, alpha=0.2, lw=0, label="predicted, 90% interval")
             ax.plot(at, middle, color=BLUE, lw=1.2, label="predicted, median")
             ax.axvline(r["learning_rate"], color="black", ls="--", lw=1, label="recommended")
-    own = [r for r in rows if r["loss"] and "baseline" not in r["run"]]
+    own = [r for r in rows if r["loss"] and not {"baseline", "random"} & set(r["run"].split("-"))]
     ax.plot([r["learning_rate"] for r in own], [r["loss"] for r in own], "ko", label="measured")
     others = [r for r in rows if r["loss"] and "baseline" in r["run"]]
+    drawn = [r for r in rows if "random" in r["run"]]
+    ax.plot(
+        [r["learning_rate"] for r in drawn],
+        [r["loss"] for r in drawn],
+        "k^",
+        mfc="white",
+        label="best at random",
+    )
     for marker, fill, r in zip("sD", (ORANGE, "white"), others, strict=False):
         p, rate = r["predicted"], r["learning_rate"]
         around = [[p["median"] - p["lower"]], [p["upper"] - p["median"]]]

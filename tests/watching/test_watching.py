@@ -10,15 +10,18 @@ import urllib.error
 import urllib.request
 from contextlib import contextmanager
 from dataclasses import replace
+from unittest.mock import patch
 
 import pytest
 
 from bayeslaw.errors import BadInput
+from bayeslaw.law.simulation import simulate_runs
 from bayeslaw.loop import rounds
+from bayeslaw.runs.io import write_runs
 from bayeslaw.watching.charts import Chart, svg
 from bayeslaw.watching.page import body, posterior_of, whole
 from bayeslaw.watching.server import serve
-from bayeslaw.watching.state import curve, read_state
+from bayeslaw.watching.state import curve, read_state, wait_for
 from tests.support.command import run
 from tests.support.fakes import fake_posterior
 from tests.support.loops import surer, task_in
@@ -65,9 +68,31 @@ def test_what_is_half_written_is_passed_over(tmp_path):
 def test_other_folders_are_refused(tmp_path, monkeypatch, capsys):
     with pytest.raises(BadInput, match="neither runs/ nor round-01/"):
         read_state(tmp_path)
-    code, _, err = run(monkeypatch, capsys, "watch", str(tmp_path / "none"))
-    assert code == 2
-    assert "expected the folder of a sweep or a loop" in err
+    (tmp_path / "notes.txt").touch()
+    for asked in ([str(tmp_path)], [str(tmp_path / "none"), "--json"]):
+        code, _, err = run(monkeypatch, capsys, "watch", *asked)
+        assert code == 2
+        assert "expected the folder of a sweep or a loop" in err
+
+
+def test_a_sweep_that_has_not_begun_is_waited_for(tmp_path):
+    said, folder = [], tmp_path / "out" / "sweep"
+    with patch("time.sleep") as sleep:
+        stages = [folder.mkdir, (folder / "planned.json").touch, (folder / "runs").mkdir]
+        sleep.side_effect = lambda _: stages.pop(0)()
+        folder.parent.mkdir()
+        wait_for(folder, said.append)
+    assert stages == []
+    assert said == [f"{folder}: no sweep or loop has begun there yet; waiting for it, Ctrl-C ends"]
+    wait_for(folder, said.append)
+    assert len(said) == 1
+
+
+def test_a_wait_is_ended_by_ctrl_c(tmp_path, monkeypatch, capsys):
+    with patch("time.sleep", side_effect=KeyboardInterrupt):
+        code, out, err = run(monkeypatch, capsys, "watch", str(tmp_path / "none"))
+    assert (code, out) == (0, "")
+    assert err.endswith("waiting for it, Ctrl-C ends\n")
 
 
 def test_the_command_prints_the_progress_once(tmp_path, monkeypatch, capsys):
@@ -116,6 +141,17 @@ def test_a_loop_shows_its_rounds_and_journal(tmp_path):
     assert "Round 1: 4 runs for" in said
     assert "Came back : 4 of 4 runs (4 finished)" in said
     assert "<table>" in html.partition('class="journal"')[2]
+    assert "runs that --runs gave" not in said
+
+
+def test_a_loop_counts_the_runs_that_it_was_given(tmp_path):
+    task = task_in(tmp_path)
+    given = tmp_path / "given.csv"
+    write_runs(simulate_runs(task.candidates.head(6).drop(columns="cost"), seed=1), given)
+    rounds.run(replace(task, rounds=1, runs=(given,)), surer)
+    state = read_state(task.folder)
+    assert (len(state.runs), state.given) == (4, 6)
+    assert "6 runs that --runs gave are in the fits, not shown here." in words(body(state, None))
 
 
 def test_a_loop_s_report_is_linked_and_served(tmp_path):

@@ -22,6 +22,7 @@ import sys
 from pathlib import Path
 
 from bayeslaw.errors import BadInput
+from bayeslaw.files import check_writable
 from bayeslaw.plots import save_figure
 from tests.studies.validation import report
 from tests.studies.validation.figures import pareto
@@ -55,6 +56,7 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     results, paths = results_of(given), given.table or [DATA / name for name in FILES]
     if given.what in ("all", "run"):
+        check_writable(results)
         os.environ.setdefault("OMP_NUM_THREADS", "1")
         run(paths, results, given.method or USUAL, given.seeds, given.workers)
     if given.what == "run":
