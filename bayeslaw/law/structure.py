@@ -113,9 +113,12 @@ def centred_study_priors(known: Structure, observed: Observations, study: int) -
 
 
 def _informed(known: Structure, by: Population) -> Structure:
-    """The structure with a population's priors where it has them."""
+    """The structure with a population's priors where it has them; those of rates as of AdamW's."""
     shared = {name: by.shared[name] for name in known.group if name in by.shared}
     typical = {name: each.typical for name, each in shared.items()}
+    if INTERCEPT in typical:
+        mean, sd = typical[INTERCEPT]
+        typical[INTERCEPT] = mean - float(known.usual.mean()), sd
     return replace(
         known,
         group={

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from bayeslaw.advice.prediction import predict
+from bayeslaw.inference.fitting import observations
 from bayeslaw.law.observations import prepare
 from bayeslaw.law.structure import shared_moments, structure_of
 from bayeslaw.posterior import pooling
@@ -64,3 +65,14 @@ def test_pooling_moves_deviations_only():
         drawn = pooling._unseen(fit, "alpha", study, optimizer, normal)
         assert drawn == pytest.approx(expected + USUAL[optimizer], abs=1e-9)
     assert pooling.population_draws(fit)["alpha"] == pytest.approx(pooling.population_draws(plain)["alpha"])
+
+
+def test_a_population_s_typical_rate_is_as_of_adamw(runs):
+    """A fit of SGD alone with a population keeps in its file what others deviate from."""
+    others = fake_posterior(50, groups=(("theirs", "adamw"), ("theirs", "muon")))
+    sgd = runs.assign(optimizer="sgd", learning_rate=100 * runs["learning_rate"])
+    plain, moved = (structure_of(observations(sgd, parts, others)) for parts in ((), ("multiples",)))
+    assert moved.group["alpha"].mean == pytest.approx(plain.group["alpha"].mean - USUAL["sgd"])
+    assert shared_moments(moved, ("alpha",), np.array([0]))[0] == pytest.approx(
+        shared_moments(plain, ("alpha",), np.array([0]))[0]
+    )
