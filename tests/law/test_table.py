@@ -184,8 +184,8 @@ def test_an_unknown_name_is_refused(fitted):
     with pytest.raises(BadInput) as caught:
         predict(fitted, Target(5e8, 1e10, "adamw", "ours", covariates={"colour": 3.0}))
     assert str(caught.value) == (
-        "covariate colour: not in the law; expected one of share, aspect, sequence, shape, schedule, "
-        "normalization; leave it out"
+        "covariate colour: not in the law; expected one of share, aspect, sequence, sharpness, noise, shape, "
+        "schedule, normalization; leave it out"
     )
 
 
