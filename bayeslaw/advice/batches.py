@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -36,7 +37,6 @@ SPAN = 3 * np.log(2.0)
 
 SHAPED = ("constant", "wsd", "linear", "cosine")
 """Schedules whose learning rates can be converted."""
-
 
 NO_SCHEDULE = {"unknown", "mixed"}
 """What stands in the place of a schedule in a posterior's conventions."""
@@ -245,10 +245,9 @@ def advise_batches(
 
 def _check_schedule(posterior: Posterior, schedule: str) -> None:
     """Refuse a schedule that is neither in ``SHAPED`` nor that of any run of the posterior."""
-    told = {str(convention["schedule"]) for convention in posterior.conventions.values()
-            if "schedule" in convention}  # fmt: skip
+    told = [each["schedule"] for each in posterior.conventions.values() if "schedule" in each]
     seen = [values for name, values in posterior.factor_values.items() if FACTORS[name].column == "schedule"]
-    known = sorted({*SHAPED, *told, *(str(value) for values in seen for value in values)} - NO_SCHEDULE)
+    known = sorted({*SHAPED, *map(str, told), *map(str, itertools.chain(*seen))} - NO_SCHEDULE)
     if schedule not in known:
         raise BadInput(
             f"batch plan: schedule = {schedule}; expected one of {', '.join(known)}, which the posterior or "

@@ -36,7 +36,7 @@ ALIKE, OTHER_SHAPE = 0.5, 0.5
 REACH = 4.0
 """Times the longest fitted schedule beyond which advice is doubtful."""
 SHORT = 16.0
-"""Times shorter than that, below which it is: curves for advice differ by less among themselves."""
+"""Times shorter than the longest fitted schedule, below which it is doubtful too."""
 
 
 class Option(NamedTuple):
