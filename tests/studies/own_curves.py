@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from bayeslaw.arrays import Floats
+from bayeslaw.law.scalars import WSD_DECAY
 from bayeslaw.schedules.advice import advise
 from bayeslaw.schedules.curves import FROM
 from bayeslaw.schedules.features import schedule_features
@@ -29,7 +30,6 @@ from tests.studies.schedules import Runs, per_mille
 from tests.studies.tables import Row, markdown
 
 SHORT = 131_072
-USUAL = 0.2
 SHAPES = ("cosine", "linear")
 TOGETHER, ALONE = "all peaks together", "each peak alone"
 NOISY_DRAWS = 10_000
@@ -64,9 +64,9 @@ def load() -> Runs:
 def tasks(points: Runs) -> dict[str, Task]:
     """What is predicted from the short constant and wsd runs, by name."""
     t = points.table
-    usual = (t["schedule"] == "constant") | ((t["schedule"] == "wsd") & (t["share"] == USUAL))
+    usual = (t["schedule"] == "constant") | ((t["schedule"] == "wsd") & (t["share"] == WSD_DECAY))
     first, short = t["seed"] == 0, t["whole"] <= SHORT
-    shares, shapes = (t["schedule"] == "wsd") & (t["share"] != USUAL), t["schedule"].isin(SHAPES)
+    shares, shapes = (t["schedule"] == "wsd") & (t["share"] != WSD_DECAY), t["schedule"].isin(SHAPES)
     fitted = points.where(usual & short & first)
     ahead = {
         "two and four times as long": usual & ~short,

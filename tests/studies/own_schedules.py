@@ -25,6 +25,7 @@ import numpy as np
 import pandas as pd
 
 from bayeslaw.arrays import Floats
+from bayeslaw.law.scalars import WSD_DECAY
 from bayeslaw.schedules.features import schedule_features
 from bayeslaw.schedules.fitting import fit_schedule, predicted_losses
 from bayeslaw.schedules.laws import LAWS
@@ -51,7 +52,7 @@ class Task(NamedTuple):
 def first_parts() -> pd.DataFrame:
     """The runs of the first two parts of the plan."""
     runs = own()
-    usual = (runs["schedule"] != "wsd") | (runs["share"] == own_curves.USUAL)
+    usual = (runs["schedule"] != "wsd") | (runs["share"] == WSD_DECAY)
     return runs[usual & (runs["seed"] == 0)].reset_index(drop=True)
 
 
