@@ -199,7 +199,8 @@ def _rate(row: Row, cell: SmoothedCell) -> str:
 
 
 def whole(rows: Sequence[Row], runs: pd.DataFrame) -> str:
-    """One line a method whose advice for the live cell was trained."""
+    """One line a method whose advice for the live cell was trained; all of the first seed."""
+    runs = runs[runs["seed"] == runs["seed"].min()]
     body = []
     for row in rows:
         loss = trained(row, runs) if row["fixed_batch"] is None else None
@@ -218,7 +219,8 @@ def about(runs: pd.DataFrame) -> str:
     """The rates that were tried at the batch of the core's advice."""
     tried = runs[runs["batch_tokens"] == CURVE_BATCH].sort_values("learning_rate")
     points = ", ".join(
-        f"{loss:.4f} at {rate:.3g}" for rate, loss in zip(tried["learning_rate"], tried["loss"], strict=True)
+        f"{run['loss']:.4f} at {run['learning_rate']:.3g}{' (a second seed)' if run['seed'] else ''}"
+        for run in tried.to_dict("records")
     )
     return f"With the core's other settings and {CURVE_BATCH} tokens a batch: {points}."
 
@@ -229,11 +231,11 @@ def whole_batch(row: Row) -> int:
 
 
 def trained(row: Row, runs: pd.DataFrame) -> float | None:
-    """Loss of the run with an advice's settings to four digits, the first seed's; None without one."""
+    """Loss of the run with an advice's settings to four digits; None without one."""
     same = runs["batch_tokens"] == whole_batch(row)
     for name in ("learning_rate", *USUAL):
         same &= np.isclose(runs[name], float(f"{row[name]:.4g}"), rtol=1e-6)
-    found = runs[same].sort_values("seed")["loss"]
+    found = runs["loss"][same]
     return float(found.iloc[0]) if len(found) else None
 
 
