@@ -537,7 +537,13 @@ class Run(NamedTuple):
     diverges: Floats
 
 
-def run_draws(at: TargetSurface, runs: Columns, absorbed: Iterable[str] = (), off: Floats = ALL_USUAL) -> Run:
+def run_draws(
+    at: TargetSurface,
+    runs: Columns,
+    absorbed: Iterable[str] = (),
+    off: Floats = ALL_USUAL,
+    least: Floats | None = None,
+) -> Run:
     """Moments and chance of divergence of runs of one cell, draw by draw.
 
     Args:
@@ -545,10 +551,12 @@ def run_draws(at: TargetSurface, runs: Columns, absorbed: Iterable[str] = (), of
         runs: its runs.
         absorbed: hyperparameters whose effect the group has in its level, since its runs never varied them.
         off: 1 where a hyperparameter outside the model departs from the cell's usual value, (run,).
+        least: the least excess of their group's runs, above which the scatter grows, (draw,); by default 0.
     """
     excess = run_excess(at, runs, absorbed)
     u, _ = off_ridge(at, *_log_settings(runs))
-    m = likelihood.moments(_columns(at), at.log_loss[:, None], excess, u, off)
+    scatter = None if least is None else np.maximum(excess - least[:, None], 0.0)
+    m = likelihood.moments(_columns(at), at.log_loss[:, None], excess, u, off, scatter)
     m = m._replace(dof=np.broadcast_to(m.dof, excess.shape), mean=np.asarray(m.mean))
     return Run(m, np.asarray(likelihood.chance_diverged(_columns(at), u)))
 

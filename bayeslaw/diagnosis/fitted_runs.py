@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bayeslaw.advice.target_surface import TargetSurface, absorbed_by, fitted_cell, run_draws, surface_at
+from bayeslaw.advice.target_surface import (
+    TargetSurface,
+    absorbed_by,
+    fitted_cell,
+    run_draws,
+    run_excess,
+    surface_at,
+)
 from bayeslaw.arrays import Floats
 from bayeslaw.errors import BadInput
 from bayeslaw.law.likelihood import Moments, Outcomes
@@ -31,6 +38,7 @@ class CellRuns:
         absorbed: hyperparameters whose effect is part of its group's level.
         off: 1 where a hyperparameter outside the model departs from the cell's usual value, (run,).
         outcomes: what the runs did.
+        least: the least excess of all runs of its group, (draw,).
     """
 
     index: int
@@ -40,6 +48,7 @@ class CellRuns:
     absorbed: list[str]
     off: Floats
     outcomes: Outcomes
+    least: Floats
 
 
 def fitted_runs(posterior: Posterior, runs: pd.DataFrame) -> tuple[list[CellRuns], int]:
@@ -57,6 +66,7 @@ def fitted_runs(posterior: Posterior, runs: pd.DataFrame) -> tuple[list[CellRuns
     used = runs[runs["status"] != "stopped"].reset_index(drop=True)
     observed = prepare(used, posterior.pivot, list(posterior.factor_values))
     known: list[CellRuns] = []
+    least: dict[tuple[str, str], Floats] = {}
     for number, cell in enumerate(observed.cells):
         target = Target.of_cell(cell)
         index = fitted_cell(posterior, target)
@@ -66,9 +76,12 @@ def fitted_runs(posterior: Posterior, runs: pd.DataFrame) -> tuple[list[CellRuns
             absorbed = absorbed_by(posterior, target, at.extras)
             outcomes = observed.outcomes.at(where)
             rows, off = used.iloc[where], observed.off[where]
-            known.append(CellRuns(index, cell, rows, at, absorbed, off, outcomes))
+            own, group = run_excess(at, rows, absorbed).min(axis=1), (cell.study, cell.optimizer)
+            least[group] = np.minimum(least.get(group, np.inf), own)
+            known.append(CellRuns(index, cell, rows, at, absorbed, off, outcomes, own))
     if not known:
         raise _not_fitted(len(observed.cells))
+    known = [replace(cell, least=least[cell.place.study, cell.place.optimizer]) for cell in known]
     return known, len(used) - sum(len(cell.rows) for cell in known)
 
 
@@ -117,7 +130,7 @@ def moments(cell: CellRuns, at: TargetSurface) -> Moments:
         cell: the runs.
         at: their surface: ``cell.surface``, or a shifted copy.
     """
-    return run_draws(at, cell.rows, cell.absorbed, cell.off).moments
+    return run_draws(at, cell.rows, cell.absorbed, cell.off, cell.least).moments
 
 
 def log_density(cell: CellRuns, told: Moments) -> Floats:

@@ -68,8 +68,7 @@ def surface_model(
         observed: the runs.
         losses: power of the density of the losses; 1 in the model.
         fitted: weight of the fitted excess in the scatter; 1 in the model. With 0 the scatter grows with the
-            observed excess, as ``laplace`` needs it: a distant optimum can mimic larger noise, which creates
-            spurious modes.
+            observed excess, as ``laplace`` needs it to find the mode.
     """
     at_cell, shifts = cells(observed)
     for name, best in BEST.items():
@@ -82,7 +81,8 @@ def surface_model(
     compared = observed.compares_batches[observed.cell]  # else part of the level
     by_batch = jnp.where(compared, surface.batch_excess(p, v), 0.0)
     excess = (surface.lr_excess(p, u, v) + by_batch + _own_bowls_excess(observed, p)) * p["fading"]
-    scatter = fitted * excess + (1.0 - fitted) * observed.above_best
+    relative = excess - _least_of_group(observed, excess)
+    scatter = fitted * relative + (1.0 - fitted) * observed.above_best
     m = likelihood.moments(
         p, p["cell_level"], excess, u, off, scatter, jnp.where(off > 0, p["off_dof"], p["dof"])
     )
@@ -91,6 +91,12 @@ def surface_model(
     loss = likelihood.loss_log_density(m, observed.log_loss, tails)
     numpyro.factor("loss", losses * jnp.sum(jnp.where(observed.finished, loss, 0.0)))
     numpyro.factor("outcome", jnp.sum(likelihood.outcome_log_probability(m, observed.outcomes)))
+
+
+def _least_of_group(observed: Observations, excess: jax.Array) -> jax.Array:
+    """The least excess of the runs of each run's group, (run,)."""
+    group = observed.cell_group[observed.cell]
+    return jax.ops.segment_min(excess, group, len(observed.group_study))[group]
 
 
 def _at_runs(at_cell: Values, observed: Observations) -> Values:

@@ -44,9 +44,9 @@ QUIET = 15.0
 """Seconds of the warm-up between two messages."""
 
 SMALLER = 0.7
-REDRAWN = 6
-"""Maximum number of times a block with divergences is redrawn, each time with the step size multiplied by
-SMALLER. After that, divergences are reported."""
+RESTARTS = 6
+"""Maximum number of times that draws with a divergence become warm-up, each time with the step size
+multiplied by SMALLER. After that, divergences are reported."""
 
 Energy = Callable[[jax.Array], jax.Array]
 Slope = Callable[[Floats], Floats]
@@ -75,7 +75,7 @@ class Chains(NamedTuple):
     coordinates two.
 
     ``base`` is the root towards which estimates are shrunk while draws are few, ``warm`` are the draws of
-    each block of the warm-up, ``redrawn`` how often a block was drawn anew.
+    each block of the warm-up, ``restarts`` how often a divergence made draws a part of it.
     """
 
     states: list[HMCState]
@@ -83,7 +83,7 @@ class Chains(NamedTuple):
     base: Floats
     step: float
     warm: tuple[Floats, ...] = ()
-    redrawn: int = 0
+    restarts: int = 0
     parts: tuple[_Block, ...] = ()
 
 
@@ -207,15 +207,20 @@ def _warmed(at: Chains, run: Run, centre: Floats, blocks: int) -> Chains:
 
 
 def _sampled(at: Chains, run: Run, say: Callable[[str], None], effort: Effort) -> Chains:
-    """The chains after one more block of draws, drawn anew in smaller steps while it has divergences."""
+    """The chains after one more block of draws without divergences.
+
+    After a divergence all draws so far count as warm-up: to draw only the block again would select among
+    blocks, against the places that diverge.
+    """
     while True:
         states, block = run(at)
-        if not block.divergences or at.redrawn >= REDRAWN:
+        if not block.divergences or at.restarts >= RESTARTS:
             return at._replace(states=states, parts=(*at.parts, block))
-        say(f"{block.divergences} divergences: these {effort.block} draws anew, in smaller steps from now on")
+        dropped = (len(at.parts) + 1) * effort.block
+        say(f"{block.divergences} divergences: the {dropped} draws so far are warm-up, then smaller steps")
         step = at.step * SMALLER
-        anew = _going_on(at.states, at.root, at.root, step)
-        at = at._replace(states=anew, step=step, redrawn=at.redrawn + 1)
+        states = _going_on(states, at.root, at.root, step)
+        at = at._replace(states=states, step=step, restarts=at.restarts + 1, parts=())
 
 
 def packed(at: Chains) -> dict[str, np.ndarray]:
@@ -229,7 +234,7 @@ def packed(at: Chains) -> dict[str, np.ndarray]:
         "root": at.root,
         "base": at.base,
         "step": np.array(at.step),
-        "redrawn": np.array(at.redrawn),
+        "restarts": np.array(at.restarts),
         "blocks": np.reshape(np.array(told, float), (-1, 3)),
     }
 
@@ -251,7 +256,7 @@ def unpacked(arrays: Mapping[str, np.ndarray], like: HMCState) -> Chains:
         base=arrays["base"],
         step=float(arrays["step"]),
         warm=tuple(arrays[f"warm {k}"] for k in range(sum(name.startswith("warm ") for name in arrays))),
-        redrawn=int(arrays["redrawn"]),
+        restarts=int(arrays["restarts"]),
         parts=tuple(blocks),
     )
 

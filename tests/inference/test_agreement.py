@@ -8,6 +8,7 @@ import numpyro
 import pandas as pd
 import pytest
 
+from bayeslaw.diagnosis.fitted_runs import fitted_runs, moments
 from bayeslaw.evaluation import advisors as advisor_module
 from bayeslaw.evaluation.advisors import PosteriorAdvisor
 from bayeslaw.inference import fitting, model
@@ -52,11 +53,36 @@ def prior_draw(sweep):
     return {name: np.asarray(values) for name, values in drawn.items()}, np.asarray(moments)
 
 
+def fitted_scales(posterior, runs):
+    """Scale of the scatter of each run, as diagnosis has it of the first draw, (run,)."""
+    cells, left_out = fitted_runs(posterior, runs)
+    assert left_out == 0
+    scale = {
+        name: value
+        for cell in cells
+        for name, value in zip(cell.rows["run_id"], moments(cell, cell.surface).scale[0], strict=True)
+    }
+    return np.array([scale[name] for name in runs["run_id"]])
+
+
+def test_an_optimum_far_from_all_runs_explains_no_scatter(runs):
+    """The best run of each group scatters by the noise alone, wherever the optimum lies."""
+    sweep = prepare(runs.assign(learning_rate=runs["learning_rate"] / 1e4, grad_clip=1.0))
+    with double_precision():
+        sites, (_, log_scale, _) = prior_draw(sweep)
+        posterior = fitting.keep_posterior(runs, sweep, sites, {}, 0, ())
+    group = sweep.cell_group[sweep.cell]
+    for k, (study, _) in enumerate(sweep.groups):
+        noise = posterior.study["log_noise"][0, sweep.studies.index(study)]
+        assert log_scale[group == k].min() == pytest.approx(noise)
+        assert log_scale[group == k].max() > noise + 0.1
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("apart", [1.0, 100.0], ids=["near", "far"])
 @pytest.mark.parametrize("parts", [(), DEFAULT_PARTS], ids=["core", "default"])
 def test_predicted_runs_are_those_of_the_likelihood(runs, monkeypatch, parts, apart):
-    """Mean and scale of every run, through model and advisor, of studies near and far apart."""
+    """Mean of every run, through model and advisor, and its scale, of studies near and far apart."""
     by = np.where(runs["study"] == "b", apart, 1.0)
     runs = runs.assign(params_nonembedding=runs["params_nonembedding"] / by, tokens=runs["tokens"] / by)
     sweep = prepare(runs, parts=parts)
@@ -70,15 +96,7 @@ def test_predicted_runs_are_those_of_the_likelihood(runs, monkeypatch, parts, ap
     )
     quiet = np.log(PosteriorAdvisor(posterior).loss_draws(runs))[0]
     assert quiet == pytest.approx(mean, abs=1e-6)
-    monkeypatch.setattr(
-        advisor_module,
-        "run_noise",
-        lambda p, excess, rng, off: (
-            surface.off_shift(p, off + 0.0 * excess) + np.log(surface.noise_scale(p, excess, off))
-        ),
-    )
-    scaled = np.log(PosteriorAdvisor(posterior).loss_draws(runs))[0]
-    assert scaled - mean == pytest.approx(log_scale, abs=1e-5)
+    assert np.log(fitted_scales(posterior, runs)) == pytest.approx(log_scale, abs=1e-5)
 
 
 @pytest.mark.slow

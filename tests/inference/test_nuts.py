@@ -45,7 +45,7 @@ def sampled(energy, w, draws, seed=1, chains=4, enough=lambda drawn: True, effor
 
 def told(said):
     """The divergences that each message names."""
-    assert all("draws anew, in smaller steps from now on" in message for message in said)
+    assert all("draws so far are warm-up, then smaller steps" in message for message in said)
     return [int(message.split()[0]) for message in said]
 
 
@@ -114,13 +114,14 @@ def test_it_stops_when_enough_and_a_seed_fixes_the_draws(known):
 
 
 @pytest.mark.slow
-def test_divergences_are_drawn_anew_in_smaller_steps(blocks, monkeypatch):
-    """Long steps diverge in the funnel's neck; what is returned are the blocks without divergence."""
+def test_draws_up_to_a_divergence_become_warm_up(blocks, monkeypatch):
+    """Long steps diverge in the funnel's neck; what is returned are the blocks after the last divergence."""
     monkeypatch.setattr(module, "ACCEPT", 0.5)
     monkeypatch.setattr(module, "SMALLER", 0.4)
     drawn, said = sampled(funnel, STANDARD, 100, seed=3)
     after = blocks[FULL.warm_blocks :]
-    kept = [block for _, block in after if not block.divergences]
+    last = max(k for k, (_, block) in enumerate(after) if block.divergences)
+    kept = [block for _, block in after[last + 1 :]]
     assert told(said) == [block.divergences for _, block in after if block.divergences] != []
     assert drawn.divergences == 0
     assert (drawn.x == np.concatenate([block.x for block in kept], axis=1)).all()
@@ -131,8 +132,8 @@ def test_divergences_are_drawn_anew_in_smaller_steps(blocks, monkeypatch):
 
 
 def test_draws_that_go_on_diverging_end_at_the_bounds(blocks, monkeypatch):
-    """After REDRAWN blocks the divergences stay and are counted; max_draws ends what is never enough."""
-    monkeypatch.setattr(module, "REDRAWN", 2)
+    """After RESTARTS the divergences stay and are counted; max_draws ends what is never enough."""
+    monkeypatch.setattr(module, "RESTARTS", 2)
     short = replace(FULL, warm_blocks=2, block=20, max_draws=50)
     drawn, said = sampled(walled, STANDARD, 30, seed=2, chains=3, enough=lambda _: False, effort=short)
     assert drawn.x.shape == (3, 80, 3)  # 30 are two blocks of 20, and 40 are less than max_draws
