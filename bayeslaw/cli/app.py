@@ -29,6 +29,7 @@ from bayeslaw.cli.prediction import predict_
 from bayeslaw.cli.replay import replay_
 from bayeslaw.cli.schedules import schedule
 from bayeslaw.cli.tables import all_written, replace_what_cannot_be_written, say
+from bayeslaw.compiled import keep_compiled
 from bayeslaw.errors import BadInput
 
 app = typer.Typer(
@@ -89,6 +90,7 @@ def main() -> None:
     An output that is full is one too; one whose reader is gone (``| head -1``) ends with 1, in silence.
     """
     replace_what_cannot_be_written()
+    keep_compiled()
     with all_written():
         try:
             _of(sys.argv[1:])()

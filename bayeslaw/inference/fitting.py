@@ -7,6 +7,7 @@ import importlib.metadata
 import platform
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,11 @@ import pandas as pd
 
 from bayeslaw.errors import SEED_MAX, BadInput, check_count
 from bayeslaw.inference.checkpoint import Arrays, Keep, Stopped, keeper, key_of, read_checkpoint
+from bayeslaw.inference.compilation import padded
 from bayeslaw.inference.effort import EFFORTS, FULL, QUICK, Effort, double_precision, effort_named
 from bayeslaw.inference.laplace import Density, Whitening, density, whitening
 from bayeslaw.inference.model import block_site, cells, factor_site, spread_site
-from bayeslaw.inference.nuts import Chains, Drawn, draw
+from bayeslaw.inference.nuts import Chains, Drawn, draw, sampler
 from bayeslaw.inference.reach import reach
 from bayeslaw.law import surface
 from bayeslaw.law.observations import Observations, prepare
@@ -115,8 +117,9 @@ def _fit(
     if population is not None and population.cells:
         refuse_far(population, *runs[["params_nonembedding", "tokens"]].drop_duplicates().to_numpy(float).T)
     observed = observations(runs, parts, population)
+    count = int((runs["status"] != "stopped").sum())
     say(
-        f"{len(observed.cell)} runs, {len(observed.cells)} cells, {len(observed.groups)} groups of one "
+        f"{count} runs, {len(observed.cells)} cells, {len(observed.groups)} groups of one "
         "study and optimizer; finding the mode"
     )
     target = density(observed, effort)
@@ -138,7 +141,7 @@ def _fit(
 def observations(runs: pd.DataFrame, parts: Sequence[str], population: Posterior | None) -> Observations:
     """The arrays of some runs, with the population that stands in for other studies, about its pivot."""
     if population is None:
-        return prepare(runs, parts=parts)
+        return padded(prepare(runs, parts=parts))
     if tie_of(parts):
         raise BadInput(
             "fit: a population and exponents tied by theory are both a prior of the same parameters; "
@@ -148,7 +151,7 @@ def observations(runs: pd.DataFrame, parts: Sequence[str], population: Posterior
     known = population_of(population, optimizers, studies)
     own = {name: at for name, at in prepare(runs, parts=parts).pivot.items() if name not in known.pivot}
     observed = prepare(runs, {**known.pivot, **own}, parts=parts)
-    return replace(observed, population=known)
+    return replace(padded(observed), population=known)
 
 
 def check_fit(seed: int, chains: int, draws: int) -> None:
@@ -175,12 +178,14 @@ def _draw(
 ) -> tuple[Draws, dict[str, Any]]:
     """Draws until converged, by the names of their sites, and their diagnostics."""
     saved = read_checkpoint(checkpoint, key, say) if checkpoint else {}
-    if saved:
-        w = Whitening(saved.pop("mode"), saved.pop("scale"))
-        say(f"{checkpoint}: going on after {len(saved['blocks']) * effort.block} draws per chain")
-    else:
-        w = whitening(observed, target, seed, effort.em_steps)
-        say(f"{len(target.start)} parameters, mode found: warming up {chains} chains")
+    with ThreadPoolExecutor(1) as thread:  # it compiles for seconds, and so does the search for the mode
+        compiled = thread.submit(sampler, target.energy, len(target.start), effort)
+        if saved:
+            w = Whitening(saved.pop("mode"), saved.pop("scale"))
+            say(f"{checkpoint}: going on after {len(saved['blocks']) * effort.block} draws per chain")
+        else:
+            w = whitening(observed, target, seed, effort.em_steps)
+            say(f"{len(target.start)} parameters, mode found: warming up {chains} chains")
     named: Draws = {}
     diagnostics: dict[str, Any] = {}
 
@@ -203,7 +208,8 @@ def _draw(
         return bool(diagnostics["enough"])
 
     def drawn_with(keep: Keep) -> Drawn:
-        return draw(target.energy, target.slope, w, chains, draws, seed, enough, say, effort, saved, keep)
+        nuts = compiled.result()
+        return draw(nuts, target.slope, w, chains, draws, seed, enough, say, effort, saved, keep)
 
     if checkpoint is None:
         drawn = drawn_with(lambda pack: None)

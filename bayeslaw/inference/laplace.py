@@ -17,6 +17,7 @@ from numpyro.infer.util import log_density
 from scipy.optimize import minimize
 
 from bayeslaw.arrays import Floats
+from bayeslaw.inference.compilation import hoisted
 from bayeslaw.inference.effort import FULL, Effort
 from bayeslaw.inference.model import surface_model
 from bayeslaw.law.observations import Observations
@@ -99,13 +100,13 @@ def density(observed: Observations, effort: Effort = FULL) -> Density:
         log_joint, trace = log_density(surface_model, (observed, losses, fitted), {}, unravel(x))
         return -log_joint, trace["moments"]["value"]
 
-    slope = jax.value_and_grad(energy, has_aux=True)
+    explicit, arrays = hoisted(energy, start, 1.0, 1.0)
+    slope = jax.value_and_grad(explicit, argnums=1, has_aux=True)
     level = {"xla_backend_optimization_level": 0} if len(observed.log_lr) <= FEW else {}
-    sloped = jax.jit(slope, compiler_options=effort.compiler_options | level)
+    sloped = partial(jax.jit(slope, compiler_options=effort.compiler_options | level), arrays)
+    inner = partial(jax.jit(slope), arrays)
     marks = (np.asarray(mark) > 0 for mark in (scales, noise))
-    return Density(
-        _posterior_of(sloped, jax.jit(slope)), sloped, unravel, np.asarray(start), np.asarray(sd), *marks
-    )
+    return Density(_posterior_of(sloped, inner), sloped, unravel, np.asarray(start), np.asarray(sd), *marks)
 
 
 def _posterior_of(sloped: Sloped, inner: Sloped) -> Callable[[jax.Array], jax.Array]:

@@ -18,6 +18,7 @@ from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 
 from bayeslaw.arrays import Floats
 from bayeslaw.inference.checkpoint import Keep
+from bayeslaw.inference.compilation import hoisted
 from bayeslaw.inference.effort import FULL, Effort
 from bayeslaw.inference.laplace import Whitening
 
@@ -87,12 +88,43 @@ class Chains(NamedTuple):
     parts: tuple[_Block, ...] = ()
 
 
+class Sampler(NamedTuple):
+    """NUTS for one energy: the first state of a chain, and a compiled block of its steps."""
+
+    init: Callable[..., HMCState]
+    block: Callable[..., Any]
+
+
 Run = Callable[[Chains], tuple[list[HMCState], _Block]]
 """Chains -> their states after one block, and the block."""
 
 
+def sampler(energy: Energy, dim: int, effort: Effort = FULL) -> Sampler:
+    """NUTS for exp(-energy), compiled for vectors of (dim,).
+
+    That takes seconds and needs no place to start from: it may be done while another thread seeks one.
+    """
+    init, sample = hmc(potential_fn_gen=partial(_whitened, energy), algo="NUTS")
+    init = partial(init, max_tree_depth=effort.tree_depth)
+    with jax.enable_x64(True):  # per thread: the caller's may not reach this one
+        origin, root = jnp.zeros(dim), jnp.eye(dim)
+        state = _first_state(init, origin, origin, root, 0.3, jax.random.PRNGKey(0))
+
+        def block(state: HMCState, centre: jax.Array, root: jax.Array) -> tuple[HMCState, Any]:
+            def step(state: HMCState, _: None) -> tuple[HMCState, Any]:
+                state = sample(state, (centre, root))
+                return state, (state.z, state.diverging, state.accept_prob, state.num_steps)
+
+            return jax.lax.scan(step, state, length=effort.block)
+
+        explicit, arrays = hoisted(block, state, origin, root)
+        lowered = jax.jit(explicit).lower(arrays, state, origin, root)
+        compiled = lowered.compile(effort.compiler_options)
+    return Sampler(init, partial(compiled, arrays))
+
+
 def draw(
-    energy: Energy,
+    sampler: Sampler,
     slope: Slope,
     w: Whitening,
     chains: int,
@@ -106,7 +138,7 @@ def draw(
 ) -> Drawn:
     """Draws of exp(-energy), ``draws`` per chain and more until ``enough`` or ``effort.max_draws``.
 
-    ``slope`` is the gradient of the energy, compiled: the energy's own would be traced at every call.
+    ``sampler`` is of that energy and effort; ``slope`` is its gradient, compiled.
 
     All chains share the metric (inverse of the pooled covariance) and the step size, as in the cross-chain
     warm-up of Bales et al. (2019, arXiv:1905.11916, section 4). Nothing adapts after it.
@@ -114,13 +146,12 @@ def draw(
     ``keep`` is called after each block with what packs the chains; from what it packed, as ``saved``, the
     same call goes on and returns the same draws.
     """
-    init, sample = hmc(potential_fn_gen=partial(_whitened, energy, jnp.asarray(w.mean)), algo="NUTS")
-    at = _start(partial(init, max_tree_depth=effort.tree_depth), w, chains, seed)
+    at = _start(sampler.init, w, chains, seed)
     if saved:
         at = unpacked(saved, at.states[0])
     warm_blocks = effort.warm_blocks + len(w.mean) // DIMS_A_WARM_BLOCK
     with ThreadPoolExecutor(os.cpu_count()) as threads:
-        run = partial(_run, w.mean, _compile_block(sample, at, effort), threads)
+        run = partial(_run, w.mean, sampler.block, threads)
         said = time.monotonic()
         while len(at.warm) < warm_blocks:
             at = _warmed(at, run, w.mean, warm_blocks)
@@ -151,20 +182,38 @@ def _start(init: Callable[..., HMCState], w: Whitening, chains: int, seed: int) 
     rng = np.random.default_rng(seed)
     root, step, dim = _root(w.scale @ w.scale.T), 0.3, len(w.mean)
     states = [
-        init(
+        _first_state(
+            init,
             jnp.asarray(np.linalg.solve(root, 0.5 * w.scale @ rng.standard_normal(dim))),
-            0,
+            jnp.asarray(w.mean),
+            jnp.asarray(root),
             step,
-            jnp.ones(dim),
-            adapt_step_size=False,
-            adapt_mass_matrix=False,
-            trajectory_length=None,
-            model_args=(jnp.asarray(root),),
-            rng_key=key,
+            key,
         )
         for key in jax.random.split(jax.random.PRNGKey(seed), chains)
     ]
     return Chains(states, root, root, step)
+
+
+def _first_state(
+    init: Callable[..., HMCState],
+    z: jax.Array,
+    centre: jax.Array,
+    root: jax.Array,
+    step: float,
+    key: jax.Array,
+) -> HMCState:
+    return init(
+        z,
+        0,
+        step,
+        jnp.ones(len(z)),
+        adapt_step_size=False,
+        adapt_mass_matrix=False,
+        trajectory_length=None,
+        model_args=(centre, root),
+        rng_key=key,
+    )
 
 
 def _softened(at: Chains, slope: Slope, centre: Floats) -> Chains:
@@ -302,25 +351,12 @@ def _going_on(states: list[HMCState], before: Floats, root: Floats, step: float)
     return [moved(state) for state in states]
 
 
-def _compile_block(sample: Callable[..., HMCState], at: Chains, effort: Effort) -> Callable[..., Any]:
-    """A block of steps of one chain; root and step size are arguments, so it is compiled once."""
-
-    def block(state: HMCState, root: jax.Array) -> tuple[HMCState, Any]:
-        def step(state: HMCState, _: None) -> tuple[HMCState, Any]:
-            state = sample(state, (root,))
-            return state, (state.z, state.diverging, state.accept_prob, state.num_steps)
-
-        return jax.lax.scan(step, state, length=effort.block)
-
-    return jax.jit(block).lower(at.states[0], jnp.asarray(at.root)).compile(effort.compiler_options)
-
-
 def _run(
     centre: Floats, steps: Callable[..., Any], threads: ThreadPoolExecutor, at: Chains
 ) -> tuple[list[HMCState], _Block]:
     def advance(state: HMCState) -> Any:
         with jax.enable_x64(True):  # per thread: the caller's does not reach this one
-            return jax.block_until_ready(steps(state, jnp.asarray(at.root)))
+            return jax.block_until_ready(steps(state, jnp.asarray(centre), jnp.asarray(at.root)))
 
     done = list(threads.map(advance, at.states))
     z, diverging, accepted, leapfrogs = (np.stack(field) for field in zip(*(f for _, f in done), strict=True))

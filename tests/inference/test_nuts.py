@@ -13,7 +13,7 @@ from numpyro.infer.hmc import HMCState
 from bayeslaw.inference import nuts as module
 from bayeslaw.inference.effort import FULL
 from bayeslaw.inference.laplace import Whitening
-from bayeslaw.inference.nuts import Chains, draw, pooled_covariance
+from bayeslaw.inference.nuts import Chains, draw, pooled_covariance, sampler
 
 MEAN = np.array([1.0, -2.0, 0.5])
 ROOT = np.array([[1.0, 0.0, 0.0], [0.8, 0.6, 0.0], [-3.0, 2.0, 4.0]])
@@ -40,7 +40,8 @@ def sampled(energy, w, draws, seed=1, chains=4, enough=lambda drawn: True, effor
     """What was drawn, and what was said."""
     said: list[str] = []
     slope = jax.jit(jax.grad(energy))
-    return draw(energy, slope, w, chains, draws, seed, enough, said.append, effort, **kept), said
+    nuts = sampler(energy, len(w.mean), effort)
+    return draw(nuts, slope, w, chains, draws, seed, enough, said.append, effort, **kept), said
 
 
 def told(said):
