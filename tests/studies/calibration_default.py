@@ -68,8 +68,9 @@ def design() -> pd.DataFrame:
 
 
 def structure(runs: pd.DataFrame) -> Observations:
-    """The sweep without outcomes; both studies report divergences."""
-    return replace(prepare(runs, parts=DEFAULT_PARTS), cliff_studies=np.array([True, True]))
+    """The sweep without outcomes, on which the coordinates of its cells depend; both studies report them."""
+    sweep, none = prepare(runs, parts=DEFAULT_PARTS), np.zeros(len(runs), bool)
+    return replace(sweep, finished=none, cliff_studies=np.array([True, True]))
 
 
 def quantities(posterior: Posterior, runs: pd.DataFrame, seed: int) -> dict[str, np.ndarray]:
