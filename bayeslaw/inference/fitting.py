@@ -20,7 +20,7 @@ import pandas as pd
 
 from bayeslaw.errors import SEED_MAX, BadInput, check_count
 from bayeslaw.inference.checkpoint import Arrays, Keep, Stopped, keeper, key_of, read_checkpoint
-from bayeslaw.inference.compilation import padded
+from bayeslaw.inference.compilation import FEW, padded
 from bayeslaw.inference.effort import EFFORTS, FULL, QUICK, Effort, double_precision, effort_named
 from bayeslaw.inference.laplace import Density, Whitening, density, whitening
 from bayeslaw.inference.model import block_site, cells, factor_site, spread_site
@@ -179,7 +179,8 @@ def _draw(
     """Draws until converged, by the names of their sites, and their diagnostics."""
     saved = read_checkpoint(checkpoint, key, say) if checkpoint else {}
     with ThreadPoolExecutor(1) as thread:  # it compiles for seconds, and so does the search for the mode
-        compiled = thread.submit(sampler, target.energy, len(target.start), effort)
+        few = len(observed.cell) <= FEW
+        compiled = thread.submit(sampler, target.energy, len(target.start), effort, few)
         if saved:
             w = Whitening(saved.pop("mode"), saved.pop("scale"))
             say(f"{checkpoint}: going on after {len(saved['blocks']) * effort.block} draws per chain")

@@ -17,7 +17,7 @@ from numpyro.infer.util import log_density
 from scipy.optimize import minimize
 
 from bayeslaw.arrays import Floats
-from bayeslaw.inference.compilation import hoisted
+from bayeslaw.inference.compilation import FEW, hoisted
 from bayeslaw.inference.effort import FULL, Effort
 from bayeslaw.inference.model import surface_model
 from bayeslaw.law.observations import Observations
@@ -39,10 +39,6 @@ is rough, and the end of the search depends on rounding errors."""
 
 DIFFERENCE = 1e-4
 """Step of central differences [standard deviations of the prior]."""
-
-FEW = 400
-"""Runs up to which the gradient is compiled without optimization: that spares more than the slower calls of
-the search for the mode cost."""
 
 ROUNDS = 6
 """Maximum number of searches for the mode, each in better coordinates than the last."""
@@ -100,9 +96,10 @@ def density(observed: Observations, effort: Effort = FULL) -> Density:
         log_joint, trace = log_density(surface_model, (observed, losses, fitted), {}, unravel(x))
         return -log_joint, trace["moments"]["value"]
 
-    explicit, arrays = hoisted(energy, start, 1.0, 1.0)
+    few = len(observed.cell) <= FEW
+    explicit, arrays = hoisted(energy, start, 1.0, 1.0, shared=few)
     slope = jax.value_and_grad(explicit, argnums=1, has_aux=True)
-    level = {"xla_backend_optimization_level": 0} if len(observed.log_lr) <= FEW else {}
+    level = {"xla_backend_optimization_level": 0} if few else {}
     sloped = partial(jax.jit(slope, compiler_options=effort.compiler_options | level), arrays)
     inner = partial(jax.jit(slope), arrays)
     marks = (np.asarray(mark) > 0 for mark in (scales, noise))

@@ -99,10 +99,11 @@ Run = Callable[[Chains], tuple[list[HMCState], _Block]]
 """Chains -> their states after one block, and the block."""
 
 
-def sampler(energy: Energy, dim: int, effort: Effort = FULL) -> Sampler:
+def sampler(energy: Energy, dim: int, effort: Effort = FULL, shared: bool = True) -> Sampler:
     """NUTS for exp(-energy), compiled for vectors of (dim,).
 
     That takes seconds and needs no place to start from: it may be done while another thread seeks one.
+    ``shared``: for all energies that differ in the numbers they close over (``compilation.hoisted``).
     """
     init, sample = hmc(potential_fn_gen=partial(_whitened, energy), algo="NUTS")
     init = partial(init, max_tree_depth=effort.tree_depth)
@@ -117,7 +118,7 @@ def sampler(energy: Energy, dim: int, effort: Effort = FULL) -> Sampler:
 
             return jax.lax.scan(step, state, length=effort.block)
 
-        explicit, arrays = hoisted(block, state, origin, root)
+        explicit, arrays = hoisted(block, state, origin, root, shared=shared)
         lowered = jax.jit(explicit).lower(arrays, state, origin, root)
         compiled = lowered.compile(effort.compiler_options)
     return Sampler(init, partial(compiled, arrays))
