@@ -22,12 +22,12 @@ from bayeslaw.errors import BadInput
 from bayeslaw.intervals import Interval, ends
 from bayeslaw.posterior.importance import RELIABLE, smoothed
 
-SIZES = ("params_nonembedding", "tokens", "batch_tokens")
-FAR = 1.0
-"""Decades beyond the measured networks above which the line says nothing."""
-
 OUTSIDE = 1.5
-"""Factor beyond the measured lambda above which it says nothing: the line is steep, and its range narrow."""
+"""Factor beyond the measured lambda above which the line says nothing: it is steep, and its range narrow."""
+
+FAR = {"params_nonembedding": 10.0, "tokens": OUTSIDE, "batch_tokens": OUTSIDE}
+"""Factor beyond the measured networks above which it says nothing. D and batch say where in the warm-up
+lambda was measured: with four times the tokens the line misleads (docs/curvature.md)."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def condition(
 
     Raises:
         BadInput: a lambda that is no number above 0, a free batch, an optimizer never measured, a target more
-            than ``FAR`` decades beyond the measured networks, a lambda more than ``OUTSIDE`` times beyond
+            than ``FAR`` times beyond the measured networks, a lambda more than ``OUTSIDE`` times beyond
             theirs.
     """
     if not 0 < lambda_max < math.inf:
@@ -139,7 +139,7 @@ def condition(
     if at.target.batch_tokens is None:
         raise BadInput("--lambda-max: given without --batch-tokens; expected the batch it was measured at")
     law = law or read_law(at.target.optimizer)
-    distances = {name: _decades(float(getattr(at.target, name)), law.ranges[name]) for name in SIZES}
+    distances = {name: _decades(float(getattr(at.target, name)), law.ranges[name]) for name in FAR}
     _refuse_far(distances, law)
     _refuse_other(lambda_max, law)
     location, scale = law.predict(math.log(lambda_max))
@@ -191,12 +191,12 @@ def _decades(value: float, known: tuple[float, float]) -> float:
 
 def _refuse_far(distances: dict[str, float], law: CurvatureLaw) -> None:
     for name, decades in distances.items():
-        if decades > FAR:
+        if decades > math.log10(FAR[name]):
             low, high = law.ranges[name]
             raise BadInput(
                 f"--lambda-max: {name} lies {decades:.1f} decades beyond the networks that it was measured "
-                f"on ({low:g} to {high:g}); expected at most {FAR:g}, for what it says there is unknown; "
-                "leave it out"
+                f"on ({low:g} to {high:g}); expected at most {FAR[name]:g} times beyond, for what it says "
+                "there is unknown; leave it out"
             )
 
 

@@ -126,7 +126,7 @@ def test_the_example(tmp_path, capsys):
 def test_the_example_that_measures_its_curvature(capsys):
     runpy.run_path(str(ROOT / "docs/examples/curvature_pytorch.py"))["main"]()
     refused, told = capsys.readouterr().out.splitlines()
-    assert refused.startswith("without the curvature: --lambda-max ")
+    assert refused.startswith("without the curvature: --lambda-max")
     assert float(told.rpartition(" ")[2]) < 3.5  # a uniform guess has ln 64 = 4.16
 
 

@@ -37,6 +37,8 @@ MEASURES = {
     "noise": "noise_scale",
 }
 """Short names of the columns that ``train.curvature`` writes."""
+PER_PARAMETER = (20, 60)
+"""Tokens per parameter of the cells whose D grows with N."""
 MOMENTS = {"start": ("0",), "step 20": ("0.08", "0.02"), "half": ("0.5",), "end": ("1",)}
 """Shares of the run, as plans give them."""
 PROBES = ("low", "near")
@@ -269,7 +271,8 @@ def _setup(cell: Row, usual: float) -> str:
     times, ratio = np.exp([cell["tokens"] - usual, cell["tokens"] - cell["params"]])
     if abs(times - 4) < 0.1:
         return "D, four times as large"
-    return "D = 20 N" if abs(ratio - 20) < 2 else f"D = {np.exp(cell['tokens']):,.0f}"
+    near = (f"D = {each} N" for each in PER_PARAMETER if abs(ratio / each - 1) < 0.1)
+    return next(near, f"D = {np.exp(cell['tokens']):,.0f}")
 
 
 def regrets(smoothed: Sequence[SmoothedCell], predicted: Floats) -> list[float]:
