@@ -551,7 +551,8 @@ def run_draws(
         runs: its runs.
         absorbed: hyperparameters whose effect the group has in its level, since its runs never varied them.
         off: 1 where a hyperparameter outside the model departs from the cell's usual value, (run,).
-        least: the least excess of their group's runs, above which the scatter grows, (draw,); by default 0.
+        least: the least excess by learning rate and batch of their group's runs, above which the scatter
+            grows, (draw,); by default 0.
     """
     excess = run_excess(at, runs, absorbed)
     u, _ = off_ridge(at, *_log_settings(runs))

@@ -11,8 +11,8 @@ from bayeslaw.advice.target_surface import (
     TargetSurface,
     absorbed_by,
     fitted_cell,
+    lr_batch_excess,
     run_draws,
-    run_excess,
     surface_at,
 )
 from bayeslaw.arrays import Floats
@@ -38,7 +38,7 @@ class CellRuns:
         absorbed: hyperparameters whose effect is part of its group's level.
         off: 1 where a hyperparameter outside the model departs from the cell's usual value, (run,).
         outcomes: what the runs did.
-        least: the least excess of all runs of its group, (draw,).
+        least: the least excess by learning rate and batch of all runs of its group, (draw,).
     """
 
     index: int
@@ -76,7 +76,9 @@ def fitted_runs(posterior: Posterior, runs: pd.DataFrame) -> tuple[list[CellRuns
             absorbed = absorbed_by(posterior, target, at.extras)
             outcomes = observed.outcomes.at(where)
             rows, off = used.iloc[where], observed.off[where]
-            own, group = run_excess(at, rows, absorbed).min(axis=1), (cell.study, cell.optimizer)
+            rate, batch = (np.log(rows[name].to_numpy(float)) for name in ("learning_rate", "batch_tokens"))
+            own = lr_batch_excess(at, rate, batch).min(axis=1)
+            group = cell.study, cell.optimizer
             least[group] = np.minimum(least.get(group, np.inf), own)
             known.append(CellRuns(index, cell, rows, at, absorbed, off, outcomes, own))
     if not known:

@@ -80,8 +80,9 @@ def surface_model(
     )
     compared = observed.compares_batches[observed.cell]  # else part of the level
     by_batch = jnp.where(compared, surface.batch_excess(p, v), 0.0)
-    excess = (surface.lr_excess(p, u, v) + by_batch + _own_bowls_excess(observed, p)) * p["fading"]
-    relative = excess - _least_of_group(observed, excess)
+    by_both = (surface.lr_excess(p, u, v) + by_batch) * p["fading"]
+    excess = by_both + _own_bowls_excess(observed, p) * p["fading"]
+    relative = excess - _least_of_group(observed, by_both)
     scatter = fitted * relative + (1.0 - fitted) * observed.above_best
     m = likelihood.moments(
         p, p["cell_level"], excess, u, off, scatter, jnp.where(off > 0, p["off_dof"], p["dof"])
@@ -94,7 +95,7 @@ def surface_model(
 
 
 def _least_of_group(observed: Observations, excess: jax.Array) -> jax.Array:
-    """The least excess of the runs of each run's group, (run,)."""
+    """The least of an excess among the runs of each run's group, (run,)."""
     group = observed.cell_group[observed.cell]
     return jax.ops.segment_min(excess, group, len(observed.group_study))[group]
 

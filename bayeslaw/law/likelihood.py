@@ -1,7 +1,7 @@
 """The likelihood of runs: one density for the fit, for leave-one-out, for reweighting and for simulation.
 
-A finished run's ln loss is Student-t about the surface, with a scatter that grows with its excess over the
-least of its group: an optimum far from all runs adds about the same to each, and must not pass for noise.
+A finished run's ln loss is Student-t about the surface, with a scatter that grows with its excess, less what
+learning rate and batch add to every run of its group: best ones far from all runs must not pass for noise.
 Whether a run finishes, diverges or crashes follows a cliff in the learning rate; outcomes count in studies
 that report divergences. Runs off their cell's usual settings have a scatter of their own. NumPy and JAX
 alike.
@@ -66,8 +66,9 @@ def moments(
         p: of ``surface.RUN_PARAMETERS``, and ``log_dof_minus_4``, ``log_off_dof_minus_2`` unless ``dof`` is
         given. level: ln loss of the cell at its best settings [nats/token]. excess: ln loss above it. u:
         how far ln eta lies off the ridge [nats]. off: 1 where a hyperparameter outside the model departs
-        from its cell's usual value, else 0. scatter: the excess with which the scatter grows: over the least
-        of the group's runs, ``excess`` if that is 0. dof: degrees of freedom, where they are known already.
+        from its cell's usual value, else 0. scatter: the excess with which the scatter grows: less what
+        all runs of the group have, ``excess`` by default. dof: degrees of freedom, where they are known
+        already.
     """
     return Moments(
         mean=level + excess + surface.off_shift(p, off),

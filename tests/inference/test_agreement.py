@@ -67,7 +67,9 @@ def fitted_scales(posterior, runs):
 
 def test_an_optimum_far_from_all_runs_explains_no_scatter(runs):
     """The best run of each group scatters by the noise alone, wherever the optimum lies."""
-    sweep = prepare(runs.assign(learning_rate=runs["learning_rate"] / 1e4, grad_clip=1.0))
+    usual = {"grad_clip": 1.0, "weight_decay": 0.1, "momentum": 0.9}
+    runs = runs.assign(learning_rate=runs["learning_rate"] / 1e4, **usual)
+    sweep = prepare(runs)
     with double_precision():
         sites, (_, log_scale, _) = prior_draw(sweep)
         posterior = fitting.keep_posterior(runs, sweep, sites, {}, 0, ())

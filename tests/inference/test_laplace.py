@@ -61,7 +61,7 @@ def test_the_noise_is_found_without_collapsing(whitened):
 
 
 @pytest.mark.slow
-def test_the_mode_is_not_one_with_an_optimum_far_away(monkeypatch):
+def test_the_mode_is_not_one_with_an_optimum_far_away():
     """Runs that scatter far more than the prior expects: a far optimum would raise the scatter for all."""
     rng = np.random.default_rng(0)
     runs = simulate_runs(example_design(60), seed=1)
@@ -74,9 +74,6 @@ def test_the_mode_is_not_one_with_an_optimum_far_away(monkeypatch):
         return values[list(blocks()["surface"]).index("alpha")]
 
     assert alpha(target) == pytest.approx(np.log(1.5e-3), abs=1.0)  # the truth at a scale near the pivot
-    monkeypatch.setattr(laplace, "NOISE_FIRST", 0.0)  # it leads out of this trap too, though not all the way
-    trap = target._replace(sloped=lambda x, losses, fitted: target.sloped(x, losses, 1.0))
-    assert alpha(trap) > -3.0
 
 
 @pytest.mark.slow

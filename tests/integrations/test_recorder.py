@@ -431,7 +431,7 @@ def test_the_example_in_jax(tmp_path):
 def test_the_example_in_jax_that_measures_its_curvature(capsys):
     runpy.run_path(str(ROOT / "docs/examples/curvature_optax.py"))["main"]()
     refused, told = capsys.readouterr().out.splitlines()
-    assert refused.startswith("without the curvature: --lambda-max ")
+    assert refused.startswith("without the curvature: --lambda-max")
     assert float(told.rpartition(" ")[2]) < 4.1
 
 
