@@ -32,6 +32,7 @@ from bayeslaw.runs.cells import finished_runs, group_cells
 from bayeslaw.runs.io import read_runs
 from bayeslaw.target import Cell, Target
 from bayeslaw.text import short
+from tests.studies.shapes import first_runs
 from tests.studies.tables import Row, counted, markdown, percent, read_rows, run_or_print
 from tests.studies.validation.advice import posterior_of
 
@@ -62,8 +63,8 @@ COMMON = (24_848.0, 55_536.0, 222_000.0)
 
 @functools.cache
 def books() -> pd.DataFrame:
-    """AdamW's runs on books with the usual network: books.csv, and shapes.csv without its variants."""
-    shapes = read_runs(SHAPES)
+    """AdamW's runs on books with the usual network: books.csv, and ``first_runs`` without their variants."""
+    shapes = first_runs(read_runs(SHAPES))
     both = pd.concat([read_runs(BOOKS), shapes[shapes["study"] == "shapes"]], ignore_index=True)
     return _ended(both[both["optimizer"] == LIVE.optimizer])
 
