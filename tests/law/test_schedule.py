@@ -163,6 +163,17 @@ def test_what_is_not_said_of_a_schedule_goes_with_what_is(study, given, usual):
     assert usual_settings(fit, study, given) == usual
 
 
+@pytest.mark.parametrize(
+    ("fitted", "assumed"),
+    [([128.0], 128.0), ([512.0, 4096.0], 2048.0), ([4096.0, 8192.0], 4096.0), ([], 1500.0)],
+)
+def test_a_set_up_never_seen_has_sequences_as_near_to_usual_ones_as_any_fitted(fitted, assumed):
+    cells = tuple(Cell("ours", "adamw", 1e8, 2e9, (("sequence", length),)) for length in fitted)
+    fit = fake_posterior(5)
+    fit = replace(fit, pivot=fit.pivot | {"sequence": 1500.0}, cells=cells)
+    assert usual_settings(fit, None, {}) == {"sequence": (assumed, False)}
+
+
 def test_a_constant_rate_has_a_share_of_zero():
     Target(1e9, 2e10, covariates={"schedule": "constant", "share": 0.0})
     with pytest.raises(BadInput, match=r"share = -0\.1; expected a finite number"):
