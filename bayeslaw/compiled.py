@@ -7,6 +7,8 @@ import os
 import platform
 from pathlib import Path
 
+from bayeslaw.files import cache_folder
+
 FOLDER, SIZE = "JAX_COMPILATION_CACHE_DIR", "JAX_COMPILATION_CACHE_MAX_SIZE"
 """Environment variables that JAX reads when it is loaded."""
 
@@ -31,7 +33,7 @@ def folder() -> Path | None:
     A cluster's nodes may share a home, but not code for their processors.
     """
     try:
-        home = Path(os.environ.get("BAYESLAW_CACHE") or "~/.cache/bayeslaw").expanduser()
+        home = cache_folder()
     except RuntimeError:
         return None
     return home / "jax" / hashlib.sha256(_processor().encode()).hexdigest()[:12]

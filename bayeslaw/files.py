@@ -36,6 +36,15 @@ def write_atomically(path: Path) -> Iterator[Path]:
             temporary.unlink()
 
 
+def cache_folder() -> Path:
+    """$BAYESLAW_CACHE, or ~/.cache/bayeslaw.
+
+    Raises:
+        RuntimeError: the user has no home.
+    """
+    return Path(os.environ.get("BAYESLAW_CACHE") or "~/.cache/bayeslaw").expanduser()
+
+
 @lru_cache
 def static_text(package: str, name: str) -> str:
     """Text of a file in the folder ``static`` of a package within bayeslaw.

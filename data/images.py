@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayeslaw.errors import BadInput
-from bayeslaw.files import write_atomically
+from bayeslaw.files import cache_folder, write_atomically
 from bayeslaw.lab.data.corpus import HUB
 from bayeslaw.lab.data.order import CHOICE, CROP, SHUFFLE, generator
-from bayeslaw.lab.data.tokens import cache_folder
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -95,7 +94,7 @@ def prepare_images(source: str, side: int, channels: int, cache: Path | None = N
             image for one of the splits, a cache that cannot be written.
     """
     known_images(source)
-    place = cache_folder(cache) / "images" / f"{_key(source, side, channels)}.npz"
+    place = (cache or cache_folder()) / "images" / f"{_key(source, side, channels)}.npz"
     if (kept := _kept(place)) is not None:
         return kept
     made = _split(source, *_read(source, side, channels))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from bayeslaw.errors import BadInput
-from bayeslaw.files import write_atomically
+from bayeslaw.files import cache_folder, write_atomically
 from bayeslaw.lab.data.corpus import HUB, known_source, local_files, split_documents
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def prepare(
         )
     if train_bytes < 1:
         raise BadInput(f"train_bytes {train_bytes:,}: expected 1 or more")
-    root = cache_folder(cache)
+    root = cache or cache_folder()
     pointer = root / "corpora" / f"{_key(source, vocabulary, train_bytes)}.json"
     kept = _kept(pointer, source)
     if kept is not None:
@@ -98,14 +98,9 @@ def prepare(
         ) from None
 
 
-def cache_folder(given: Path | None) -> Path:
-    """The folder given, or $BAYESLAW_CACHE, or ~/.cache/bayeslaw."""
-    return given or Path(os.environ.get("BAYESLAW_CACHE") or "~/.cache/bayeslaw").expanduser()
-
-
 def tokenizer_text(digest: str, cache: Path | None = None) -> str:
     """The tokenizer of a corpus that `prepare` made, by its digest, as JSON text."""
-    return (cache_folder(cache) / "corpora" / digest / "tokenizer.json").read_text(encoding="utf-8")
+    return ((cache or cache_folder()) / "corpora" / digest / "tokenizer.json").read_text(encoding="utf-8")
 
 
 def _key(source: str, vocabulary: int, train_bytes: int) -> str:

@@ -29,6 +29,8 @@ from bayeslaw.advice.target_surface import surface_at
 from bayeslaw.evaluation.advisors import PosteriorAdvisor
 from bayeslaw.evaluation.scores import coverage, crps
 from bayeslaw.inference.approximation import approximate as approximate_law
+from bayeslaw.law.parameters import DEFAULT_PARTS
+from bayeslaw.law.places import pivot_of
 from bayeslaw.posterior.draws import Posterior
 from bayeslaw.posterior.prior import prior_posterior
 from bayeslaw.runs.cells import finished_runs
@@ -166,7 +168,7 @@ def scored(name: str, prior: str, count: int, seed: int) -> dict[str, Any]:
     pool = runs[study.small(runs)]
     own = pool.sample(min(count, len(pool)), random_state=seed).reset_index(drop=True)
     began = time.perf_counter()
-    posterior = believed(study, prior, own, seed)
+    posterior = believed(study, prior, pool, own, seed)
     seconds = time.perf_counter() - began
     held = runs[study.large(runs)].reset_index(drop=True)
     return {
@@ -177,20 +179,23 @@ def scored(name: str, prior: str, count: int, seed: int) -> dict[str, Any]:
     }
 
 
-def believed(study: LeftOut, prior: str, own: pd.DataFrame, seed: int) -> Posterior:
-    """What a newcomer believes with its own runs, if any."""
+def believed(study: LeftOut, prior: str, pool: pd.DataFrame, own: pd.DataFrame, seed: int) -> Posterior:
+    """What a newcomer believes with its own runs, if any; before the first, near those that it may have."""
     if prior == "joint":
         return approximate(pd.concat([third_of_step_law(), own], ignore_index=True), seed=seed)
     if len(own):
         return approximate(own, seed=seed, population=study.others() if prior == "population" else None)
-    return study.others() if prior == "population" else prior_posterior()
+    if prior == "population":
+        return study.others()
+    return prior_posterior(parts=DEFAULT_PARTS, pivot=pivot_of(pool, DEFAULT_PARTS))
 
 
 def targets(study: LeftOut, held: pd.DataFrame) -> list[Target]:
-    """The cells that judge, at the study's batch where it never varied it."""
+    """The cells that judge, with the study's sequences, at its batch where it never varied it."""
+    sequences = {} if "sequence_length" not in held else {"sequence": float(held["sequence_length"].iloc[0])}
     cells = held.groupby(["study", "optimizer", "params_nonembedding", "tokens"])["batch_tokens"].first()
     return [
-        Target(n, d, optimizer, name, float(batch) if study.batch_is_fixed else None)
+        Target(n, d, optimizer, name, float(batch) if study.batch_is_fixed else None, sequences)
         for (name, optimizer, n, d), batch in cells.items()
     ]
 
