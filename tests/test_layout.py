@@ -13,8 +13,8 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parents[1] / "bayeslaw"
 LAYERS = (  # lowest first: each imports itself and what stands above it here, and no neighbour
     "errors lazy",
-    "text files arrays processes compiled assets intervals space",
-    "target results hardware",
+    "text files arrays processes assets intervals space",
+    "target results hardware compiled",
     "theory spectra",
     "runs schedules",
     "law",
