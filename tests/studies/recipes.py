@@ -1,7 +1,7 @@
 """Published recipes beside the shipped posterior: ``python -m tests.studies.recipes run``, then ``table``.
 
 ``recipes.csv`` has what models were trained with, each number's source, and whether it was read there or is
-from memory. N excludes embeddings, in round numbers. Nobody claims that these settings were optimal: most
+from memory; sequence lengths all are. N excludes embeddings, in round numbers. Nobody claims that these settings were optimal: most
 were chosen from a few runs or from the recipe before, and the loss that they cost is the posterior's opinion
 (``results/recipes.jsonl``). Muon's rate in Moonlight is scaled to AdamW's steps, so AdamW judges it.
 """
@@ -46,6 +46,7 @@ def judged(posterior: Posterior, recipe: dict[str, Any]) -> dict[str, Any]:
         "adamw",
         None,
         float(recipe["batch_tokens"]),
+        {"sequence": float(recipe["sequence_length"])},
     )
     surface = surface_at(posterior, target, independent=True)
     draws = log_lr_at_batch(surface, np.log(recipe["batch_tokens"]))
