@@ -1,9 +1,10 @@
 """Published recipes beside the shipped posterior: ``python -m tests.studies.recipes run``, then ``table``.
 
 ``recipes.csv`` has what models were trained with, each number's source, and whether it was read there or is
-from memory; sequence lengths all are. N excludes embeddings, in round numbers. Nobody claims that these settings were optimal: most
-were chosen from a few runs or from the recipe before, and the loss that they cost is the posterior's opinion
-(``results/recipes.jsonl``). Muon's rate in Moonlight is scaled to AdamW's steps, so AdamW judges it.
+from memory; sequence lengths all are. N excludes embeddings, in round numbers. Nobody claims that these
+settings were optimal: most were chosen from a few runs or from the recipe before, and the loss that they cost
+is the posterior's opinion (``results/recipes.jsonl``). Muon's rate in Moonlight is scaled to AdamW's steps,
+so AdamW judges it.
 """
 
 from __future__ import annotations

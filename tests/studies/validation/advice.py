@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from bayeslaw.advice.decision import decide
-from bayeslaw.advice.target_surface import optimum_draws, surface_at
+from bayeslaw.advice.target_surface import TargetSurface, optimum_draws, surface_at
 from bayeslaw.assets import POSTERIOR
 from bayeslaw.errors import BadInput
 from bayeslaw.evaluation import baselines
@@ -273,15 +273,35 @@ def ours(
     """Fit the runs and decide; with ``median`` the posterior median optimum instead of the decision."""
 
     def advise(seen: Seen, target: World, seed: int) -> Settings | None:
-        basin = surface_at(posterior_of(select(seen.runs), parts, prior), target.target, independent=True)
-        if not median:
-            return _pair(decide(basin))
-        middle = {name: float(np.median(draws)) for name, draws in optimum_draws(basin).items()}
-        return _pair(
-            middle | ({"batch_tokens": target.target.batch_tokens} if target.box.dimensions == 1 else {})
-        )
+        posterior = posterior_of(select(seen.runs), parts, prior)
+        return _answerable(posterior, target, target.target, _middle if median else decide)
 
     return advise
+
+
+def _answerable(
+    posterior: Posterior,
+    world: World,
+    at: Target,
+    choose: Callable[[TargetSurface], dict[str, float]] = decide,
+    seed: int = 0,
+) -> Settings:
+    """Settings with a batch that the sweep tried: with another one, those for the nearest that it tried.
+
+    The best rate goes with the batch, and no world answers beyond its box.
+    """
+    settings = _pair(choose(surface_at(posterior, at, seed, independent=True)))
+    nearest = float(np.exp(np.clip(np.log(settings[1]), *world.box.batch)))
+    if at.batch_tokens is not None or np.isclose(nearest, settings[1]):
+        return settings
+    return _pair(choose(surface_at(posterior, replace(at, batch_tokens=nearest), seed, independent=True)))
+
+
+def _middle(surface: TargetSurface) -> dict[str, float]:
+    """The posterior median of the best settings; of the best rate at the batch where that is fixed."""
+    middle = {name: float(np.median(draws)) for name, draws in optimum_draws(surface).items()}
+    fixed = surface.target.batch_tokens
+    return middle if fixed is None else middle | {"batch_tokens": fixed}
 
 
 def with_population(seen: Seen, target: World, seed: int) -> Settings | None:
@@ -292,7 +312,7 @@ def with_population(seen: Seen, target: World, seed: int) -> Settings | None:
     if seen.family.known_study:
         return None
     posterior = _of_population(_Table(seen.runs))
-    return _pair(decide(surface_at(posterior, target.target, independent=True)))
+    return _answerable(posterior, target, target.target)
 
 
 @functools.lru_cache(maxsize=4)
@@ -321,8 +341,8 @@ def without_runs(seen: Seen, target: World, seed: int) -> Settings:
 
     Not the posterior that the package ships: it has seen the sweeps that are replayed here.
     """
-    at: Target = replace(target.target, study=None)
-    return _pair(decide(surface_at(prior_posterior(seed=seed, parts=()), at, seed, independent=True)))
+    never_seen = replace(target.target, study=None)
+    return _answerable(prior_posterior(seed=seed, parts=()), target, never_seen, seed=seed)
 
 
 def _pair(advice: dict[str, Any]) -> Settings:
