@@ -2,7 +2,7 @@
 
 A **world** is one cell (N, D, optimizer). Its loss is the smoothed surface of the cell's runs; a run's ln
 loss scatters about it by the surface's leave-one-out error near the minimum. Beyond the runs the surface is
-their nearest edge, a lower bound, and the answer says so. A **family** is a sweep in two parts: cheap worlds
+their nearest edge, and the answer says so. A **family** is a sweep in two parts: cheap worlds
 from which methods buy runs, and costly ones that are the tasks. ``pretraining`` and ``finetuning`` make them.
 """
 
