@@ -16,6 +16,7 @@ import pytest
 from bayeslaw.errors import BadInput
 from bayeslaw.target import Target
 from tests.studies.validation import __main__ as command
+from tests.studies.validation import advice
 from tests.studies.validation.comparison import compare, holm
 from tests.studies.validation.designs import budget
 from tests.studies.validation.figures import front
@@ -25,7 +26,8 @@ from tests.studies.validation.scores import best_of, reached, trials_saved
 from tests.studies.validation.searches import at_random, by_sobol, run_search
 from tests.studies.validation.sources import known_study, source, sources
 from tests.studies.validation.trials import Unit, curve, groups, made, of_tables, read
-from tests.studies.validation.worlds import Family, Outcome, Setting, World, answer
+from tests.studies.validation.worlds import Box, Family, Outcome, Setting, World, answer
+from tests.support.fakes import fake_posterior
 
 CHEAP = (RANDOM, "random search, at a proxy", "framework default", "step law")
 SIZES = {1e8: (2e9, 4e9), 2e8: (2e9,), 1e9: (2e10,)}
@@ -389,6 +391,19 @@ def test_groups_share_fits_and_the_dearest_of_a_seed_comes_first() -> None:
     ]  # fmt: skip
     usual = {OURS: 5.0, RANDOM: 1.0, "ours, designed small runs": 50.0}
     assert groups(waiting, usual) == [[waiting[3]], waiting[:2], [waiting[2]], [waiting[4]]]
+
+
+@pytest.mark.parametrize("choose", [advice.decide, advice.median_settings])
+def test_a_batch_that_nobody_tried_gives_way_to_the_nearest_with_the_rate_that_goes_with_it(
+    choose, family: Family
+) -> None:
+    world, posterior = family.targets[0], fake_posterior(40, 0.02)
+    free = advice.answerable(posterior, world, world.target, choose)
+    assert world.box.batch[0] < np.log(free[1]) < world.box.batch[1]
+    small = replace(world, box=Box(world.box.rate, (np.log(free[1] / 64), np.log(free[1] / 16))))
+    rate, batch = advice.answerable(posterior, small, world.target, choose)
+    assert batch == pytest.approx(free[1] / 16)
+    assert free[0] / 16 < rate < free[0] / 2  # the ridge: between no and proportional
 
 
 @pytest.mark.slow

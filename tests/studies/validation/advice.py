@@ -274,12 +274,12 @@ def ours(
 
     def advise(seen: Seen, target: World, seed: int) -> Settings | None:
         posterior = posterior_of(select(seen.runs), parts, prior)
-        return _answerable(posterior, target, target.target, _middle if median else decide)
+        return answerable(posterior, target, target.target, median_settings if median else decide)
 
     return advise
 
 
-def _answerable(
+def answerable(
     posterior: Posterior,
     world: World,
     at: Target,
@@ -297,7 +297,7 @@ def _answerable(
     return _pair(choose(surface_at(posterior, replace(at, batch_tokens=nearest), seed, independent=True)))
 
 
-def _middle(surface: TargetSurface) -> dict[str, float]:
+def median_settings(surface: TargetSurface) -> dict[str, float]:
     """The posterior median of the best settings; of the best rate at the batch where that is fixed."""
     middle = {name: float(np.median(draws)) for name, draws in optimum_draws(surface).items()}
     fixed = surface.target.batch_tokens
@@ -312,7 +312,7 @@ def with_population(seen: Seen, target: World, seed: int) -> Settings | None:
     if seen.family.known_study:
         return None
     posterior = _of_population(_Table(seen.runs))
-    return _answerable(posterior, target, target.target)
+    return answerable(posterior, target, target.target)
 
 
 @functools.lru_cache(maxsize=4)
@@ -342,7 +342,7 @@ def without_runs(seen: Seen, target: World, seed: int) -> Settings:
     Not the posterior that the package ships: it has seen the sweeps that are replayed here.
     """
     never_seen = replace(target.target, study=None)
-    return _answerable(prior_posterior(seed=seed, parts=()), target, never_seen, seed=seed)
+    return answerable(prior_posterior(seed=seed, parts=()), target, never_seen, seed=seed)
 
 
 def _pair(advice: dict[str, Any]) -> Settings:
