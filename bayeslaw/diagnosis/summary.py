@@ -11,7 +11,7 @@ from bayeslaw.advice.target_surface import optimum_draws, surface_at
 from bayeslaw.diagnosis.identifiability import MIN_TRIED, fit_doubts
 from bayeslaw.intervals import interval
 from bayeslaw.law.parameters import derived
-from bayeslaw.law.terms import own_bowls
+from bayeslaw.law.terms import COVARIATES, own_bowls
 from bayeslaw.posterior.draws import Posterior
 from bayeslaw.posterior.population import conflict_warning
 from bayeslaw.target import SIZE, Target
@@ -55,6 +55,7 @@ def fit_summary(posterior: Posterior, runs: pd.DataFrame, level: float = LEVEL) 
             *fit_doubts(runs),
             *_beyond_the_scan(posterior, runs),
             *schedule_left_out(posterior, runs),
+            *_lengths_unsaid(posterior, runs),
         ],
         "population": posterior.provenance.get("population"),
         "prior": _prior_of_exponents(posterior),
@@ -83,6 +84,21 @@ def schedule_left_out(posterior: Posterior, runs: pd.DataFrame) -> list[str]:
                 "usual value count as departures, with a scatter of their own; fit them with --parts schedule"
             )
     return found
+
+
+def _lengths_unsaid(posterior: Posterior, runs: pd.DataFrame) -> list[str]:
+    """Warn of studies that do not say how long their sequences are, where the law counts batches in them."""
+    if "sequence" not in posterior.provenance.get("parts", []):
+        return []
+    lengths = runs["sequence_length"] if "sequence_length" in runs else pd.Series(np.nan, runs.index)
+    unsaid = sorted(runs["study"][lengths.isna()].unique())
+    if not unsaid:
+        return []
+    usual = COVARIATES["sequence"].reference
+    return [
+        f"{', '.join(unsaid)}: no sequence_length: the prior of the best batch is that of {usual:,.0f} tokens "
+        "a sequence, nine times that of 128; add the column, or import with --set sequence_length=TOKENS"
+    ]
 
 
 def _beyond_the_scan(posterior: Posterior, runs: pd.DataFrame) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -37,3 +39,22 @@ def test_a_fitted_decay_outside_the_scan_is_doubted(factors, said):
         "it is extrapolated; extend the scan"
     )
     assert [text for text in said_of if "weight decay" in text] == ([expected] if said else [])
+
+
+@pytest.mark.parametrize(
+    ("lengths", "parts", "unsaid"),
+    [
+        ({"a": 128.0, "b": np.nan}, ["sequence"], "b"),
+        ({"a": 128.0, "b": 512.0}, ["sequence"], None),
+        ({}, ["sequence"], "a, b"),
+        ({}, [], None),  # the core counts batches in tokens
+    ],
+)
+def test_studies_that_do_not_say_their_sequences_are_named(lengths, parts, unsaid):
+    posterior = fake_posterior()
+    posterior = replace(posterior, provenance=posterior.provenance | {"parts": parts})
+    runs = pd.concat([grid_cell(*CELLS[0]).assign(study=study) for study in ("a", "b")])
+    runs = runs.drop(columns="sequence_length", errors="ignore")
+    runs = runs.assign(sequence_length=runs["study"].map(lengths)) if lengths else runs
+    said = [text for text in fit_summary(posterior, runs)["warnings"] if "sequence_length" in text]
+    assert [text.split(":")[0] for text in said] == ([unsaid] if unsaid else [])
