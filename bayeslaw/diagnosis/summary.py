@@ -96,8 +96,9 @@ def _lengths_unsaid(posterior: Posterior, runs: pd.DataFrame) -> list[str]:
         return []
     usual = COVARIATES["sequence"].reference
     return [
-        f"{', '.join(unsaid)}: no sequence_length: the prior of the best batch is that of {usual:,.0f} tokens "
-        "a sequence, nine times that of 128; add the column, or import with --set sequence_length=TOKENS"
+        f"{', '.join(unsaid)}: no sequence_length: the prior of the best batch is that of {usual:,.0f} "
+        "tokens a sequence, nine times that of 128; add the column, or import with "
+        "--set sequence_length=TOKENS"
     ]
 
 
