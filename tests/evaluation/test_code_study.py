@@ -27,7 +27,7 @@ def test_the_plan_trains_every_advice_and_a_curve_about_the_core_s(planned):
     missing = [row["method"] for row in advised if code.trained(row, planned) is None]
     assert missing == [name for name in code.ORDER if name.endswith("as if on books")]
     assert (planned["batch_tokens"] == code.CURVE_BATCH).sum() == 6
-    assert (len(planned), set(planned["tokens"])) == (12, {int(code.LIVE.tokens)})
+    assert (len(planned), set(planned["tokens"])) == (13, {int(code.LIVE.tokens)})
 
 
 def test_a_rate_costs_what_the_cell_s_curve_says_and_its_interval_is_counted():
