@@ -36,13 +36,13 @@ def write_atomically(path: Path) -> Iterator[Path]:
             temporary.unlink()
 
 
-def cache_folder() -> Path:
-    """$BAYESLAW_CACHE, or ~/.cache/bayeslaw.
+def cache_folder(given: Path | None = None) -> Path:
+    """The folder given, or $BAYESLAW_CACHE, or ~/.cache/bayeslaw.
 
     Raises:
         RuntimeError: the user has no home.
     """
-    return Path(os.environ.get("BAYESLAW_CACHE") or "~/.cache/bayeslaw").expanduser()
+    return given or Path(os.environ.get("BAYESLAW_CACHE") or "~/.cache/bayeslaw").expanduser()
 
 
 @lru_cache

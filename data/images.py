@@ -94,7 +94,7 @@ def prepare_images(source: str, side: int, channels: int, cache: Path | None = N
             image for one of the splits, a cache that cannot be written.
     """
     known_images(source)
-    place = (cache or cache_folder()) / "images" / f"{_key(source, side, channels)}.npz"
+    place = cache_folder(cache) / "images" / f"{_key(source, side, channels)}.npz"
     if (kept := _kept(place)) is not None:
         return kept
     made = _split(source, *_read(source, side, channels))

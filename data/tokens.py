@@ -84,7 +84,7 @@ def prepare(
         )
     if train_bytes < 1:
         raise BadInput(f"train_bytes {train_bytes:,}: expected 1 or more")
-    root = cache or cache_folder()
+    root = cache_folder(cache)
     pointer = root / "corpora" / f"{_key(source, vocabulary, train_bytes)}.json"
     kept = _kept(pointer, source)
     if kept is not None:
@@ -100,7 +100,7 @@ def prepare(
 
 def tokenizer_text(digest: str, cache: Path | None = None) -> str:
     """The tokenizer of a corpus that `prepare` made, by its digest, as JSON text."""
-    return ((cache or cache_folder()) / "corpora" / digest / "tokenizer.json").read_text(encoding="utf-8")
+    return (cache_folder(cache) / "corpora" / digest / "tokenizer.json").read_text(encoding="utf-8")
 
 
 def _key(source: str, vocabulary: int, train_bytes: int) -> str:

@@ -398,10 +398,10 @@ def test_a_batch_that_nobody_tried_gives_way_to_the_nearest_with_the_rate_that_g
     choose, family: Family
 ) -> None:
     world, posterior = family.targets[0], fake_posterior(40, 0.02)
-    free = advice.answerable(posterior, world, world.target, choose)
+    free = advice.answerable(posterior, world.target, world.box, choose)
     assert world.box.batch[0] < np.log(free[1]) < world.box.batch[1]
-    small = replace(world, box=Box(world.box.rate, (np.log(free[1] / 64), np.log(free[1] / 16))))
-    rate, batch = advice.answerable(posterior, small, world.target, choose)
+    small = Box(world.box.rate, (np.log(free[1] / 64), np.log(free[1] / 16)))
+    rate, batch = advice.answerable(posterior, world.target, small, choose)
     assert batch == pytest.approx(free[1] / 16)
     assert free[0] / 16 < rate < free[0] / 2  # the ridge: between no and proportional
 

@@ -166,7 +166,7 @@ def usual_settings(
     cells have. A covariate has the value of most cells of the study that agree with the columns. Where none
     does, a covariate of the same part of the law as a column that is given (the decay share, where the
     schedule is) has that of most fitted cells that agree; any other has its reference, or the nearest value
-    that was fitted. One that is measured on each network has that of the pivot, as any has before a run.
+    that was fitted. One that is measured on each network has the pivot's, as all have before the first run.
 
     Args:
         posterior: the fit.
@@ -190,6 +190,11 @@ def usual_settings(
     def agreeing(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return [others for others in cells if all(str(others.get(c)) == word for c, word in said.items())]
 
+    def nearest_fitted(name: str) -> float:
+        values = [others[name] for _, others in every if name in others]
+        reference = COVARIATES[name].reference
+        return float(np.clip(reference, min(values), max(values))) if values else posterior.pivot[name]
+
     found: dict[str, tuple[Any, bool]] = {}
     for name in left:
         row = COVARIATES[name]
@@ -199,16 +204,8 @@ def usual_settings(
         told = _most_common(agreeing(own), name)
         if told is None and row.part and belongs(row.part, of_given):
             told = _most_common(agreeing([others for _, others in every]), name)
-        found[name] = told or _most_common(own, name) or (_nearest_fitted(posterior, name), False)
+        found[name] = told or _most_common(own, name) or (nearest_fitted(name), False)
     return found | {column: told for column, told in usual.items() if column not in given}
-
-
-def _nearest_fitted(posterior: Posterior, name: str) -> float:
-    """A covariate's reference, held within what was fitted: a law of short sequences is asked about such."""
-    values = [others[name] for cell in posterior.cells if name in (others := dict(cell.others))]
-    if not values:
-        return posterior.pivot[name]
-    return float(np.clip(COVARIATES[name].reference, min(values), max(values)))
 
 
 def settings_of(posterior: Posterior, target: Target) -> dict[str, Any]:

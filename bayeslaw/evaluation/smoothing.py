@@ -87,7 +87,7 @@ class SmoothedCell:
         """Excess over the smoothed minimum [fraction of the minimum], shape (advice,).
 
         exp(s(x) - s_min) - 1, never below 0. Beyond the runs it is the value at their nearest edge,
-        a lower bound: see ``inside``. NaN in a cell without a surface.
+        a lower bound where the rate alone lies beyond: see ``inside``. NaN in a cell without a surface.
         """
         points = self._points(learning_rate, batch_tokens)
         if self._surface is None:

@@ -192,7 +192,7 @@ def believed(study: LeftOut, prior: str, pool: pd.DataFrame, own: pd.DataFrame, 
 
 def targets(study: LeftOut, held: pd.DataFrame) -> list[Target]:
     """The cells that judge, with the study's sequences, at its batch where it never varied it."""
-    sequences = {} if "sequence_length" not in held else {"sequence": float(held["sequence_length"].iloc[0])}
+    sequences = {"sequence": float(held["sequence_length"].iloc[0])}
     cells = held.groupby(["study", "optimizer", "params_nonembedding", "tokens"])["batch_tokens"].first()
     return [
         Target(n, d, optimizer, name, float(batch) if study.batch_is_fixed else None, sequences)

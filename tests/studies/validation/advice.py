@@ -32,7 +32,7 @@ from bayeslaw.runs.io import table_sha256
 from bayeslaw.runs.schema import CELL
 from bayeslaw.target import Target
 from tests.studies.validation.searches import History
-from tests.studies.validation.worlds import EXAMPLE_TOKENS, Family, World
+from tests.studies.validation.worlds import EXAMPLE_TOKENS, Box, Family, World
 
 Settings = tuple[float, float]
 """Learning rate and batch [tokens]."""
@@ -274,27 +274,28 @@ def ours(
 
     def advise(seen: Seen, target: World, seed: int) -> Settings | None:
         posterior = posterior_of(select(seen.runs), parts, prior)
-        return answerable(posterior, target, target.target, median_settings if median else decide)
+        return answerable(posterior, target.target, target.box, median_settings if median else decide)
 
     return advise
 
 
 def answerable(
     posterior: Posterior,
-    world: World,
-    at: Target,
+    target: Target,
+    box: Box,
     choose: Callable[[TargetSurface], dict[str, float]] = decide,
     seed: int = 0,
 ) -> Settings:
-    """Settings with a batch that the sweep tried: with another one, those for the nearest that it tried.
+    """Settings whose batch lies in a world's box: where the best one does not, those for the nearest.
 
     The best rate goes with the batch, and no world answers beyond its box.
     """
-    settings = _pair(choose(surface_at(posterior, at, seed, independent=True)))
-    nearest = float(np.exp(np.clip(np.log(settings[1]), *world.box.batch)))
-    if at.batch_tokens is not None or np.isclose(nearest, settings[1]):
+    settings = _pair(choose(surface_at(posterior, target, seed, independent=True)))
+    nearest = float(np.exp(np.clip(np.log(settings[1]), *box.batch)))
+    if np.isclose(nearest, settings[1]):
         return settings
-    return _pair(choose(surface_at(posterior, replace(at, batch_tokens=nearest), seed, independent=True)))
+    held = replace(target, batch_tokens=nearest)
+    return _pair(choose(surface_at(posterior, held, seed, independent=True)))
 
 
 def median_settings(surface: TargetSurface) -> dict[str, float]:
@@ -312,7 +313,7 @@ def with_population(seen: Seen, target: World, seed: int) -> Settings | None:
     if seen.family.known_study:
         return None
     posterior = _of_population(_Table(seen.runs))
-    return answerable(posterior, target, target.target)
+    return answerable(posterior, target.target, target.box)
 
 
 @functools.lru_cache(maxsize=4)
@@ -342,7 +343,7 @@ def without_runs(seen: Seen, target: World, seed: int) -> Settings:
     Not the posterior that the package ships: it has seen the sweeps that are replayed here.
     """
     never_seen = replace(target.target, study=None)
-    return answerable(prior_posterior(seed=seed, parts=()), target, never_seen, seed=seed)
+    return answerable(prior_posterior(seed=seed, parts=()), never_seen, target.box, seed=seed)
 
 
 def _pair(advice: dict[str, Any]) -> Settings:
